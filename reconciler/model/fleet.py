@@ -1,0 +1,113 @@
+"""The Fleet kind, complete and typed, and what reading a whole revision results in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.model.agent import Agent, AlertRoute
+from reconciler.model.identity import AgentName
+from reconciler.model.source import Diagnostic, JsonObject, Revision
+from reconciler.model.units import Quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedCluster:
+    """`run` "processes" starts each pod as a process of this machine; "nothing" starts none."""
+
+    run: Literal["processes", "nothing"] = "processes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesCluster:
+    """`context` of the kubeconfig (default: $KUBECONFIG or ~/.kube/config); "" with `in_cluster`."""
+
+    context: str = ""
+    kubeconfig: str = ""
+    in_cluster: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterDeclaration:
+    name: str
+    backend: EmbeddedCluster | KubernetesCluster
+    labels: Mapping[str, str] = field(default_factory=dict)
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteRegistry:
+    """`path` relative to the fleet's state folder."""
+
+    path: str = "registry.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArangoRegistry:
+    """Credentials are names of environment variables, never values."""
+
+    url: str
+    database: str
+    username_env: str
+    password_env: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """Bounds for the sum of one namespace's agents; None is no bound. Requests are counted times replicas."""
+
+    namespace: str
+    agents: int | None = None
+    replicas: int | None = None
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletionBudget:
+    """At most max(`max`, `percent` of the agents on record) deletions in one plan, per cluster and for the fleet."""
+
+    max: int = 3
+    percent: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSpec:
+    """All that fleet.yaml says, defaults filled in: at least one cluster, exactly one registry."""
+
+    name: str
+    clusters: tuple[ClusterDeclaration, ...]
+    registry: SqliteRegistry | ArangoRegistry
+    quotas: tuple[Quota, ...] = ()
+    deletions: DeletionBudget = DeletionBudget()
+    alerts: tuple[AlertRoute, ...] = ()
+    document: JsonObject = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """Why agents that this path or name stands for are left as they are: invalid is not missing."""
+
+    reason: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What one revision declares. `fleet` is None when fleet.yaml cannot be used: then nothing may be planned.
+
+    `agents` are valid and complete. `frozen_agents` are declared but invalid. `frozen_paths` are files that cannot
+    be read or hold nothing: records whose `source_path` is among them stay as they are. `templates` maps each
+    template to the agents that inherit from it, directly or not (its blast radius), sorted.
+    """
+
+    revision: Revision
+    fleet: FleetSpec | None
+    agents: Mapping[AgentName, Agent]
+    frozen_agents: Mapping[AgentName, Frozen]
+    frozen_paths: Mapping[str, Frozen]
+    templates: Mapping[str, tuple[AgentName, ...]]
+    diagnostics: tuple[Diagnostic, ...]
+    files: int = 0
+    """How many YAML files were read."""

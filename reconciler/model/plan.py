@@ -1,0 +1,248 @@
+"""Plan: ordered waves of changes, each with an action and typed reasons; an inert value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from reconciler.model.agent import Agent
+from reconciler.model.identity import AgentName, FieldPath, ObjectRef
+from reconciler.model.objects import Manifest, Precondition
+from reconciler.model.registry import PlacedReplicas, Reservation
+from reconciler.model.source import Diagnostic, Position, Provenance, Revision
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    SCALE = "scale"
+    REPLACE = "replace"
+    RECOVER = "recover"
+    DELETE = "delete"
+    ADOPT = "adopt"
+
+
+class ReasonCode(StrEnum):
+    NEW = "new"
+    SPEC_CHANGED = "spec-changed"
+    TEMPLATE_CHANGED = "template-changed"
+    REPLICAS_CHANGED = "replicas-changed"
+    PLACEMENT_CHANGED = "placement-changed"
+    IMMUTABLE_FIELD = "immutable-field"
+    DRIFT = "drift"
+    OBJECT_MISSING = "object-missing"
+    OBJECT_SURPLUS = "object-surplus"
+    UNFINISHED = "unfinished"
+    """An earlier apply stopped in the middle; this finishes it."""
+    FOREIGN_OBJECT = "foreign-object"
+    REMOVED_FROM_GIT = "removed-from-git"
+    DESTROY = "destroy"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    OVERRIDE = "override"
+    RENDERING_CHANGED = "rendering-changed"
+    """The same spec renders differently with this version of the program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a change is planned. `text` is for people; `origin` where the cause was written, if in a file."""
+
+    code: ReasonCode
+    text: str
+    origin: Provenance | None = None
+
+
+class Risk(StrEnum):
+    PROMPT = "prompt-changed"
+    MODEL = "model-changed"
+    TOOL_GAINED = "tool-gained"
+    TOOL_LOST = "tool-lost"
+    APPROVAL_REMOVED = "approval-removed"
+    RESOURCES_RAISED = "resources-raised"
+    RESOURCES_LOWERED = "resources-lowered"
+    SECRET_CHANGED = "secret-reference-changed"  # noqa: S105 - a name, no secret
+    IMAGE = "image-changed"
+    COMMAND = "command-changed"
+
+
+class Masked(StrEnum):
+    """What stands for a value that is not shown; made where the value is built, so no view can leak it."""
+
+    SENSITIVE = "(sensitive value)"
+    UNKNOWN = "(known after apply)"
+
+
+class Missing(StrEnum):
+    """Stands for "there is no such field": before of an added, after of a removed attribute."""
+
+    FIELD = "(absent)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeChange:
+    """One field, in YAML names. `before` and `after` are JSON values, Masked or Missing."""
+
+    path: FieldPath
+    before: Any
+    after: Any
+    origin: Provenance | None = None
+    forces_replacement: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A field of a live object that is not as we applied it. `manager` wrote it last; "" where nobody owns it."""
+
+    cluster: str
+    ref: ObjectRef
+    path: str
+    manager: str
+    before: Any
+    """What we want."""
+    after: Any
+    """What is there."""
+    undone: bool = True
+    """False: another owner's, reported and left."""
+
+
+class Verb(StrEnum):
+    CREATE = "create"
+    APPLY = "apply"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectChange:
+    """One effect on one object. `manifest` is None exactly for delete.
+
+    `force` lists the managers whose hand edits are overridden; empty means no force. `hand_over_replicas` is the
+    live count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1).
+    """
+
+    cluster: str
+    ref: ObjectRef
+    verb: Verb
+    expect: Precondition
+    manifest: Manifest | None = None
+    force: tuple[str, ...] = ()
+    hand_over_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is done to one agent. `agent` is None exactly for delete. `fingerprint` covers the fields that matter.
+
+    `replicas` is (before, after) totals, None where unknown or owned by an autoscaler.
+    """
+
+    name: AgentName
+    action: Action
+    wave: int
+    after: tuple[AgentName, ...]
+    reasons: tuple[Reason, ...]
+    attributes: tuple[AttributeChange, ...]
+    hidden: int
+    drift: tuple[Drift, ...]
+    objects: tuple[ObjectChange, ...]
+    risks: tuple[Risk, ...]
+    replicas: tuple[int | None, int | None]
+    replicas_text: str
+    """E.g. `autoscaled 2-10, live 7`; "" where plain."""
+    fingerprint: str
+    record_version: int
+    """Of the record that the plan saw; 0 when there was none."""
+    agent: Agent | None = None
+    placement: tuple[PlacedReplicas, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    desired: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
+    """All manifests of the agent by cluster, changed or not: what a good revision keeps."""
+
+
+class HoldCode(StrEnum):
+    INVALID = "invalid"
+    DELETION_BUDGET = "deletion-budget"
+    EMPTY_FLEET = "empty-fleet"
+    REWIND = "rewind"
+    PROTECTED = "protected"
+    SUSPENDED = "suspended"
+    QUARANTINED = "quarantined"
+    UNPLACEABLE = "unplaceable"
+    QUOTA = "quota"
+    UNREADABLE = "unreadable"
+    FOREIGN_OWNER = "foreign-owner"
+    OTHER_CLUSTER = "other-cluster"
+    DEPENDENCY = "dependency"
+    """Something it depends on is held, so it waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
+
+    `blocks_exit` holds make `apply` exit 1 (all but suspended and protected-by-wish).
+    """
+
+    code: HoldCode
+    agents: tuple[AgentName, ...]
+    action: Action | None
+    text: str
+    lift: str
+    blocks_exit: bool = True
+    origin: Position | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness:
+    """How complete one observation is. `source` is "git", "registry" or a cluster's name; `problem` "" is complete."""
+
+    source: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlastRadius:
+    """A template whose change reaches `changed` of the fleet's `total` agents."""
+
+    template: str
+    changed: tuple[AgentName, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the operator allows. `max_deletes` is a count, a percentage as text, or None for the fleet's."""
+
+    max_deletes: int | str | None = None
+    allow_empty: bool = False
+    accept_rewind: bool = False
+    targets: tuple[AgentName, ...] = ()
+    """Only these agents (a partial plan); empty means all."""
+    clusters: tuple[str, ...] = ()
+    destroy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole plan. `changes` are in order of execution: by wave, dependencies, then name; deletes in reverse after."""
+
+    fleet: str
+    revision: Revision
+    completeness: tuple[Completeness, ...]
+    changes: tuple[Change, ...]
+    holds: tuple[Hold, ...]
+    blast_radius: tuple[BlastRadius, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    drift: tuple[Drift, ...] = ()
+    """Foreign changes that are reported and left alone; those that are undone stand in their change."""
+    partial: bool = False
+    agents: int = 0
+    """How many agents the fleet declares."""
+    policy: Policy = field(default_factory=Policy)
+
+    def count(self, *actions: Action) -> int:
+        """How many changes have one of `actions`."""
+        return sum(change.action in actions for change in self.changes)

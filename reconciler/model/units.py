@@ -1,0 +1,87 @@
+"""Quantities and durations: strict number types of our own, compared by value, printed as written.
+
+Grammar: Kubernetes' resource.Quantity (decimal SI m, k, M, G, T, P, E; binary Ki..Ei; exponent e/E) without signs,
+and durations as `500ms`, `30s`, `2m`, `1h`, `7d` or a run of them (`1h30m`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Self
+
+QUANTITY_PATTERN = r"^(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,2})?$"
+DURATION_PATTERN = r"^(?:[0-9]{1,9}(?:ms|s|m|h|d))+$"
+PERCENT_PATTERN = r"^(?:100|[0-9]{1,2})%$"
+
+_QUANTITY = re.compile(QUANTITY_PATTERN[:-1] + r"\Z", re.ASCII)
+_DURATION = re.compile(DURATION_PATTERN[:-1] + r"\Z", re.ASCII)
+_DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)", re.ASCII)
+_SUFFIX = re.compile(r"(m|k|M|G|T|P|E|[KMGTPE]i)\Z")
+_SCALE = {
+    "m": Fraction(1, 1000), "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12),
+    "P": Fraction(10**15), "E": Fraction(10**18), "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30),
+    "Ti": Fraction(2**40), "Pi": Fraction(2**50), "Ei": Fraction(2**60),
+}  # fmt: skip
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+MAX_DURATION_MS = 10 * 365 * 86_400_000
+MAX_TEXT = 32
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quantity:
+    """An amount of a resource. Equal and ordered by value: `1000m` equals `1`, `0.5Gi` equals `512Mi`."""
+
+    value: Fraction
+    text: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a quantity. Raises ValueError when it is none."""
+        if len(text) > MAX_TEXT or not _QUANTITY.match(text):
+            raise ValueError(f"{text[:40]!r} is not a quantity (like 500m, 1.5 or 256Mi)")
+        suffix = _SUFFIX.search(text)
+        if suffix:
+            return cls(Fraction(text[: suffix.start()]) * _SCALE[suffix.group()], text)
+        return cls(Fraction(text), text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Duration:
+    """A span of time in whole milliseconds."""
+
+    ms: int
+    text: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a duration. Raises ValueError when it is none, or is longer than ten years."""
+        if len(text) > MAX_TEXT or not _DURATION.match(text):
+            raise ValueError(f"{text[:40]!r} is not a duration (like 500ms, 30s, 2m or 1h30m)")
+        ms = sum(int(number) * _UNIT_MS[unit] for number, unit in _DURATION_PART.findall(text))
+        if ms > MAX_DURATION_MS:
+            raise ValueError(f"{text!r} is longer than ten years")
+        return cls(ms, text)
+
+    @classmethod
+    def of_ms(cls, ms: int) -> Self:
+        """The duration of `ms` milliseconds, written in the largest whole unit."""
+        for unit in ("d", "h", "m", "s"):
+            if ms and ms % _UNIT_MS[unit] == 0:
+                return cls(ms, f"{ms // _UNIT_MS[unit]}{unit}")
+        return cls(ms, f"{ms}ms")
+
+    @property
+    def seconds(self) -> float:
+        return self.ms / 1000
+
+    def whole_seconds(self) -> int:
+        """Seconds, rounded up: Kubernetes fields take whole seconds, and a wait must not get shorter."""
+        return -(-self.ms // 1000)
+
+    def __str__(self) -> str:
+        return self.text

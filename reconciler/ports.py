@@ -1,0 +1,133 @@
+"""The ports: what the engine needs of the world. Adapters implement them, tests fake them, bootstrap joins them.
+
+Must not know: any adapter, the engine, or how a back end works. All failures are those of model.errors. Every
+implementation of a port passes the one contract suite of that port (tests/contracts/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import (
+    FIELD_MANAGER,
+    Capacity,
+    ClusterIdentity,
+    LiveObject,
+    LiveSet,
+    LogOptions,
+    Manifest,
+    Observation,
+    Precondition,
+    Scope,
+    Usage,
+)
+from reconciler.model.registry import (
+    AgentRevision,
+    AuditEntry,
+    JournalEntry,
+    Lease,
+    Record,
+    RegistrySnapshot,
+    Write,
+)
+from reconciler.model.source import Blob, Revision
+
+
+class Clock(Protocol):
+    """Time as a parameter. Wall time is only shown and recorded; waits and time-outs use `monotonic`."""
+
+    def now_ms(self) -> int: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Source(Protocol):
+    """A Git repository: a bare mirror, or a working tree."""
+
+    async def revision(self, ref: str) -> Revision:
+        """Resolve `ref` ("" is what is checked out). Raises SourceError for a ref that does not exist or is no ref."""
+
+    async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
+        """All regular files and links below the fleet's folder, by path from that folder. Raises SourceError."""
+
+    async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
+        """Paths, as in `blobs`, that differ between two revisions."""
+
+    async def is_ancestor(self, old: Revision, new: Revision) -> bool:
+        """Whether `old` is reachable from `new`; False also when `old` is no longer there (a force-push)."""
+
+
+class Cluster(Protocol):
+    """One cluster, spoken to as Kubernetes is: objects, server-side apply, preconditions, watches."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def identity(self) -> Observation[ClusterIdentity]: ...
+
+    async def observe(self, scope: Scope) -> Observation[LiveSet]:
+        """A complete list of the scope, or Unreadable. What alone cannot be read is listed inside."""
+
+    async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
+        """One object, read live, never from a cache."""
+
+    async def apply(
+        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+    ) -> LiveObject:
+        """Server-side apply. Raises PreconditionFailed, FieldConflict, Rejected, ClusterUnavailable, OutcomeUnknown."""
+
+    async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
+        """Delete with background propagation; an object that is not there is no error unless `expect` is MustBe.
+
+        Raises PreconditionFailed (also when it is another uid), Rejected, ClusterUnavailable, OutcomeUnknown.
+        """
+
+    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        """References of objects that changed since the call: "look again", nothing more; may repeat, may be late."""
+
+    async def capacity(self) -> Observation[Capacity]: ...
+
+    async def usage(self, scope: Scope) -> Observation[Usage]: ...
+
+    def logs(self, pod: ObjectRef, options: LogOptions) -> AsyncIterator[str]:
+        """Lines of a pod's log. Raises Rejected when there is no such pod."""
+
+
+class Registry(Protocol):
+    """Records, inventory, journal, audit, history, leases. Every write is one transaction."""
+
+    def new_id(self) -> str:
+        """A time-ordered, collision-free id for a new record (lower-case, DNS-label safe)."""
+
+    async def snapshot(self) -> Observation[RegistrySnapshot]: ...
+
+    async def get(self, name: AgentName) -> Observation[Record]: ...
+
+    async def commit(self, write: Write) -> int:
+        """Do all of `write` or nothing, and answer the change sequence.
+
+        Raises RegistryConflict (nothing written), RegistryError (nothing written), OutcomeUnknown (repeat the same
+        Write: its op_id makes that safe).
+        """
+
+    async def open_journal(self) -> tuple[JournalEntry, ...]:
+        """Entries in phase intent, oldest first."""
+
+    async def revisions(self, name: AgentName) -> tuple[AgentRevision, ...]:
+        """An agent's applied specs, newest first, also of an agent that is gone."""
+
+    def audit(self, *, name: AgentName | None = None, since: int = 0) -> AsyncIterator[AuditEntry]:
+        """Audit entries with seq > `since`, ascending."""
+
+    def changes(self, since: int) -> AsyncIterator[tuple[int, AgentName]]:
+        """(sequence, agent) of every record write after `since`, ascending, each once; ends at the present."""
+
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+        """Take or renew a lease. Raises RegistryConflict naming the holder and when it expires."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give a lease up; one that is no longer held is no error."""
+
+    async def close(self) -> None: ...
