@@ -1,0 +1,64 @@
+# What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
+.PHONY: help install demo test check format bench mutation coverage lock schemas docs clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed, and none was found; name one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+install: $(STAMP) ## install everything into .venv
+
+demo: $(STAMP) ## the whole main job on this machine: two minutes, nothing left running
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP) ## all tests
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+coverage: $(STAMP) ## branch coverage of the core, held at 95 %
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term:skip-covered \
+		tests/model tests/spec tests/placement tests/render tests/plan tests/health
+
+check: $(STAMP) ## lint, types, import contracts, schemas and docs up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/reconciler schema --check schemas
+	$(BIN)/python -m reconciler.cli.reference --check docs/reference
+
+format: $(STAMP) ## format, and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas docs: $(STAMP) ## write the generated schemas and reference anew
+	$(BIN)/reconciler schema --write schemas
+	$(BIN)/python -m reconciler.cli.reference --write docs/reference
+
+bench: $(STAMP) ## benchmarks at 1,000 and 10,000 agents, written into docs/performance.md
+	$(BIN)/python -m benchmarks.run --write docs/performance.md
+
+mutation: $(STAMP) ## mutation run over plan/ and engine/journal
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
+lock: ## write requirements/*.txt anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml requirements/dev.in -o requirements/dev.txt
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants
