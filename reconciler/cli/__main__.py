@@ -1,0 +1,6 @@
+"""`python -m reconciler.cli`: the same program as the `reconciler` script."""
+
+from reconciler.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,196 @@
+"""Settings and where each came from: flag, then environment, then reconciler.yaml, then default.
+
+May hold: the table of settings, and reading them. Reading is bounded: reconciler.yaml is a flat mapping of scalars.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from reconciler.model.errors import UsageError
+from reconciler.model.units import Duration
+
+FILE_NAME = "reconciler.yaml"
+MAX_FILE_BYTES = 64 * 1024
+MAX_PARALLELISM = 256
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
+_MAX_DELETES = re.compile(r"(?:[0-9]{1,7}|(?:100|[0-9]{1,2})%)\Z")
+
+
+def _color(text: str) -> str:
+    if text not in ("auto", "always", "never"):
+        raise ValueError("must be auto, always or never")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if text and not _LABEL.match(text):
+        raise ValueError("must be a namespace: lower-case letters, digits and '-', at most 63")
+    return text
+
+
+def _parallelism(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_PARALLELISM:
+        raise ValueError(f"must be a number from 1 to {MAX_PARALLELISM}")
+    return text
+
+
+def _duration(text: str) -> str:
+    Duration.parse(text)
+    return text
+
+
+def _max_deletes(text: str) -> str:
+    if text and not _MAX_DELETES.match(text):
+        raise ValueError("must be a number like 5, or a percentage like 10%")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: its name in reconciler.yaml, what holds without it, how it is checked, and what it is for."""
+
+    key: str
+    default: str
+    check: Callable[[str], str]
+    text: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + re.sub(r"[A-Z]", lambda match: "-" + match.group().lower(), self.key)
+
+    @property
+    def variable(self) -> str:
+        return "RECONCILER_" + self.flag[2:].replace("-", "_").upper()
+
+
+SETTINGS: Mapping[str, Setting] = {
+    setting.key: setting
+    for setting in (
+        Setting(key="color", default="auto", check=_color, text="colour: auto, always or never"),
+        Setting(key="namespace", default="", check=_namespace, text="namespace of `get` without -n or -A"),
+        Setting(key="parallelism", default="10", check=_parallelism, text="how many changes `apply` makes at once"),
+        Setting(key="timeout", default="10m", check=_duration, text="how long `apply` may take in all"),
+        Setting(key="lockTimeout", default="0s", check=_duration, text="how long `apply` waits for another apply"),
+        Setting(
+            key="maxDeletes", default="", check=_max_deletes, text="deletions allowed instead of the fleet's budget"
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """A setting's value and where it was said: a flag, a variable, `file:line`, or "default"."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    values: Mapping[str, Value]
+
+    def text(self, key: str) -> str:
+        return self.values[key].text
+
+    def number(self, key: str) -> int:
+        return int(self.values[key].text)
+
+    def seconds(self, key: str) -> float:
+        return Duration.parse(self.values[key].text).seconds
+
+
+def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:
+    """All settings, for a command that starts in `folder`. Raises UsageError naming the place of a bad one."""
+    path = find_file(folder)
+    written = read_file(path) if path else {}
+    values = {}
+    for key, setting in SETTINGS.items():
+        flag, variable = flags.get(key), environment.get(setting.variable)
+        if flag is not None:
+            value = Value(text=flag, origin=setting.flag)
+        elif variable:
+            value = Value(text=variable, origin=setting.variable)
+        elif key in written:
+            value = written[key]
+        else:
+            value = Value(text=setting.default, origin="default")
+        values[key] = _checked(setting, value)
+    return Settings(values=values)
+
+
+def _checked(setting: Setting, value: Value) -> Value:
+    try:
+        setting.check(value.text)
+    except ValueError as error:
+        raise UsageError(f"{value.origin}: {value.text[:60]!r}: {error}", hint=f"it sets the {setting.text}") from error
+    return value
+
+
+def find_file(folder: Path) -> Path | None:
+    """The nearest reconciler.yaml from `folder` up to the Git root; outside of Git only `folder` is looked at."""
+    found: Path | None = None
+    here: Path | None = None
+    for index, candidate in enumerate((folder, *folder.parents)):
+        path = candidate / FILE_NAME
+        if found is None and path.is_file():
+            found = path
+        if (candidate / ".git").exists():
+            return found
+        if index == 0:
+            here = found
+    return here
+
+
+def read_file(path: Path) -> dict[str, Value]:
+    """The settings in a reconciler.yaml, each with its line. Raises UsageError for anything but known scalars."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 1024} KiB", hint="it holds a few settings only")
+    shown = os.path.relpath(path)
+    values: dict[str, Value] = {}
+    for line, key, text in _pairs(data, shown):
+        if key not in SETTINGS:
+            near = get_close_matches(key, SETTINGS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "settings are: " + ", ".join(SETTINGS)
+            raise UsageError(f"{shown}:{line}: unknown setting {key[:60]!r}", hint=hint)
+        if key in values:
+            raise UsageError(f"{shown}:{line}: {key!r} is set twice")
+        values[key] = Value(text=text, origin=f"{shown}:{line}")
+    return values
+
+
+def _pairs(data: bytes, shown: str) -> list[tuple[int, str, str]]:
+    """(line, key, value) of a flat YAML mapping, read from parse events so that nothing is ever built or nested."""
+    import yaml
+
+    scalars: list[tuple[int, str]] = []
+    depth = 0
+    try:
+        for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+            if isinstance(event, yaml.ScalarEvent):
+                scalars.append((event.start_mark.line + 1 if event.start_mark else 1, event.value))
+            elif isinstance(event, yaml.MappingStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.AliasEvent | yaml.SequenceStartEvent):
+                depth = 2
+            if depth > 1 or (scalars and not depth and not isinstance(event, yaml.StreamEndEvent)):
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise UsageError(f"{shown}:{line}: settings are `name: value` lines, nothing nested")
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{shown}:{mark.line + 1}" if mark else shown
+        raise UsageError(f"{place}: not YAML: {getattr(error, 'problem', '') or 'unreadable bytes'}") from error
+    return [(scalars[index][0], scalars[index][1], scalars[index + 1][1]) for index in range(0, len(scalars) - 1, 2)]

@@ -1,0 +1,122 @@
+"""Findings for people and programs: which formats there are, and the two plain ones, text and concise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from reconciler.cli.output import clean, paint
+from reconciler.model.source import Diagnostic, Severity
+
+FORMATS = ("text", "concise", "json", "github", "gitlab", "junit", "sarif")
+MAX_SHOWN_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All findings of one reading. `prefix` leads from the Git root to the fleet's folder: what CI systems count from.
+
+    `sources` maps a path to its lines, for findings that bring no line of their own.
+    """
+
+    findings: Sequence[Diagnostic]
+    files: int
+    agents: int = 0
+    prefix: str = ""
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def count(self, severity: Severity) -> int:
+        return sum(finding.severity is severity for finding in self.findings)
+
+    def repository_path(self, finding: Diagnostic) -> str:
+        """The finding's path from the Git root."""
+        return f"{self.prefix}/{finding.position.path}" if self.prefix else finding.position.path
+
+
+def render(report: Report, style: str, *, color: bool = False) -> str:
+    """`report` in one of FORMATS. Raises KeyError for another one."""
+    match style:
+        case "text":
+            return text(report, color=color)
+        case "concise":
+            return concise(report)
+        case _ if style in FORMATS:
+            view: Callable[[Report], str] = import_module(f"reconciler.cli.views.diagnostics_{style}").render
+            return view(report)
+    raise KeyError(style)
+
+
+def text(report: Report, *, color: bool) -> str:
+    """Each finding with its line, a caret below what is meant and what to do, and a count at the end."""
+    blocks = [finding_text(finding, color=color) for finding in report.findings]
+    return "\n".join([*blocks, summary(report)])
+
+
+def finding_text(finding: Diagnostic, *, color: bool) -> str:
+    """One finding, as compilers print them."""
+    tint = "red" if finding.severity is Severity.ERROR else "yellow"
+    head = (
+        f"{paint(clean(str(finding.position)), 'bold', color=color)}: "
+        f"{paint(str(finding.severity), tint, 'bold', color=color)}: "
+        f"{flat(finding.message)} [{finding.code}]"
+    )
+    lines = [head]
+    if finding.snippet.strip():
+        line, column = _window(finding.snippet, finding.position.column)
+        gutter = f"{finding.position.line:5d} | "
+        width = max(1, min(finding.position.length, len(line) - column + 1))
+        caret = paint("^" * width, tint, color=color)
+        lines += [gutter + line, " " * (len(gutter) - 2) + "| " + " " * (column - 1) + caret + _after(finding.hint)]
+    elif finding.hint:
+        lines.append(f"        {flat(finding.hint)}")
+    lines += [f"        {flat(link)}" for link in finding.chain]
+    return "\n".join(lines)
+
+
+def concise(report: Report) -> str:
+    """One finding a line, without the source."""
+    lines = [
+        f"{clean(str(finding.position))}: {finding.severity}: {flat(finding.message)} [{finding.code}]"
+        + (f" ({flat(finding.hint)})" if finding.hint else "")
+        for finding in report.findings
+    ]
+    return "\n".join([*lines, summary(report)])
+
+
+def summary(report: Report) -> str:
+    """The last line: how many findings in how many files."""
+    files = plural(report.files, "file")
+    errors, warnings = report.count(Severity.ERROR), report.count(Severity.WARNING)
+    if not report.findings:
+        return f"No mistakes in {files}, {plural(report.agents, 'agent')}."
+    counts = [plural(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
+    told = f"{', '.join(counts)} in {files}."
+    fleet = any(
+        f.position.path in ("fleet.yaml", "fleet.yml") and f.severity is Severity.ERROR for f in report.findings
+    )
+    return told if fleet or not errors or not report.agents else f"{told} Other agents are not affected."
+
+
+def plural(count: int, word: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def flat(text: str) -> str:
+    """Text of a finding on one line, with nothing in it that a terminal would obey."""
+    return clean(" ".join(text.split()))
+
+
+def _after(hint: str) -> str:
+    return f" {flat(hint)}" if hint else ""
+
+
+def _window(snippet: str, column: int) -> tuple[str, int]:
+    """The part of a long line round `column`, and the column in it; controls and tabs become one character each."""
+    line = "".join(" " if char == "\t" else char if clean(char) == char else "?" for char in snippet.rstrip("\r\n"))
+    column = max(1, min(column, len(line) + 1))
+    if len(line) <= MAX_SHOWN_WIDTH:
+        return line, column
+    start = max(0, min(column - 1 - MAX_SHOWN_WIDTH // 3, len(line) - MAX_SHOWN_WIDTH))
+    return line[start : start + MAX_SHOWN_WIDTH], column - start
