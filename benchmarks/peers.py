@@ -53,7 +53,8 @@ def read_and_merge(root: Path) -> dict[str, Any]:
 def blobs_through_gitpython(root: Path) -> int:
     """All files of HEAD through GitPython's object model."""
     tree = git.Repo(root).head.commit.tree
-    return sum(len(item.data_stream.read()) for item in tree.traverse() if item.type == "blob")
+    blobs = (item for item in tree.traverse() if isinstance(item, git.Blob))
+    return sum(len(blob.data_stream.read()) for blob in blobs)
 
 
 def changed_through_gitpython(root: Path) -> int:
