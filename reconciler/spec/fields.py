@@ -1,0 +1,105 @@
+"""Field types of the authoring models: what one value may be, as validator and as JSON Schema pattern at once.
+
+May live here: constrained strings and numbers, durations, quantities, percentages. Each type states its pattern once,
+so that the schema in the editor and the model never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from reconciler.model.units import DURATION_PATTERN, MAX_TEXT, PERCENT_PATTERN, QUANTITY_PATTERN, Duration, Quantity
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+REFERENCE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
+_KEY_OF_SECRET = r"^[A-Za-z0-9_-][-._A-Za-z0-9]*$"
+URL = r"^https?://[^\s]+$"
+MAX_REPLICAS = 10_000
+
+
+class Model(BaseModel):
+    """Base of all authoring models: frozen, closed, camel case outside."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=False, protected_namespaces=()
+    )
+
+
+def _checked(code: str, parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as error:
+            raise PydanticCustomError(code, "{problem}", {"problem": str(error)}) from None
+        return text
+
+    return AfterValidator(check)
+
+
+def _percent(text: str) -> int:
+    number = int(text[:-1]) if text.endswith("%") and text[:-1].isascii() and text[:-1].isdigit() else -1
+    if not 0 <= number <= 100 or str(number) != text[:-1]:
+        raise ValueError(f"{text[:40]!r} is not a percentage (like 70%)")
+    return number
+
+
+def percent(text: str) -> int:
+    """The number of a validated percentage."""
+    return int(text[:-1])
+
+
+def text(pattern: str, most: int, *, least: int = 1) -> Any:
+    """A string type of bounded length that matches `pattern`."""
+    return Annotated[StrictStr, Field(pattern=pattern, min_length=least, max_length=most)]
+
+
+def _patterned(pattern: str, most: int = MAX_TEXT) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "maxLength": most})
+
+
+DurationText = Annotated[StrictStr, _checked("bad_duration", Duration.parse), _patterned(DURATION_PATTERN)]
+QuantityText = Annotated[StrictStr, _checked("bad_quantity", Quantity.parse), _patterned(QUANTITY_PATTERN)]
+PercentText = Annotated[StrictStr, _checked("bad_percent", _percent), _patterned(PERCENT_PATTERN, 4)]
+CountOrPercent = Annotated[StrictInt, Field(ge=0, le=MAX_REPLICAS)] | PercentText
+
+AgentNameText = Annotated[StrictStr, Field(pattern=DNS_LABEL, min_length=1, max_length=50)]
+Label = Annotated[StrictStr, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
+ReferenceText = Annotated[StrictStr, Field(pattern=REFERENCE, min_length=1, max_length=127)]
+EnvName = Annotated[StrictStr, Field(pattern=ENV_NAME, min_length=1, max_length=253)]
+SecretKey = Annotated[StrictStr, Field(pattern=_KEY_OF_SECRET, min_length=1, max_length=253)]
+PortName = Annotated[StrictStr, Field(pattern=PORT_NAME, min_length=1, max_length=15)]
+LabelKey = Annotated[StrictStr, Field(pattern=LABEL_KEY, min_length=1, max_length=253)]
+LabelValue = Annotated[StrictStr, Field(pattern=LABEL_VALUE, max_length=63)]
+Labels = dict[LabelKey, LabelValue]
+Url = Annotated[StrictStr, Field(pattern=URL, max_length=2048)]
+Line = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
+Text = Annotated[StrictStr, Field(max_length=262_144)]
+PortNumber = Annotated[StrictInt, Field(ge=1, le=65535)]
+PortReference = PortNumber | PortName
+Threshold = Annotated[StrictInt, Field(ge=1, le=1000)]
+Replicas = Annotated[StrictInt, Field(ge=0, le=MAX_REPLICAS)]
+Weight = Annotated[StrictInt, Field(ge=0, le=1000)]
+Flag = StrictBool
+
+
+def exactly_one(model: BaseModel, fields: tuple[str, ...], what: str) -> None:
+    """Raise a teaching error unless exactly one of `fields` is set."""
+    given = [name for name in fields if getattr(model, name) is not None]
+    if len(given) != 1:
+        names = ", ".join(to_camel(name) for name in fields)
+        raise PydanticCustomError("one_of", "{what} takes exactly one of {names}", {"what": what, "names": names})
+
+
+def one_of_schema(fields: tuple[str, ...]) -> ConfigDict:
+    """The same rule for the JSON Schema."""
+    alternatives: list[Any] = [{"required": [to_camel(name)]} for name in fields]
+    return ConfigDict(json_schema_extra={"oneOf": alternatives})
