@@ -1,0 +1,51 @@
+"""Writing files so that nobody ever reads half of one, and with the mode that they need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from reconciler.model.errors import UsageError
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write `data` to `path`: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Only a regular file is ever replaced. Raises UsageError where it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is not a regular file", hint="name a file to write")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)  # noqa: PTH105 - the counterpart of mkstemp, which answers text
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108 - as above
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot write {str(path)[:300]}: {reason}") from error
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder` and what is missing above it, readable for its owner alone. Raises UsageError."""
+    try:
+        for missing in reversed([folder, *folder.parents]):
+            if not missing.exists():
+                missing.mkdir(mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {error.strerror}") from error
