@@ -21,7 +21,7 @@ LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Z
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 REFERENCE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"
-_KEY_OF_SECRET = r"^[A-Za-z0-9_-][-._A-Za-z0-9]*$"
+_KEY_OF_SECRET = r"^[A-Za-z0-9_-][-._A-Za-z0-9]*$"  # noqa: S105 - a pattern
 URL = r"^https?://[^\s]+$"
 MAX_REPLICAS = 10_000
 

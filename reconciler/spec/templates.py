@@ -1,0 +1,148 @@
+"""Templates: merging layers of mappings, and walking what extends what.
+
+May live here: the merge rules and the walk. Must not: know models, defaults or files.
+
+Rules: mappings merge by key; lists whose items are all named merge by name; other lists replace; null removes what a
+layer below set; where a mapping takes one of several alternatives, the layer above chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.model.source import Document, Layer
+from reconciler.spec.documents import item_name
+
+MAX_CHAIN = 16
+OPAQUE = frozenset({"config", "parameters", "labels", "annotations"})
+"""Fields whose content is the author's own: no alternatives are looked for in there."""
+
+ALTERNATIVES: tuple[frozenset[str], ...] = (
+    frozenset({"replicas", "autoscaling"}),
+    frozenset({"value", "secret"}),
+    frozenset({"http", "tcp", "grpc", "exec"}),
+    frozenset({"minAvailable", "maxUnavailable"}),
+    frozenset({"connectivity", "performance", "resources", "lifecycle", "dependencies", "a2aCard", "plugin"}),
+    frozenset({"webhook", "slack", "pagerduty", "alertmanager", "email"}),
+)
+_ALTERNATIVE = {key: group for group in ALTERNATIVES for key in group}
+_EXACT = frozenset({"rollout"})
+"""Fields in which the names above are no alternatives (a rollout has maxUnavailable of its own)."""
+
+
+def merge(base: Any, over: Any, *, field: str = "", opaque: bool = False) -> Any:
+    """`over` laid on `base`; neither is changed. Null is removed later, by `without_nulls`, so that it wins here."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return _merge_mappings(base, over, exact=opaque or field in _EXACT)
+    if isinstance(base, list) and isinstance(over, list) and _named(base) and _named(over):
+        return _merge_named(base, over, opaque=opaque)
+    return over
+
+
+def _merge_mappings(base: dict[str, Any], over: dict[str, Any], *, exact: bool) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if not exact and value is not None and key in _ALTERNATIVE and not _is_resources(key, base, over):
+            for other in _ALTERNATIVE[key]:
+                if other != key and other not in over:
+                    result.pop(other, None)
+        if key in result:
+            result[key] = merge(result[key], value, field=key, opaque=(exact and key not in _EXACT) or key in OPAQUE)
+        else:
+            result[key] = value
+    return result
+
+
+def _is_resources(key: str, base: dict[str, Any], over: dict[str, Any]) -> bool:
+    """`resources` and `plugin` name a check only inside a named check; a spec has `resources` too."""
+    return _ALTERNATIVE[key] is ALTERNATIVES[4] and "name" not in base and "name" not in over
+
+
+def _named(items: list[Any]) -> bool:
+    return bool(items) and all(item_name(item) is not None for item in items)
+
+
+def _merge_named(base: list[Any], over: list[Any], *, opaque: bool) -> list[Any]:
+    """Items keep the order of `base`, new ones follow. A name that `over` holds twice stays twice, to be found."""
+    result = list(base)
+    places = {item_name(item): index for index, item in enumerate(base)}
+    for item in over:
+        index = places.pop(item_name(item), None)
+        if index is None:
+            result.append(item)
+        else:
+            result[index] = merge(result[index], item, opaque=opaque)
+    return result
+
+
+def without_nulls(value: Any) -> Any:
+    """`value` without the keys that are null; the same object where there are none."""
+    if isinstance(value, dict):
+        kept = {key: without_nulls(item) for key, item in value.items() if item is not None}
+        same = len(kept) == len(value) and all(kept[key] is value[key] for key in kept)
+        return value if same else kept
+    if isinstance(value, list):
+        items = [without_nulls(item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+class ChainError(Exception):
+    """A chain of `extends` that cannot be resolved. `chain` runs from the asker to the culprit."""
+
+    def __init__(self, code: str, message: str, chain: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.code, self.message, self.chain = code, message, chain
+
+
+def parents(document: Document) -> tuple[str, ...]:
+    """The names in `extends`, as far as they are names; what is not is found by the shape check."""
+    spec = document.value.get("spec")
+    names = spec.get("extends") if isinstance(spec, dict) else None
+    if not isinstance(names, list):
+        return ()
+    return tuple(name for name in names if isinstance(name, str))[:MAX_CHAIN]
+
+
+def chain_of(
+    name: str,
+    templates: Mapping[str, Document],
+    *,
+    asked: tuple[str, ...],
+    known: dict[str, tuple[Layer, ...]],
+) -> tuple[Layer, ...]:
+    """The layers of template `name`, farthest first, each document once: where it first lays its values down.
+
+    A template that is reached twice (a diamond) counts at its first place. `known` keeps what was walked.
+    Raises ChainError for an unknown name, a cycle, or a chain of more than MAX_CHAIN templates.
+    """
+    if name in known:
+        return known[name]
+    here = (*asked, name)
+    if name in asked:
+        raise ChainError("template-cycle", f"the template {name!r} extends itself", here)
+    if len(here) > MAX_CHAIN + 1:
+        raise ChainError("template-chain", f"templates extend each other over more than {MAX_CHAIN} steps", here)
+    document = templates.get(name)
+    if document is None:
+        raise ChainError("unknown-template", f"unknown template {name!r}", here)
+    layers: dict[str, Layer] = {}
+    for parent in parents(document):
+        for layer in chain_of(parent, templates, asked=here, known=known):
+            layers.setdefault(layer.name, layer)
+    layers[name] = Layer(name=name, document=document)
+    if len(layers) > 4 * MAX_CHAIN:
+        raise ChainError("template-chain", f"{name!r} stands on more than {4 * MAX_CHAIN} templates", here)
+    known[name] = tuple(layers.values())
+    return known[name]
+
+
+def merged(layers: tuple[Layer, ...]) -> dict[str, Any]:
+    """The specs of all layers, one laid on the other; nulls are still in it, `extends` is not."""
+    result: Any = {}
+    for layer in layers:
+        spec = layer.document.value.get("spec")
+        if isinstance(spec, dict):
+            result = merge(result, {key: value for key, value in spec.items() if key != "extends"})
+    return dict(result)
