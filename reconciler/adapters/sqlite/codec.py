@@ -1,0 +1,163 @@
+"""Values to rows and back: JSON by msgspec, straight into the frozen dataclasses.
+
+A record's manifests to roll back to are half of its bytes and almost never read: they are kept deflated and are
+decoded when somebody looks inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from reconciler.model.identity import AgentName
+from reconciler.model.registry import (
+    AgentRevision,
+    AgentState,
+    AuditEntry,
+    AuditFact,
+    FleetRecord,
+    Good,
+    JournalEntry,
+    Record,
+    Write,
+)
+from reconciler.model.source import JsonObject
+
+Row = tuple[Any, ...]
+Bodies = dict[str, tuple[JsonObject, ...]]
+
+_record = msgspec.json.Decoder(Record)
+_fleet = msgspec.json.Decoder(FleetRecord)
+_journal = msgspec.json.Decoder(JournalEntry)
+_revision = msgspec.json.Decoder(AgentRevision)
+_fact = msgspec.json.Decoder(AuditFact)
+_bodies = msgspec.json.Decoder(Bodies)
+
+
+class _GoodRow(msgspec.Struct):
+    """`document` is None where it equals the record's own."""
+
+    number: int
+    commit: str
+    spec_hash: str
+    document: dict[str, Any] | None
+
+
+_good = msgspec.json.Decoder(_GoodRow)
+
+
+class LazyBodies(Mapping[str, tuple[JsonObject, ...]]):
+    """A mapping that is inflated and decoded when first looked into; equal to any mapping of equal items."""
+
+    __slots__ = ("_value", "packed")
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        self._value: Bodies | None = None
+
+    def _read(self) -> Bodies:
+        if self._value is None:
+            self._value = _bodies.decode(zlib.decompress(self.packed))
+        return self._value
+
+    def __getitem__(self, key: str) -> tuple[JsonObject, ...]:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return f"LazyBodies({len(self.packed)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordColumns:
+    body: bytes
+    good: bytes | None
+    manifests: bytes | None
+
+
+def _hook(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_hook)
+
+
+def encode(value: Any) -> bytes:
+    """JSON of a value. Raises TypeError or ValueError when it is none."""
+    return _encoder.encode(value)
+
+
+def record_columns(record: Record) -> RecordColumns:
+    """A record as it is stored. One that is gone gives back its reservations."""
+    if record.state is AgentState.GONE:
+        record = replace(record, reservations=())
+    good = record.good
+    if good is None:
+        return RecordColumns(encode(record), None, None)
+    same = good.spec_hash == record.spec_hash and good.document == record.document
+    row = _GoodRow(good.number, good.commit, good.spec_hash, None if same else dict(good.document))
+    held = good.manifests
+    packed = held.packed if isinstance(held, LazyBodies) else zlib.compress(encode(held), 1)
+    return RecordColumns(encode(replace(record, good=None)), encode(row), packed)
+
+
+def decode_record(body: bytes, good: bytes | None, manifests: bytes | None) -> Record:
+    record = _record.decode(body)
+    if good is None:
+        return record
+    row = _good.decode(good)
+    return replace(
+        record,
+        good=Good(
+            number=row.number,
+            commit=row.commit,
+            spec_hash=row.spec_hash,
+            document=record.document if row.document is None else row.document,
+            manifests=LazyBodies(manifests) if manifests is not None else {},
+        ),
+    )
+
+
+def decode_fleet(body: bytes) -> FleetRecord:
+    return _fleet.decode(body)
+
+
+def decode_journal(body: bytes) -> JournalEntry:
+    return _journal.decode(body)
+
+
+def decode_revision(body: bytes) -> AgentRevision:
+    return _revision.decode(body)
+
+
+def decode_audit(row: Row) -> AuditEntry:
+    """From (seq, at_ms, fact, previous, hash)."""
+    seq, at_ms, fact, previous, hash_ = row
+    return AuditEntry(seq=seq, at_ms=at_ms, fact=_fact.decode(fact), previous=previous, hash=hash_)
+
+
+def agent_key(name: AgentName | None) -> str | None:
+    return None if name is None else str(name)
+
+
+def digest(write: Write, columns: list[RecordColumns]) -> bytes:
+    """What tells a repeated Write from another one that took its op_id. Records come encoded, to do it once."""
+    rest = replace(write, records=(), at_ms=0)
+    hasher = hashlib.sha256(encode(rest))
+    for column in columns:
+        for part in (column.body, column.good or b"", column.manifests or b""):
+            hasher.update(len(part).to_bytes(8, "big"))
+            hasher.update(part)
+    return hasher.digest()

@@ -1,0 +1,152 @@
+"""One connection in one thread, and what SQLite's failures mean. No tables are known here.
+
+SQLite calls block, so all of them run on a thread of their own, one after another. Each failure is translated once:
+refused (nothing was written), or unknown (the commit itself failed in a way that leaves both ends possible).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
+
+T = TypeVar("T")
+
+BUSY_MS = 10_000
+_DAMAGED = "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
+_HINTS = {
+    "SQLITE_FULL": "free some space on that disk; nothing is applied without a durable record of it",
+    "SQLITE_READONLY": "make the file and its folder writable for this user",
+    "SQLITE_CANTOPEN": "make the folder exist and writable for this user",
+    "SQLITE_PERM": "make the file and its folder writable for this user",
+    "SQLITE_CORRUPT": _DAMAGED,
+    "SQLITE_NOTADB": _DAMAGED,
+    "SQLITE_BUSY": "another process writes to it for longer than it should; look for a reconciler that hangs",
+    "SQLITE_LOCKED": "another process writes to it for longer than it should; look for a reconciler that hangs",
+    "SQLITE_IOERR": "check the disk (dmesg, smartctl) and the mount",
+}
+
+
+def translate(error: sqlite3.Error, path: Path, doing: str) -> RegistryError:
+    """What a failure of SQLite means to people; nothing was written."""
+    code = getattr(error, "sqlite_errorname", "") or ""
+    base = "_".join(code.split("_")[:2])
+    return RegistryError(f"{path}: cannot {doing}: {error}", hint=_HINTS.get(base, ""))
+
+
+class Database:
+    """An open file. Make it with `open`; every call runs on its own thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    async def open(cls, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Self:
+        """Open or make the file (mode 0600, a new folder 0700) and run `prepare` in one transaction.
+
+        Raises RegistryError when it cannot be opened, is damaged, or cannot be written.
+        """
+        database = cls(path)
+        try:
+            await database.run("open it", lambda _: database._connect(prepare))
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    def _connect(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self.path.chmod(0o600)
+        except OSError as error:
+            raise RegistryError(
+                f"{self.path}: cannot open it: {error.strerror}",
+                hint="make the file and its folder writable for this user, or free some space",
+            ) from error
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_MS / 1000, cached_statements=256)
+        self._connection = connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA mmap_size = 0")
+        self._check(connection)
+        with self.transaction(connection):
+            prepare(connection)
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        faults = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+        if faults != ["ok"]:
+            raise RegistryError(f"{self.path} is damaged: {faults[0].splitlines()[-1]}", hint=_DAMAGED)
+
+    async def run(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the thread. A cancelled caller does not stop it: a transaction ends one way or the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, doing, work)
+
+    def _guarded(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._connection)  # type: ignore[arg-type]  # None only while `_connect` itself runs
+        except ReconcilerError:
+            raise
+        except sqlite3.Error as error:
+            raise translate(error, self.path, doing) from error
+
+    @contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A write transaction: committed at the end, rolled back on any failure.
+
+        Raises OutcomeUnknown when the commit failed and SQLite cannot say that it was undone.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._after_failed_commit(connection, error)
+            raise
+
+    def _after_failed_commit(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        undone = connection.in_transaction and not name.startswith("SQLITE_IOERR")
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            undone = False
+        if not undone:
+            raise OutcomeUnknown(
+                f"{self.path}: the commit failed: {error}; whether it was written is unknown",
+                hint=_HINTS["SQLITE_IOERR"],
+            ) from error
+
+    @contextmanager
+    def reading(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A read transaction: all reads inside see one state."""
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+
+    async def close(self) -> None:
+        """Close the file; the last process to do so folds the write-ahead log back into it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+        self._thread.shutdown(wait=False)

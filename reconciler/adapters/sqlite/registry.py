@@ -1,0 +1,251 @@
+"""SqliteRegistry: the Registry port on one SQLite file. Queries and the cache of decoded records live here."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from reconciler.adapters.sqlite import codec
+from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.ids import IdMaker
+from reconciler.adapters.sqlite.schema import migrate
+from reconciler.adapters.sqlite.writing import write_all
+from reconciler.model.audit import AuditVerdict, verify_chain
+from reconciler.model.errors import RegistryConflict, RegistryError
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Absent, Found, Observation, Unreadable
+from reconciler.model.registry import (
+    AgentRevision,
+    AgentState,
+    AuditEntry,
+    FleetRecord,
+    JournalEntry,
+    Lease,
+    Record,
+    RegistrySnapshot,
+    Write,
+)
+from reconciler.ports import Clock
+
+PAGE = 1000
+KEPT_FEED = 100_000
+KEPT_OPERATIONS_MS = 7 * 86_400_000
+_GONE = AgentState.GONE.value
+
+
+class SqliteRegistry:
+    """A registry in one file, for one machine: any number of processes may use it at once.
+
+    Writers wait for one another; readers see the last commit and wait for nobody. Lease expiry compares the callers'
+    wall clocks: on one machine that is one clock; a jump forward may end a lease early, and fencing by epoch then
+    refuses the writes of its former holder.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._new_id = IdMaker(clock)
+        self._cache: dict[AgentName, Record] = {}
+        self._cached: RegistrySnapshot | None = None
+
+    @classmethod
+    async def open(cls, path: Path, clock: Clock) -> Self:
+        """Open the registry, making file and folder where there are none.
+
+        Raises RegistryError for a file that is damaged, another program's, of a newer version, or not writable.
+        """
+        now_ms = clock.now_ms()
+
+        def prepare(connection: sqlite3.Connection) -> None:
+            migrate(connection, now_ms=now_ms, path=str(path))
+            _prune(connection, now_ms)
+
+        return cls(await Database.open(path, prepare), clock)
+
+    def new_id(self) -> str:
+        return self._new_id()
+
+    async def snapshot(self) -> Observation[RegistrySnapshot]:
+        """All live records. Costs what changed since the last snapshot of this process; nothing when nothing did."""
+        try:
+            return Found(await self._database.run("read the records", self._read_snapshot))
+        except RegistryError as error:
+            return Unreadable(reason=error.message)
+
+    def _read_snapshot(self, connection: sqlite3.Connection) -> RegistrySnapshot:
+        last = self._cached
+        with self._database.reading(connection), _no_collector():
+            (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+            fleet = _read_fleet(connection)
+            if last is not None and last.seq == seq and last.fleet == fleet:
+                return last
+            rows = connection.execute(
+                "SELECT namespace, name, state, body, good, manifests FROM records WHERE seq > ?",
+                (last.seq if last else 0,),
+            )
+            for namespace, name, state, body, good, manifests in rows:
+                agent = AgentName(namespace=namespace, name=name)
+                if state == _GONE:
+                    self._cache.pop(agent, None)
+                else:
+                    self._cache[agent] = codec.decode_record(body, good, manifests)
+        self._cached = RegistrySnapshot(seq=seq, fleet=fleet, records=dict(sorted(self._cache.items(), key=_by_name)))
+        return self._cached
+
+    async def get(self, name: AgentName) -> Observation[Record]:
+        """The live record of an agent; Absent also for one that is gone."""
+
+        def work(connection: sqlite3.Connection) -> Record | None:
+            row = connection.execute(
+                "SELECT body, good, manifests FROM records WHERE namespace = ? AND name = ? AND state <> ?",
+                (name.namespace, name.name, _GONE),
+            ).fetchone()
+            return codec.decode_record(*row) if row else None
+
+        try:
+            record = await self._database.run(f"read {name}", work)
+        except RegistryError as error:
+            return Unreadable(reason=error.message)
+        return Absent() if record is None else Found(record)
+
+    async def commit(self, write: Write) -> int:
+        """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            try:
+                with self._database.transaction(connection):
+                    return write_all(connection, write)
+            except (TypeError, ValueError) as error:
+                raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
+
+        return await self._database.run("write", work)
+
+    async def open_journal(self) -> tuple[JournalEntry, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:
+            rows = connection.execute("SELECT body FROM journal WHERE phase = 'intent' ORDER BY position")
+            return tuple(codec.decode_journal(body) for (body,) in rows)
+
+        return await self._database.run("read the journal", work)
+
+    async def revisions(self, name: AgentName) -> tuple[AgentRevision, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[AgentRevision, ...]:
+            rows = connection.execute(
+                "SELECT body FROM revisions WHERE namespace = ? AND name = ? ORDER BY number DESC",
+                (name.namespace, name.name),
+            )
+            return tuple(codec.decode_revision(body) for (body,) in rows)
+
+        return await self._database.run(f"read the history of {name}", work)
+
+    async def audit(self, *, name: AgentName | None = None, since: int = 0) -> AsyncIterator[AuditEntry]:
+        only = "AND agent = ?" if name else ""
+        values = (str(name),) if name else ()
+
+        def page(connection: sqlite3.Connection) -> list[codec.Row]:
+            return connection.execute(
+                "SELECT seq, at_ms, fact, previous, hash FROM audit "  # noqa: S608  # `only` is one of two constants
+                f"WHERE seq > ? {only} ORDER BY seq LIMIT ?",
+                (since, *values, PAGE),
+            ).fetchall()
+
+        while rows := await self._database.run("read the audit log", page):
+            for row in rows:
+                yield codec.decode_audit(row)
+            since = rows[-1][0]
+
+    async def verify_audit(self) -> AuditVerdict:
+        """Check the whole chain, and that it ends where the last write left it."""
+
+        def work(connection: sqlite3.Connection) -> AuditVerdict:
+            with self._database.reading(connection):
+                expected = connection.execute("SELECT audit_seq, audit_hash FROM head").fetchone()
+                rows = connection.execute("SELECT seq, at_ms, fact, previous, hash FROM audit ORDER BY seq")
+                return verify_chain((codec.decode_audit(row) for row in rows), expected=expected)
+
+        return await self._database.run("read the audit log", work)
+
+    async def changes(self, since: int) -> AsyncIterator[tuple[int, AgentName]]:
+        def page(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+            return connection.execute(
+                "SELECT seq, namespace, name FROM feed WHERE seq > ? ORDER BY seq LIMIT ?", (since, PAGE)
+            ).fetchall()
+
+        while rows := await self._database.run("read the changes", page):
+            for seq, namespace, name in rows:
+                yield seq, AgentName(namespace=namespace, name=name)
+            since = rows[-1][0]
+
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+        """Take, renew or, when it has expired, take over a lease.
+
+        The epoch grows with every change of holder, and when a released lease is taken again.
+        """
+        if not holder or ttl_ms <= 0:
+            raise RegistryError(f"lease {lease} needs a holder and a time to live")
+
+        def work(connection: sqlite3.Connection) -> Lease:
+            with self._database.transaction(connection):
+                return _take(connection, lease, holder, now_ms=now_ms, ttl_ms=ttl_ms)
+
+        return await self._database.run(f"take lease {lease}", work)
+
+    async def release(self, lease: Lease) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            with self._database.transaction(connection):
+                connection.execute(
+                    "UPDATE leases SET holder = '', expires_ms = 0 WHERE name = ? AND holder = ? AND epoch = ?",
+                    (lease.name, lease.holder, lease.epoch),
+                )
+
+        await self._database.run(f"release lease {lease.name}", work)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+def _by_name(item: tuple[AgentName, Record]) -> tuple[str, str]:
+    return item[0].namespace, item[0].name
+
+
+def _read_fleet(connection: sqlite3.Connection) -> FleetRecord | None:
+    row = connection.execute("SELECT body FROM fleet").fetchone()
+    return codec.decode_fleet(row[0]) if row else None
+
+
+def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int) -> Lease:
+    row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
+    held_by, epoch, expires_ms = row or ("", 0, 0)
+    if held_by not in ("", holder) and expires_ms > now_ms:
+        raise RegistryConflict(
+            f"lease {name} is held by {held_by} for another {(expires_ms - now_ms + 999) // 1000} s",
+            hint="wait for it to finish; a holder that is gone loses it by itself after that time",
+        )
+    lease = Lease(name=name, holder=holder, epoch=epoch + (held_by != holder), expires_ms=now_ms + ttl_ms)
+    connection.execute(
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, lease.epoch, lease.expires_ms)
+    )
+    return lease
+
+
+def _prune(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Drop what nobody can need: ids of operations of last week, and long superseded lines of the feed."""
+    connection.execute("DELETE FROM operations WHERE at_ms < ?", (now_ms - KEPT_OPERATIONS_MS,))
+    connection.execute(
+        "DELETE FROM feed WHERE seq < (SELECT seq FROM head) - ? AND seq NOT IN (SELECT seq FROM records)",
+        (KEPT_FEED,),
+    )
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Pause the garbage collector: bulk decoding makes no cycles, and collections would double its time."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()

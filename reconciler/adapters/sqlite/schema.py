@@ -1,0 +1,118 @@
+"""The tables, and how a file of an older version becomes the present one. No queries live here.
+
+Version n of the schema is what MIGRATIONS[:n] build; the file says its own in `migrations`. Columns named `body` hold
+JSON; what is searched or ordered by stands in columns of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from reconciler.model.errors import RegistryError
+
+APPLICATION_ID = 0x52434E52
+"""`RCNR`: tells our files from other SQLite files."""
+
+_FIRST = """
+CREATE TABLE migrations (version INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    seq INTEGER NOT NULL,          -- of the last record write
+    audit_seq INTEGER NOT NULL,    -- of the last audit entry
+    audit_hash TEXT NOT NULL
+) STRICT;
+INSERT INTO head VALUES (1, 0, 0, '0000000000000000000000000000000000000000000000000000000000000000'); -- model.audit.GENESIS
+CREATE TABLE records (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    updated_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,            -- the record without `good`
+    good BLOB,                     -- the last good revision without its manifests
+    manifests BLOB,                -- those manifests, deflated: read only by a rollback
+    PRIMARY KEY (namespace, name)
+) STRICT;
+CREATE UNIQUE INDEX records_by_seq ON records (seq);
+CREATE INDEX records_by_state ON records (state);
+CREATE TABLE feed (seq INTEGER PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL) STRICT;
+CREATE TABLE operations (op_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, digest BLOB NOT NULL, at_ms INTEGER NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE TABLE fleet (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE journal (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    phase TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX journal_open ON journal (position) WHERE phase = 'intent';
+CREATE TABLE revisions (
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (namespace, name, number)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    agent TEXT,
+    fact BLOB NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_agent ON audit (agent, seq);
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,          -- '' when nobody holds it
+    epoch INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def migrate(connection: sqlite3.Connection, *, now_ms: int, path: str) -> None:
+    """Bring the file to the present schema; call it inside a transaction.
+
+    Raises RegistryError when the file is another program's, or of a newer version of this one.
+    """
+    version = _version(connection, path)
+    if version > len(MIGRATIONS):
+        raise RegistryError(
+            f"{path} has schema version {version}, and this program knows versions up to {len(MIGRATIONS)}",
+            hint="a newer reconciler wrote it: use that one, or upgrade this one",
+        )
+    for number in range(version + 1, len(MIGRATIONS) + 1):
+        for statement in _statements(MIGRATIONS[number - 1]):
+            connection.execute(statement)
+        connection.execute("INSERT INTO migrations VALUES (?, ?)", (number, now_ms))
+    if version == 0:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        return 0
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID or "migrations" not in tables:
+        raise RegistryError(
+            f"{path} is an SQLite file of another program", hint="move it away, or choose another place for the state"
+        )
+    (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()
+    return int(version)
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script: `executescript` would commit the transaction that they must share."""
+    found, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
