@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from reconciler.spec.authoring_runtime import (
     MAX_ITEMS,
@@ -43,6 +42,7 @@ from reconciler.spec.fields import (
     Threshold,
     Url,
     Weight,
+    at_least_one,
     exactly_one,
     one_of_schema,
 )
@@ -103,9 +103,6 @@ class Connectivity(Model):
 
 
 class Performance(Model):
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": [name]} for name in ("p50", "p95", "p99", "errorRate")]}
-    )
     http: Http
     timeout: DurationText = "2s"
     p50: DurationText | None = None
@@ -115,20 +112,17 @@ class Performance(Model):
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if self.p50 is self.p95 is self.p99 is self.error_rate is None:
-            raise PydanticCustomError("one_of", "a performance check takes p50, p95, p99 or errorRate, or several")
+        at_least_one(self, ("p50", "p95", "p99", "error_rate"), "a performance check")
         return self
 
 
 class ResourceShare(Model):
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["cpu"]}, {"required": ["memory"]}]})
     cpu: PercentText | None = None
     memory: PercentText | None = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if self.cpu is self.memory is None:
-            raise PydanticCustomError("one_of", "a resources check takes cpu or memory, or both")
+        at_least_one(self, ("cpu", "memory"), "a resources check")
         return self
 
 
@@ -145,22 +139,7 @@ _CHECK = ("connectivity", "performance", "resources", "lifecycle", "dependencies
 
 
 class CheckEntry(Model):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": [name]}
-                for name in (
-                    "connectivity",
-                    "performance",
-                    "resources",
-                    "lifecycle",
-                    "dependencies",
-                    "a2aCard",
-                    "plugin",
-                )
-            ]
-        }
-    )
+    model_config = one_of_schema(_CHECK)
     name: Line
     connectivity: Connectivity | None = None
     performance: Performance | None = None

@@ -92,14 +92,33 @@ Flag = StrictBool
 
 
 def exactly_one(model: BaseModel, fields: tuple[str, ...], what: str) -> None:
-    """Raise a teaching error unless exactly one of `fields` is set."""
-    given = [name for name in fields if getattr(model, name) is not None]
-    if len(given) != 1:
+    """Raise a teaching error unless exactly one of `fields` is set: `one_of_none` or `one_of_many`."""
+    given = sum(getattr(model, name) is not None for name in fields)
+    if given != 1:
         names = ", ".join(to_camel(name) for name in fields)
-        raise PydanticCustomError("one_of", "{what} takes exactly one of {names}", {"what": what, "names": names})
+        kind = "one_of_many" if given else "one_of_none"
+        raise PydanticCustomError(kind, "{what} takes exactly one of {names}", {"what": what, "names": names})
+
+
+def at_least_one(model: BaseModel, fields: tuple[str, ...], what: str) -> None:
+    """Raise `one_of_none` unless one or several of `fields` are set."""
+    if all(getattr(model, name) is None for name in fields):
+        names = ", ".join(to_camel(name) for name in fields)
+        raise PydanticCustomError(
+            "one_of_none", "{what} takes one or several of {names}", {"what": what, "names": names}
+        )
 
 
 def one_of_schema(fields: tuple[str, ...]) -> ConfigDict:
-    """The same rule for the JSON Schema."""
-    alternatives: list[Any] = [{"required": [to_camel(name)]} for name in fields]
-    return ConfigDict(json_schema_extra={"oneOf": alternatives})
+    """The half of `exactly_one` that one file can be judged by, for the JSON Schema: not two of them.
+
+    That one is there at all may be a template's part; null takes a template's choice back.
+    """
+    names = [to_camel(name) for name in fields]
+    given = {"not": {"type": "null"}}
+    pairs: list[Any] = [
+        {"required": [one, two], "properties": {one: given, two: given}}
+        for index, one in enumerate(names)
+        for two in names[index + 1 :]
+    ]
+    return ConfigDict(json_schema_extra={"not": {"anyOf": pairs}})

@@ -1,0 +1,173 @@
+"""What Pydantic found, said to people: code, words, and the place where the value was written.
+
+May live here: translating errors of the authoring models. Must not: judge anything itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from reconciler.model.identity import FieldPath, format_path
+from reconciler.spec.documents import item_name
+from reconciler.spec.nearest import did_you_mean
+
+MAX_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A finding before its place is known. `path` from the judged value; `key`: the key is wrong, not the value."""
+
+    code: str
+    message: str
+    path: FieldPath
+    hint: str = ""
+    key: bool = False
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+_TYPE_NAMES: tuple[tuple[type, str], ...] = (
+    (type(None), "nothing"),
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "text"),
+    (dict, "a mapping"),
+    (list, "a list"),
+)
+
+
+def _type_name(value: Any) -> str:
+    return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), type(value).__name__)
+
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
+_CODES = {
+    "bad_quantity": "bad-quantity",
+    "bad_duration": "bad-duration",
+    "bad_percent": "bad-percentage",
+    "one_of_none": "one-of",
+    "one_of_many": "one-of-many",
+    "duplicate_name": "duplicate-name",
+}
+
+
+def problems(error: ValidationError, value: Any, model: type[BaseModel]) -> list[Problem]:
+    """All that is wrong with `value`, one finding a place, in the order of the file's fields."""
+    found: dict[FieldPath, Problem] = {}
+    for detail in error.errors(include_url=False, include_context=True, include_input=True):
+        path, rest = _walk(value, detail["loc"])
+        problem = _problem(detail, path, rest, model)
+        known = found.get(problem.path)
+        if known is None or (known.code == "wrong-type" and problem.code != "wrong-type"):
+            found[problem.path] = problem
+    return [problem for problem in found.values() if not _explained(problem, found)]
+
+
+def _explained(problem: Problem, found: Mapping[FieldPath, Problem]) -> bool:
+    """A branch of a union that the author did not mean: something deeper says it better."""
+    return problem.code == "wrong-type" and any(
+        len(path) > len(problem.path) and path[: len(problem.path)] == problem.path for path in found
+    )
+
+
+def _walk(value: Any, loc: tuple[str | int, ...]) -> tuple[FieldPath, tuple[str | int, ...]]:
+    """The part of Pydantic's location that is in the value (union branches are not), and what is left of it."""
+    path: list[str] = []
+    for index, part in enumerate(loc):
+        if isinstance(part, int) and isinstance(value, list | tuple) and part < len(value):
+            value = value[part]
+            path.append(f"[{item_name(value) or part}]")
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
+            path.append(str(part))
+        elif isinstance(value, dict) and index == len(loc) - 1:
+            return tuple(path), (part,)
+    return tuple(path), ()
+
+
+def _problem(  # noqa: PLR0911 - a table of cases, one return each
+    detail: Any, path: FieldPath, rest: tuple[str | int, ...], model: type[BaseModel]
+) -> Problem:
+    kind: str = detail["type"]
+    given = detail["input"]
+    if kind == "extra_forbidden":
+        name = path[-1]
+        return Problem(
+            code="unknown-field",
+            message=f"unknown field {name[:MAX_SHOWN]!r}",
+            path=path,
+            hint=did_you_mean(name, _fields_at(model, path[:-1])),
+            key=True,
+        )
+    if kind == "missing":
+        name = str(rest[-1]) if rest else ""
+        return Problem(code="missing-field", message=f"{name!r} is missing", path=path, key=True)
+    if kind in _CODES:
+        return Problem(code=_CODES[kind], message=detail["msg"], path=path)
+    if kind in _WANTED:
+        hint = "quote it" if kind == "string_type" and isinstance(given, int | float) else ""
+        message = f"{_WANTED[kind]} is expected here, not {_type_name(given)}"
+        return Problem(code="wrong-type", message=message, path=path, hint=hint)
+    if kind == "literal_error":
+        known = [part.strip(" '") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        hint = did_you_mean(given, known) if isinstance(given, str) else ""
+        message = f"{_shown(given)} is not one of {', '.join(known)}"
+        return Problem(code="not-one-of", message=message, path=path, hint=hint)
+    if kind == "string_pattern_mismatch":
+        where = format_path(path[-1:]).strip("[]") if path else "this"
+        message = f"{_shown(given)} is not valid as {where}"
+        return Problem(code="bad-text", message=message, path=path, hint=_pattern_hint(detail["ctx"]["pattern"]))
+    return Problem(code="out-of-range", message=f"{_shown(given)}: {detail['msg'].lower()}", path=path)
+
+
+def _pattern_hint(pattern: str) -> str:
+    if pattern.startswith("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"):
+        return "lower-case letters, digits and dashes, beginning and ending with a letter or digit"
+    return f"it must match {pattern}"
+
+
+def _fields_at(model: type[BaseModel], path: FieldPath) -> list[str]:
+    """The field names (as written) that the model knows at `path`; none where it takes any key."""
+    here: list[type[BaseModel]] = [model]
+    for part in path:
+        if part.startswith("["):
+            continue
+        here = [inner for outer in here for inner in _models_of(outer, part)]
+    return [info.alias or name for known in here for name, info in known.model_fields.items()]
+
+
+def _models_of(model: type[BaseModel], alias: str) -> list[type[BaseModel]]:
+    for name, info in model.model_fields.items():
+        if (info.alias or name) == alias:
+            return _models_in(info.annotation)
+    return []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, tuple) or get_args(annotation):
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return []
+
+
+PARTIAL = frozenset({"missing-field", "one-of"})
+"""Findings that a template or an agent on a template may have alone: another layer may fill in what is missing."""
