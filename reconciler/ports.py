@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+from reconciler.model.health import ProbeRequest, Sample
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
     FIELD_MANAGER,
@@ -129,5 +130,14 @@ class Registry(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give a lease up; one that is no longer held is no error."""
+
+    async def close(self) -> None: ...
+
+
+class Prober(Protocol):
+    """Asks an agent's endpoints how they are. Endpoints are hostile: bounded in time and size, no redirects."""
+
+    async def probe(self, request: ProbeRequest) -> Sample:
+        """One measurement. Never raises for what the endpoint does: that is what a Sample says."""
 
     async def close(self) -> None: ...

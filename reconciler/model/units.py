@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from typing import Self
 
 QUANTITY_PATTERN = r"^(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]{1,2})?$"
@@ -24,6 +25,9 @@ _SCALE = {
     "P": Fraction(10**15), "E": Fraction(10**18), "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30),
     "Ti": Fraction(2**40), "Pi": Fraction(2**50), "Ei": Fraction(2**60),
 }  # fmt: skip
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+_EXPONENT = re.compile(r"[eE][+-]?[0-9]+\Z", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS = 10 * 365 * 86_400_000
 MAX_TEXT = 32
@@ -46,8 +50,33 @@ class Quantity:
             return cls(Fraction(text[: suffix.start()]) * _SCALE[suffix.group()], text)
         return cls(Fraction(text), text)
 
+    def canonical(self) -> str:
+        """The text under which an API server stores this quantity: `1000m` as `1`, `1.5` as `1500m`, `0.5Gi` as `512Mi`.
+
+        Source: Quantity.CanonicalizeBytes in k8s.io/apimachinery/pkg/api/resource.
+        """
+        return _canonical(self.value, self.text)
+
     def __str__(self) -> str:
         return self.text
+
+
+@lru_cache(maxsize=4096)
+def _canonical(value: Fraction, text: str) -> str:
+    nano = -(-value.numerator * 10**9 // value.denominator)  # parsing rounds up to nano
+    if text.endswith("i") and nano >= 1024 * 10**9 and nano % 10**9 == 0:
+        whole, steps = nano // 10**9, 0
+        while whole % 1024 == 0 and steps < len(_BINARY) - 1:
+            whole, steps = whole // 1024, steps + 1
+        return f"{whole}{_BINARY[steps]}"
+    exponent = -9
+    while nano and nano % 1000 == 0 and exponent < 18:
+        nano, exponent = nano // 1000, exponent + 3
+    if nano == 0:
+        return "0"
+    if _EXPONENT.search(text):
+        return f"{nano}e{exponent}" if exponent else str(nano)
+    return f"{nano}{_DECIMAL[exponent]}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

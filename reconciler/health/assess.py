@@ -1,0 +1,113 @@
+"""From one sweep's evidence and the previous assessment to the next assessment. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.health.checks import Finding, Verdict, judge
+from reconciler.model.agent import Dimension, Health, HealthCheck
+from reconciler.model.health import Assessment, CheckState, Evidence, HealthState
+from reconciler.model.identity import AgentName
+
+OWN = frozenset({Dimension.CONNECTIVITY, Dimension.RESOURCES, Dimension.LIFECYCLE, Dimension.PLUGIN})
+"""Dimensions that a remedy on the agent itself can mend. A slow or lying agent is reported, not restarted."""
+LIFECYCLE = HealthCheck(name="pods", dimension=Dimension.LIFECYCLE)
+DEPENDENCIES = HealthCheck(name="depends-on", dimension=Dimension.DEPENDENCIES, critical=False)
+
+
+def assess(
+    agent: AgentName, health: Health, evidence: Evidence, *, previous: Assessment | None, now_ms: int
+) -> Assessment:
+    """Judge one agent.
+
+    Beside its declared checks every agent is judged by its pods (check `pods`) and, where it depends on others, by
+    them (check `depends-on`, which alone never makes it unhealthy). A check changes its state only after
+    `health.failure_threshold` failures, or `health.success_threshold` successes, in a row; the first measurement
+    that succeeds counts at once, so that a fresh agent is not reported as unknown for longer than it must.
+    What was not measured keeps its state: a failed read is not an illness.
+    """
+    before = {check.name: check for check in previous.checks} if previous else {}
+    checks = tuple(
+        _advance(check, judge(check, evidence, before.get(check.name)), before.get(check.name), health, now_ms)
+        for check in _checks(health, evidence)
+    )
+    upstream = tuple(sorted(name for name, well in evidence.dependencies.items() if well is False))
+    failing = [check for check in checks if check.state is HealthState.UNHEALTHY]
+    healthy = not any(check.critical for check in failing) and not _all_unknown(checks)
+    return Assessment(
+        agent=agent,
+        at_ms=now_ms,
+        state=_overall(checks),
+        is_healthy=healthy,
+        requires_recovery=not upstream and any(check.critical and check.dimension in OWN for check in failing),
+        critical=_nothing_serves(checks, evidence),
+        checks=checks,
+        upstream=upstream,
+    )
+
+
+def _checks(health: Health, evidence: Evidence) -> tuple[HealthCheck, ...]:
+    extra = [] if any(check.dimension is Dimension.LIFECYCLE for check in health.checks) else [LIFECYCLE]
+    if evidence.dependencies and not any(check.dimension is Dimension.DEPENDENCIES for check in health.checks):
+        extra.append(DEPENDENCIES)
+    return (*health.checks, *extra)
+
+
+def _advance(
+    check: HealthCheck, finding: Finding, before: CheckState | None, health: Health, now_ms: int
+) -> CheckState:
+    """Hysteresis: count equal verdicts, and change state only at the threshold."""
+    old = before or CheckState(
+        name=check.name, dimension=check.dimension, state=HealthState.UNKNOWN, text="", since_ms=now_ms
+    )
+    state, failures, successes = old.state, old.failures, old.successes
+    match finding.verdict:
+        case Verdict.PASS:
+            failures, successes = 0, successes + 1
+            if state is HealthState.UNKNOWN or successes >= health.success_threshold:
+                state = HealthState.HEALTHY
+        case Verdict.FAIL:
+            failures, successes = failures + 1, 0
+            if failures >= health.failure_threshold:
+                state = HealthState.UNHEALTHY
+            elif state is HealthState.HEALTHY:
+                state = HealthState.DEGRADED
+        case Verdict.NOT_MEASURED:
+            pass
+    return replace(
+        old,
+        critical=check.critical,
+        dimension=check.dimension,
+        state=state,
+        text=finding.text,
+        failures=failures,
+        successes=successes,
+        since_ms=old.since_ms if state is old.state else now_ms,
+        latencies=finding.latencies,
+        outcomes=finding.outcomes,
+        restarts=finding.restarts,
+    )
+
+
+def _overall(checks: tuple[CheckState, ...]) -> HealthState:
+    if any(check.state is HealthState.UNHEALTHY and check.critical for check in checks):
+        return HealthState.UNHEALTHY
+    if any(check.state in {HealthState.UNHEALTHY, HealthState.DEGRADED} for check in checks):
+        return HealthState.DEGRADED
+    return HealthState.UNKNOWN if _all_unknown(checks) else HealthState.HEALTHY
+
+
+def _all_unknown(checks: tuple[CheckState, ...]) -> bool:
+    return all(check.state is HealthState.UNKNOWN for check in checks)
+
+
+def _nothing_serves(checks: tuple[CheckState, ...], evidence: Evidence) -> bool:
+    """No pod is ready though some are wanted, or a reachability check that failed long enough failed at every pod."""
+    if evidence.pods is not None and evidence.pods.wanted > 0 and evidence.pods.ready == 0:
+        return any(c.dimension is Dimension.LIFECYCLE and c.state is HealthState.UNHEALTHY for c in checks)
+    for check in checks:
+        if check.dimension is Dimension.CONNECTIVITY and check.state is HealthState.UNHEALTHY:
+            samples = [sample for sample in evidence.samples.get(check.name, ()) if not sample.refused]
+            if samples and not any(sample.ok for sample in samples):
+                return True
+    return False

@@ -1,0 +1,157 @@
+"""Health: what was measured of an agent, and what follows from it. Values only; health.assess judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconciler.model.agent import Dimension
+from reconciler.model.identity import AgentName
+from reconciler.model.source import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpProbe:
+    """GET `scheme`://`host`:`port``path`; well is a status from 200 to 399 (a redirect is an answer, not followed)."""
+
+    host: str
+    port: int
+    path: str = "/"
+    scheme: str = "http"
+    timeout_ms: int = 2000
+    """For the whole of it: name, connection, headers and body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpProbe:
+    """Connect to `host`:`port`, and hang up."""
+
+    host: str
+    port: int
+    timeout_ms: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardProbe:
+    """Fetch the A2A agent card at /.well-known/agent-card.json; well is 200 with a JSON object."""
+
+    host: str
+    port: int
+    scheme: str = "http"
+    timeout_ms: int = 2000
+
+
+ProbeRequest = HttpProbe | TcpProbe | CardProbe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One measurement. `problem` says for people what went wrong, "" when `ok`. `pod` is whose endpoint it was."""
+
+    ok: bool
+    at_ms: int
+    latency_ms: float
+    status: int = 0
+    """HTTP status; 0 where there was none."""
+    problem: str = ""
+    refused: bool = False
+    """The probe was not made: its target is one that no probe may reach. Says nothing of the agent."""
+    card: JsonObject | None = field(default=None, repr=False)
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodResources:
+    """What one pod uses, and its bounds (limit, else request; None: no bound). cpu in cores, memory in bytes."""
+
+    pod: str
+    cpu: float
+    memory: int
+    cpu_bound: float | None = None
+    memory_bound: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What clusters say of an agent's pods. `problems` are for people, e.g. `triage-1: CrashLoopBackOff`."""
+
+    wanted: int
+    ready: int
+    restarts: int = 0
+    """Sum over the pods that are there."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that one sweep learned of one agent. What could not be read is None or missing, which is never "bad".
+
+    `samples` by check name, one a pod. `dependencies`: those of depends_on and whether each is well (None: unknown).
+    `card` is the card that the agent is declared to serve.
+    """
+
+    samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    resources: tuple[PodResources, ...] | None = None
+    pods: PodFacts | None = None
+    dependencies: Mapping[AgentName, bool | None] = field(default_factory=dict)
+    card: JsonObject | None = field(default=None, repr=False)
+
+
+class HealthState(StrEnum):
+    """Of a check, a dimension or an agent. `unknown`: not measured yet, or not measurable now."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckState:
+    """One check after hysteresis: `state` follows the last measurement only after enough of them agree.
+
+    `failures` and `successes` count the latest run of equal measurements. `latencies` (ms) and `outcomes` are a
+    bounded window, oldest first, that percentiles and error rates are taken from. `text` says what was seen last.
+    """
+
+    name: str
+    dimension: Dimension
+    state: HealthState
+    text: str
+    critical: bool = True
+    failures: int = 0
+    successes: int = 0
+    since_ms: int = 0
+    """When `state` was entered."""
+    latencies: tuple[float, ...] = field(default=(), repr=False)
+    outcomes: tuple[bool, ...] = field(default=(), repr=False)
+    restarts: int | None = None
+    """Lifecycle only: what the counter stood at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """Health of one agent. The three facts are apart: none follows from another.
+
+    `is_healthy`: every critical check is well. `requires_recovery`: something of its own has failed long enough, and
+    no dependency is to blame. `critical`: nothing of it serves. `checks` in the declared order.
+    """
+
+    agent: AgentName
+    at_ms: int
+    state: HealthState
+    is_healthy: bool
+    requires_recovery: bool
+    critical: bool
+    checks: tuple[CheckState, ...]
+    upstream: tuple[AgentName, ...] = ()
+    """Dependencies that are unwell, sorted: where the cause lies, when there are any."""
+
+    def dimension(self, dimension: Dimension) -> HealthState | None:
+        """The worst state of the checks of `dimension`; None when there is none."""
+        states = [check.state for check in self.checks if check.dimension is dimension]
+        return max(states, key=_BADNESS.__getitem__) if states else None
+
+
+_BADNESS = {HealthState.HEALTHY: 0, HealthState.UNKNOWN: 1, HealthState.DEGRADED: 2, HealthState.UNHEALTHY: 3}

@@ -1,0 +1,297 @@
+"""One agent: what it wants, whether that follows from its record alone, and else where it goes with what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.model.agent import Agent, ClusterSelector, PlacementPolicy
+from reconciler.model.fleet import ClusterDeclaration
+from reconciler.model.registry import AgentState, PlacedReplicas, Record, Reservation
+from reconciler.placement.amounts import Shape, held_by, reserved, shape_of
+from reconciler.placement.ledger import UNBOUNDED, Closed, Ledger, Room, Stock, Unlimited
+from reconciler.placement.policies import apportion, selected, weights_of
+
+DEFAULT_FAILOVER_AFTER_MS = 300_000
+"""How long a cluster must be unwell before agents with the failover policy leave it, unless the rule says."""
+
+
+@dataclass(slots=True)
+class World:
+    """What is the same for all agents of one pass."""
+
+    clusters: tuple[ClusterDeclaration, ...]
+    rooms: Mapping[str, Room]
+    unwell_since_ms: Mapping[str, int]
+    now_ms: int
+    _selected: dict[object, tuple[ClusterDeclaration, ...]] = field(default_factory=dict)
+
+    def selected(self, selector: ClusterSelector) -> tuple[ClusterDeclaration, ...]:
+        labels = tuple(sorted(selector.match_labels.items()))
+        key = (selector.names, labels, selector.match_expressions, selector.everything)
+        if key not in self._selected:
+            self._selected[key] = selected(selector, self.clusters)
+        return self._selected[key]
+
+    def overdue(self, cluster: str, agent: Agent) -> bool:
+        """Whether `cluster` has been unwell for as long as the agent's rule waits before it fails over."""
+        after = agent.spec.placement.failover_after
+        wait = after.ms if after else DEFAULT_FAILOVER_AFTER_MS
+        since = self.unwell_since_ms.get(cluster)
+        return since is not None and self.now_ms - since >= wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Follows from the record alone: nothing grows, so nothing has to be asked for."""
+
+    placed: tuple[PlacedReplicas, ...]
+    reservations: tuple[Reservation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growing:
+    """Wants more than it holds, or a place of its own. `stay`: what runs keeps its cluster."""
+
+    total: int
+    shape: Shape
+    clusters: tuple[ClusterDeclaration, ...]
+    current: Mapping[str, int]
+    stay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Fits nowhere; `text` names the missing amount."""
+
+    text: str
+
+
+def replicas_wanted(agent: Agent, record: Record | None, now_ms: int) -> int:
+    """The declared number (an autoscaler's minimum), what was scaled by hand while that lasts, or 0 if suspended."""
+    if agent.spec.suspend or (record is not None and record.suspended):
+        return 0
+    override = record.override if record is not None else None
+    if override is not None and (override.until_ms == 0 or now_ms < override.until_ms):
+        return max(0, override.replicas)
+    return agent.spec.min_replicas
+
+
+def unseen(record: Record) -> bool:
+    """Whether what the record reserves may not show yet in what nodes have free.
+
+    Once an agent has been ready its pods are there; before, they may or may not be, and counting them twice for a
+    moment is the safe side.
+    """
+    return record.state is AgentState.REGISTERED or (record.state is AgentState.DEPLOYING and record.good is None)
+
+
+def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growing:
+    """What the record alone settles; Growing where it depends on what clusters have left."""
+    rule = agent.spec.placement
+    clusters = world.selected(rule.clusters)
+    weights = weights_of(rule, clusters) if len(clusters) > 1 else {cluster.name: 1 for cluster in clusters}
+    total = replicas_wanted(agent, record, world.now_ms)
+    shape = shape_of(agent.spec.resources)
+    current: dict[str, int] = {}
+    stay = False
+    if record is not None:
+        current = {placed.cluster: placed.replicas for placed in record.placement if placed.cluster in weights}
+        stay = record.document.get("placement") == agent.document.get("placement")
+        target = _from_record(world, agent, total, weights, current, stay=stay)
+        if target is not None and not _grows(target, shape, record):
+            return settle(target, shape)
+    chosen = tuple(cluster for cluster in clusters if cluster.name in weights)
+    return Growing(total=total, shape=shape, clusters=chosen, current=current, stay=stay)
+
+
+def settle(target: Mapping[str, int], shape: Shape) -> Settled:
+    ordered = sorted(target.items())
+    return Settled(
+        placed=tuple(PlacedReplicas(cluster=name, replicas=count) for name, count in ordered),
+        reservations=tuple(
+            Reservation(cluster=name, replicas=count, requests=shape.texts) for name, count in ordered if count
+        ),
+    )
+
+
+def _from_record(
+    world: World, agent: Agent, total: int, weights: Mapping[str, int], current: Mapping[str, int], *, stay: bool
+) -> dict[str, int] | None:
+    """Where the replicas are if nothing needs to be asked for; None where that is not enough to know."""
+    policy = agent.spec.placement.policy
+    if total == 0:
+        return _zero(policy, weights, current)
+    running = sum(current.values())
+    if policy is PlacementPolicy.ALL:
+        return _everywhere(world, total, weights, current) or None
+    here = _busiest(current) if running and stay else ""
+    if policy is PlacementPolicy.FAILOVER and here:
+        return None if world.overdue(here, agent) else {here: total}
+    if not here:
+        return None
+    if running < total:
+        return None
+    order = sorted(current)
+    shares = {name: weights[name] for name in order}
+    fewer = apportion(total, shares, lower=dict.fromkeys(order, 0), upper=current, order=order)
+    return {name: count for name, count in fewer.items() if count}
+
+
+def _zero(policy: PlacementPolicy, weights: Mapping[str, int], current: Mapping[str, int]) -> dict[str, int]:
+    """Nothing runs, but the agent's objects stay where they are (or would be first), so that it resumes at once."""
+    if policy is PlacementPolicy.ALL:
+        return dict.fromkeys(weights, 0)
+    return dict.fromkeys(current or list(weights)[:1], 0)
+
+
+def _everywhere(world: World, total: int, weights: Mapping[str, int], current: Mapping[str, int]) -> dict[str, int]:
+    """`total` on each cluster; one that cannot be read keeps what it has, and gets nothing new."""
+    target: dict[str, int] = {}
+    for name in weights:
+        if not isinstance(world.rooms[name], Closed):
+            target[name] = total
+        elif name in current:
+            target[name] = min(total, current[name]) or total
+    return target
+
+
+def _busiest(current: Mapping[str, int]) -> str:
+    return min(current, key=lambda name: (-current[name], name))
+
+
+def _grows(target: Mapping[str, int], shape: Shape, record: Record) -> bool:
+    """Whether `target` takes more of anything anywhere than the record holds."""
+    held = {reservation.cluster: reservation for reservation in record.reservations}
+    for name, count in target.items():
+        if not count:
+            continue
+        reservation = held.get(name)
+        if reservation is None:
+            return True
+        if reservation.requests == shape.texts:
+            if count > reservation.replicas:
+                return True
+        elif count > reservation.replicas or _heavier(shape, reservation, count):
+            return True
+    return False
+
+
+def _heavier(shape: Shape, held: Reservation, count: int) -> bool:
+    amounts = reserved(held.requests)
+    return any(need * count > amounts.get(name, 0) * held.replicas for name, need in shape.amounts.items())
+
+
+def allocate(
+    world: World, agent: Agent, record: Record | None, want: Growing, ledger: Ledger
+) -> dict[str, int] | Refused:
+    """Replicas by cluster for an agent that grows, or why there is no room for it."""
+    if not want.clusters:
+        return Refused(text="its placement selects none of the fleet's clusters")
+    if want.total == 0:
+        weights = {cluster.name: 1 for cluster in want.clusters}
+        return _zero(agent.spec.placement.policy, weights, want.current)
+    bench = Bench(world=world, want=want, record=record, ledger=ledger)
+    match agent.spec.placement.policy:
+        case PlacementPolicy.ALL:
+            return bench.everywhere()
+        case PlacementPolicy.FAILOVER:
+            return bench.one(agent)
+        case PlacementPolicy.SPREAD | PlacementPolicy.WEIGHTED:
+            return bench.shared(weights_of(agent.spec.placement, want.clusters))
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """One growing agent held against what clusters have left."""
+
+    world: World
+    want: Growing
+    record: Record | None
+    ledger: Ledger
+
+    def everywhere(self) -> dict[str, int] | Refused:
+        names = {cluster.name: 1 for cluster in self.want.clusters}
+        target = _everywhere(self.world, self.want.total, names, self.want.current)
+        short = [name for name, count in target.items() if count > self._fit(name)]
+        if short or not target:
+            return self._refused(dict.fromkeys(short or names, self.want.total))
+        return target
+
+    def one(self, agent: Agent) -> dict[str, int] | Refused:
+        here = _busiest(self.want.current) if self.want.stay and any(self.want.current.values()) else None
+        if here is not None and not self.world.overdue(here, agent):
+            candidates = [here]
+        else:
+            well = [c for c in self.want.clusters if c.name not in self.world.unwell_since_ms]
+            candidates = self._in_turn(agent, well)
+        for name in candidates:
+            if self._fit(name) >= self.want.total:
+                return {name: self.want.total}
+        names = candidates or [cluster.name for cluster in self.want.clusters]
+        return self._refused(dict.fromkeys(names, self.want.total))
+
+    def _in_turn(self, agent: Agent, clusters: Sequence[ClusterDeclaration]) -> list[str]:
+        """As the rule names them; else the heaviest first, and among equals the best fit."""
+        if agent.spec.placement.clusters.names:
+            return [cluster.name for cluster in clusters]
+        weights = {c.name: agent.spec.placement.weights.get(c.name, c.weight) for c in clusters}
+        return sorted(self._by_fit(list(weights)), key=lambda name: -weights[name])
+
+    def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:
+        current = {name: self.want.current.get(name, 0) for name in weights}
+        upper = {name: self._fit(name) for name in weights}
+        lower = current if self.want.stay else dict.fromkeys(weights, 0)
+        crowded = {name: count for name, count in lower.items() if count > upper[name]}
+        if crowded:  # heavier replicas that no longer fit where they are: what runs is not moved about for that
+            return self._refused(crowded)
+        shares = apportion(self.want.total, weights, lower=lower, upper=upper, order=self._by_fit(list(weights)))
+        missing = self.want.total - sum(shares.values())
+        if missing > 0:
+            return self._refused({name: shares[name] + missing for name in weights})
+        return {name: count for name, count in shares.items() if count}
+
+    def _own(self, name: str) -> dict[str, int]:
+        """What the agent itself holds on a cluster already."""
+        for reservation in self.record.reservations if self.record else ():
+            if reservation.cluster == name:
+                return held_by(reservation)
+        return {}
+
+    def _fit(self, name: str) -> int:
+        match self.world.rooms[name]:
+            case Stock() as stock:
+                return stock.fit(self.want.shape, self.ledger.claims.get(name, {}), self._own(name))
+            case Unlimited():
+                return UNBOUNDED
+            case Closed():
+                held = self.want.current.get(name, 0)
+                heavier = self.record is not None and _grows({name: held}, self.want.shape, self.record)
+                return 0 if heavier else held
+
+    def _by_fit(self, names: Sequence[str]) -> list[str]:
+        """Best fit first: whose dominant share would be highest with one more replica; then by name."""
+        if len(names) < 2:
+            return list(names)
+
+        def share(name: str) -> float:
+            room = self.world.rooms[name]
+            if isinstance(room, Stock):
+                return room.share(self.want.shape, self.ledger.claims.get(name, {}))
+            return 0.0
+
+        return sorted(names, key=lambda name: (-share(name), name))
+
+    def _refused(self, needs: Mapping[str, int]) -> Refused:
+        """The sentence for a hold. `needs`: how many replicas each cluster would have to take."""
+        texts = []
+        for name, replicas in sorted(needs.items()):
+            match self.world.rooms[name]:
+                case Stock() as stock:
+                    claims = self.ledger.claims.get(name, {})
+                    texts.append(stock.shortage(self.want.shape, claims, self._own(name), replicas).text)
+                case Unlimited():
+                    texts.append(f"{name} is unwell")
+                case Closed(reason=reason):
+                    texts.append(f"{name} takes nothing new now: {reason}")
+        return Refused(text="; ".join(texts))
