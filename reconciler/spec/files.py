@@ -1,0 +1,213 @@
+"""One file of a fleet, read and sorted by kind: what can be said of it without any other file.
+
+May live here: envelopes (apiVersion, kind, metadata) and identities. Must not: know templates' contents or other files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from reconciler.model.identity import AgentName
+from reconciler.model.source import Blob, Diagnostic, Document, Position, Severity
+from reconciler.spec.authoring import AgentMetadata, TemplateMetadata
+from reconciler.spec.authoring_fleet import API_VERSION, DOCUMENTS, FleetMetadata
+from reconciler.spec.documents import locate, read_documents, snippet
+from reconciler.spec.nearest import did_you_mean
+from reconciler.spec.shape import Problem, problems
+
+FLEET_FILE = "fleet.yaml"
+_METADATA: dict[str, type[BaseModel]] = {
+    "Fleet": FleetMetadata,
+    "AgentTemplate": TemplateMetadata,
+    "Agent": AgentMetadata,
+}
+_TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
+_GROUP = API_VERSION.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEntry:
+    """A declared agent whose identity is readable. `broken` lists findings of its envelope."""
+
+    name: AgentName
+    document: Document
+    metadata: AgentMetadata | None
+    broken: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReading:
+    """`unreadable` is set when agents may have been in here that cannot be told any more."""
+
+    path: str
+    data: bytes
+    agents: tuple[AgentEntry, ...] = ()
+    templates: tuple[tuple[str, Document], ...] = ()
+    fleets: tuple[Document, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    unreadable: tuple[Diagnostic, ...] = ()
+
+
+def is_fleet_file(path: str) -> bool:
+    """Whether a path is read at all: YAML, and in no hidden folder."""
+    return path.endswith((".yaml", ".yml")) and not any(part.startswith(".") for part in PurePosixPath(path).parts)
+
+
+def read_file(path: str, blob: Blob, revision: str) -> FileReading:
+    """Everything that one file says. Never raises."""
+    documents, found = read_documents(path, blob, revision)
+    if found:
+        return FileReading(path=path, data=blob.data, diagnostics=found, unreadable=found)
+    reader = _FileReader(path, blob.data)
+    for document in documents:
+        reader.document(document)
+    return FileReading(
+        path=path,
+        data=blob.data,
+        agents=tuple(reader.agents),
+        templates=tuple(reader.templates),
+        fleets=tuple(reader.fleets),
+        diagnostics=tuple(reader.diagnostics),
+        unreadable=tuple(reader.unreadable),
+    )
+
+
+def diagnose(problem: Problem, position: Position, data: bytes, *, severity: Severity = Severity.ERROR) -> Diagnostic:
+    """A problem at its place, with its source line."""
+    return Diagnostic(
+        severity=severity,
+        code=problem.code,
+        message=problem.message,
+        position=position,
+        hint=problem.hint,
+        snippet=snippet(data, position.line),
+    )
+
+
+class _FileReader:
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path, self.data = path, data
+        self.agents: list[AgentEntry] = []
+        self.templates: list[tuple[str, Document]] = []
+        self.fleets: list[Document] = []
+        self.diagnostics: list[Diagnostic] = []
+        self.unreadable: list[Diagnostic] = []
+
+    def document(self, document: Document) -> None:
+        value = document.value
+        if not self._ours(document):
+            return
+        kind = value.get("kind")
+        if kind not in DOCUMENTS:
+            hint = did_you_mean(kind, DOCUMENTS) if isinstance(kind, str) else ""
+            problem = Problem(
+                code="unknown-kind", message=f"unknown kind {str(kind)[:40]!r}", path=("kind",), hint=hint
+            )
+            self._lose(self._at(problem, document))
+            return
+        found = [self._at(problem, document) for problem in _envelope(document, kind)]
+        self.diagnostics += found
+        match kind:
+            case "Fleet":
+                self.fleets.append(document)
+            case "AgentTemplate":
+                name = _name(value)
+                if name is not None:
+                    self.templates.append((name, document))
+            case _:
+                self._agent(document, tuple(found))
+
+    def _ours(self, document: Document) -> bool:
+        """Whether a document is for us. A foreign one is left alone outside of our own folders."""
+        version = document.value.get("apiVersion")
+        if version == API_VERSION:
+            return True
+        top = self.path.partition("/")[0]
+        group = str(version).partition("/")[0]
+        if self.path != FLEET_FILE and top not in ("agents", "templates") and group != _GROUP:
+            return False
+        problem = Problem(
+            code="unknown-api-version",
+            message=f"apiVersion is {str(version)[:60]!r}" if version is not None else "'apiVersion' is missing",
+            path=("apiVersion",),
+            hint=f"say apiVersion: {API_VERSION}",
+        )
+        self._lose(self._at(problem, document))
+        return False
+
+    def _agent(self, document: Document, found: tuple[Diagnostic, ...]) -> None:
+        name, namespace = _name(document.value), self._namespace(document)
+        if name is None or namespace is None:
+            if name is not None and not found:
+                problem = Problem(
+                    code="missing-namespace",
+                    message="'metadata.namespace' is missing",
+                    path=("metadata",),
+                    hint="say it, or put the file into a folder agents/NAMESPACE/",
+                    key=True,
+                )
+                found = (self._at(problem, document),)
+                self.diagnostics += found
+            self.unreadable += found
+            return
+        metadata = None if found else AgentMetadata.model_validate(document.value["metadata"])
+        identity = AgentName(namespace=namespace, name=name)
+        self.agents.append(AgentEntry(name=identity, document=document, metadata=metadata, broken=found))
+
+    def _namespace(self, document: Document) -> str | None:
+        metadata = document.value.get("metadata")
+        given = metadata.get("namespace") if isinstance(metadata, dict) else None
+        if isinstance(given, str):
+            return given
+        parts = PurePosixPath(self.path).parts
+        return parts[1] if len(parts) > 2 and parts[0] == "agents" and given is None else None
+
+    def _at(self, problem: Problem, document: Document) -> Diagnostic:
+        return diagnose(problem, locate(document, problem.path, key=problem.key), self.data)
+
+    def _lose(self, diagnostic: Diagnostic) -> None:
+        self.diagnostics.append(diagnostic)
+        self.unreadable.append(diagnostic)
+
+
+def _name(value: Any) -> str | None:
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def _envelope(document: Document, kind: str) -> list[Problem]:
+    """What is wrong with the document around its spec."""
+    value = document.value
+    found = [
+        Problem(
+            code="unknown-field",
+            message=f"unknown field {key[:40]!r}",
+            path=(key,),
+            hint=did_you_mean(key, _TOP),
+            key=True,
+        )
+        for key in value
+        if key not in _TOP
+    ]
+    metadata = value.get("metadata")
+    if not isinstance(metadata, dict):
+        return [*found, Problem(code="missing-field", message="'metadata' is missing", path=("metadata",), key=True)]
+    try:
+        _METADATA[kind].model_validate(metadata)
+    except ValidationError as error:
+        for problem in problems(error, metadata, _METADATA[kind]):
+            path = ("metadata", *problem.path)
+            found.append(
+                Problem(code=problem.code, message=problem.message, path=path, hint=problem.hint, key=problem.key)
+            )
+    spec = value.get("spec")
+    if spec is not None and not isinstance(spec, dict):
+        found.append(Problem(code="wrong-type", message="a mapping is expected here", path=("spec",)))
+    if spec is None and kind == "Agent":
+        found.append(Problem(code="missing-field", message="'spec' is missing", path=(), key=True))
+    return found
