@@ -1,0 +1,128 @@
+"""Files on disk: read without following links, and never opened unless they are regular files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from reconciler.adapters.git.command import Limits
+from reconciler.adapters.git.objects import hash_blob, too_large
+from reconciler.adapters.git.paths import IGNORED, LINK
+from reconciler.model.errors import SourceError
+from reconciler.model.source import Blob
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Folder:
+    """A folder whose files are read by their paths in it, as bytes, with parts joined by `/`."""
+
+    def __init__(self, root: Path, limits: Limits, id_length: int) -> None:
+        self._root = os.fsencode(root)
+        self._limits = limits
+        self._id_length = id_length
+        self._real: dict[bytes, bool] = {b"": True}
+
+    def read(self, path: bytes, text: str) -> Blob | None:
+        """A file or link; None for what is not there, is neither, or lies behind a link.
+
+        Raises SourceError, naming `text`, for a file that cannot be read or is too large.
+        """
+        parent, _, _ = path.rpartition(b"/")
+        if not self._is_real(parent):
+            return None
+        full = os.path.join(self._root, path)  # noqa: PTH118  # Path knows no bytes
+        try:
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                return self._blob(os.readlink(full), LINK)  # noqa: PTH115  # as above
+            if not stat.S_ISREG(mode):
+                return None
+            return self._blob(self._bytes(full, text), "100755" if mode & stat.S_IXUSR else "100644")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SourceError(
+                f"{text} cannot be read: {error.strerror}", hint="see its permissions, and those of its folder"
+            ) from error
+
+    def link(self, path: bytes) -> Blob | None:
+        """The link of that path; None for anything else."""
+        parent, _, _ = path.rpartition(b"/")
+        if not (self._is_real(parent) and stat.S_ISLNK(self._mode(path))):
+            return None
+        return self.read(path, os.fsdecode(path))
+
+    def _bytes(self, full: bytes, text: str) -> bytes:
+        with open(os.open(full, _FLAGS), "rb") as file:  # noqa: PTH123  # as above
+            size = os.fstat(file.fileno()).st_size
+            data = b"" if size > self._limits.blob else file.read(self._limits.blob + 1)
+        if max(size, len(data)) > self._limits.blob:
+            raise too_large(text, max(size, len(data)), self._limits.blob)
+        return data
+
+    def _blob(self, data: bytes, mode: str) -> Blob:
+        return Blob(id=hash_blob(data, self._id_length), data=data, mode=mode)
+
+    def _is_real(self, folder: bytes) -> bool:
+        """Whether no part of a folder's path is a link."""
+        known = self._real.get(folder)
+        if known is None:
+            parent, _, _ = folder.rpartition(b"/")
+            known = self._is_real(parent) and stat.S_ISDIR(self._mode(folder))
+            self._real[folder] = known
+        return known
+
+    def _mode(self, path: bytes) -> int:
+        try:
+            return os.lstat(os.path.join(self._root, path)).st_mode  # noqa: PTH118  # as above
+        except OSError:
+            return 0
+
+
+def walk(root: Path, limits: Limits) -> Iterator[bytes]:
+    """Paths of all files and links below `root`, links not followed, ignored folders left out, in order.
+
+    Raises SourceError for a folder that cannot be listed, and beyond the limits.
+    """
+    pending = [b""]
+    seen = 0
+    base = os.fsencode(root)
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(os.path.join(base, folder)) as found:  # noqa: PTH118  # Path knows no bytes
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            name = os.fsdecode(folder) or str(root)
+            raise SourceError(f"folder {name!r} cannot be listed: {error.strerror}", hint="see its permissions") from (
+                error
+            )
+        seen += len(entries)
+        if seen > limits.files * 2:
+            raise SourceError(
+                f"more than {limits.files * 2} files below {root}", hint="keep the fleet in a folder of its own"
+            )
+        folders = []
+        for entry in entries:
+            path = folder + b"/" + entry.name if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in IGNORED and path.count(b"/") < limits.depth:
+                    folders.append(path)
+            else:
+                yield path
+        pending.extend(reversed(folders))
+
+
+def differs_from(folder: Folder, wanted: Iterable[tuple[bytes, str, str, str]]) -> Iterator[str]:
+    """Of (path, text, mode, id) those whose file is another one; line ends converted at check-out are no difference."""
+    for path, text, mode, id_ in wanted:
+        blob = folder.read(path, text)
+        if blob is None or (blob.mode == LINK) != (mode == LINK) or not _same(blob, id_):
+            yield text
+
+
+def _same(blob: Blob, id_: str) -> bool:
+    return blob.id == id_ or hash_blob(blob.data.replace(b"\r\n", b"\n"), len(id_)) == id_

@@ -1,0 +1,146 @@
+"""Mirror: a remote repository as a bare one of our own, fetched on demand. No checkout, no hooks, no submodules."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler.adapters.git.checkedout import Commits
+from reconciler.adapters.git.command import Git, Limits
+from reconciler.adapters.git.local import head
+from reconciler.adapters.git.objects import resolve
+from reconciler.model.errors import SourceError
+from reconciler.model.source import Revision
+
+PROTOCOLS = ("https", "ssh", "file")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([^/@]*)@)?(.*)\Z", re.IGNORECASE | re.DOTALL)
+_SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+|\[[0-9a-fA-F:]+\]):(?!:)(.+)\Z")
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_URL_HINT = "give an https or ssh address, like https://git.example/fleet.git, or the path of a local repository"
+_BRANCH = re.compile(rb"ref: refs/heads/([^\x00-\x20\x7f~^:?*\[\\]+)\tHEAD\n")
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
+
+class Mirror(Commits):
+    """The repository at `url`, mirrored into `folder`. Answers from the last fetch; `fetch` alone talks to the remote.
+
+    `fleet_dir` is the fleet's folder inside the repository, "" for its root. Raises SourceError for an address that
+    is an option, runs a program (`ext::`), or uses a transport that is not among `protocols`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        *,
+        fleet_dir: str = "",
+        protocols: tuple[str, ...] = PROTOCOLS,
+        limits: Limits | None = None,
+    ) -> None:
+        self._url = check_url(url, protocols)
+        self._folder = folder
+        self._protocols = protocols
+        self._limits = limits or Limits()
+        super().__init__(Git(folder, self._limits, bare=True), fleet_dir.strip("/"))
+
+    async def fetch(self) -> None:
+        """Bring the mirror up to date; what it held stays as it was when this fails.
+
+        Raises SourceError when the remote cannot be reached, refuses, or has no branch at all.
+        """
+        await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        with _locked(self._folder):
+            if not (self._folder / "HEAD").exists():
+                await self._must("make the mirror", "init", "--bare", "--quiet", "--template=", ".")
+            listing = await self._must(
+                "reach", "ls-remote", "--symref", "--end-of-options", self._url, "HEAD", "refs/heads/*"
+            )
+            if b"\trefs/heads/" not in listing:
+                raise SourceError(
+                    f"{mask(self._url)} has no branch", hint="push a first commit; until then the last state is kept"
+                )
+            await self._must(
+                "fetch", "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules",
+                "--no-write-fetch-head", "--end-of-options", self._url, *_REFSPECS,
+            )  # fmt: skip
+            if branch := _BRANCH.match(listing):
+                name = branch.group(1).decode("utf-8", "surrogateescape")
+                await self._must("follow the default branch", "symbolic-ref", "HEAD", f"refs/heads/{name}")
+
+    async def _must(self, doing: str, *arguments: str) -> bytes:
+        low_speed = {"http.lowSpeedLimit": "1000", "http.lowSpeedTime": "60"}
+        answer = await self._git.run(
+            *arguments, seconds=self._limits.fetch_seconds, protocols=self._protocols, settings=low_speed
+        )
+        if answer.code != 0:
+            said = mask(" ".join(line for line in answer.err.splitlines() if line)[:600])
+            raise SourceError(
+                f"cannot {doing} {mask(self._url)}: {said or f'exit code {answer.code}'}",
+                hint="see address, network and credentials: `git ls-remote` with it must work for this user",
+            )
+        return answer.out
+
+    async def revision(self, ref: str) -> Revision:
+        """A branch, tag or commit; "" is the remote's default branch."""
+        if not (self._folder / "HEAD").exists():
+            raise SourceError(f"{mask(self._url)} was never fetched", hint="fetch it first")
+        if ref:
+            return Revision(commit=await resolve(self._git, ref), ref=ref)
+        commit, branch = await head(self._git)
+        if not commit:
+            raise SourceError(
+                f"the default branch {branch!r} of {mask(self._url)} has no commit", hint="name a branch with --branch"
+            )
+        return Revision(commit=commit, ref=branch)
+
+
+def check_url(url: str, protocols: tuple[str, ...] = PROTOCOLS) -> str:
+    """Refuse addresses that are options, run programs, or use other transports. Raises SourceError."""
+    from git import Git as GitPython
+    from git.exc import UnsafeProtocolError
+
+    if not url or url.startswith("-") or _CONTROL.search(url):
+        raise SourceError(f"{mask(url[:80])!r} is not the address of a repository", hint=_URL_HINT)
+    try:
+        GitPython.check_unsafe_protocols(url)
+    except UnsafeProtocolError as error:
+        raise SourceError(f"{mask(url[:80])!r} would run a program", hint=_URL_HINT) from error
+    if match := _SCHEME.match(url):
+        scheme, user, rest = match.group(1).lower(), match.group(2) or "", match.group(3)
+        if rest.startswith("-") or user.startswith("-"):
+            raise SourceError(f"{mask(url[:80])!r} holds an option where the host should be", hint=_URL_HINT)
+    elif "::" in url.partition("/")[0]:
+        raise SourceError(f"{url[:80]!r} would run a program", hint=_URL_HINT)
+    elif match := _SCP.match(url):
+        scheme = "ssh"
+        if match.group(1).startswith("-"):
+            raise SourceError(f"{url[:80]!r} holds an option where the host should be", hint=_URL_HINT)
+    else:
+        scheme = "file"
+    if scheme not in protocols:
+        raise SourceError(f"{mask(url[:80])!r} uses {scheme}; allowed are {', '.join(protocols)}", hint=_URL_HINT)
+    return url
+
+
+def mask(text: str) -> str:
+    """Text with the credentials of addresses in it masked."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One fetch at a time; another process is told, not awaited."""
+    handle = os.open(folder / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SourceError(f"another process fetches into {folder}", hint="wait for it, then try again") from error
+    else:
+        yield
+    finally:
+        os.close(handle)

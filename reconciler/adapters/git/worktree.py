@@ -1,0 +1,99 @@
+"""WorkingTree: the files as they are on disk, inside a Git repository or without one.
+
+Git is asked only which files there are; no filter, attribute or hook of the repository runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from reconciler.adapters.git.command import Git, Limits, find_root
+from reconciler.adapters.git.disk import Folder, walk
+from reconciler.adapters.git.local import SHA1_LENGTH, dirty_paths, head, listed, prefix_of
+from reconciler.adapters.git.objects import list_tree, too_many
+from reconciler.adapters.git.paths import LINK, counts, text_of
+from reconciler.model.errors import SourceError
+from reconciler.model.source import Blob, Revision
+
+
+class WorkingTree:
+    """The files below `fleet_dir` as they are; what .gitignore names is left out.
+
+    `root` is the repository's folder; where it is none, all files below `fleet_dir` are read but those in `.git` and
+    `.reconciler`. Between two revisions of the working tree, `changed` compares with what `blobs` answered last.
+    """
+
+    def __init__(self, root: Path, fleet_dir: Path, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._git = Git(root, self._limits) if find_root(root) == root.resolve() else None
+        self._prefix = prefix_of(root, fleet_dir)
+        self._fleet = fleet_dir
+        self._last: Mapping[str, str] = {}
+
+    async def revision(self, ref: str) -> Revision:
+        if ref:
+            raise SourceError(f"the working tree has no revision {ref!r}", hint="leave --working-tree out, or --ref")
+        if self._git is None:
+            return Revision(commit="", working_tree=True)
+        commit, branch = await head(self._git)
+        dirty = await dirty_paths(self._git, commit, self._prefix) if commit else ()
+        return Revision(commit=commit, ref=branch, working_tree=True, dirty=dirty)
+
+    async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
+        if not self._fleet.is_dir():
+            raise SourceError(f"there is no folder {self._fleet}", hint="name the fleet's folder with -C")
+        if self._git is None:
+            names: Iterable[bytes] = walk(self._fleet, self._limits)
+        else:
+            names = await listed(self._git, self._prefix, "--cached", "--others", "--exclude-standard", "--deduplicate")
+        blobs = await asyncio.to_thread(self._read, names, len(revision.commit) or SHA1_LENGTH)
+        self._last = {path: blob.id for path, blob in blobs.items()}
+        return blobs
+
+    def _read(self, names: Iterable[bytes], id_length: int) -> dict[str, Blob]:
+        folder = Folder(self._fleet, self._limits, id_length)
+        found: dict[str, Blob] = {}
+        total = 0
+        for name in names:
+            blob = self._one(folder, name)
+            if blob is None:
+                continue
+            found[text_of(name, self._limits)] = blob
+            total += len(blob.data)
+            if len(found) > self._limits.files:
+                raise too_many(self._fleet, len(found), self._limits)
+            if total > self._limits.total:
+                raise SourceError(
+                    f"more than {self._limits.total} bytes of YAML below {self._fleet}",
+                    hint="keep the fleet in a folder of its own",
+                )
+        return dict(sorted(found.items()))
+
+    def _one(self, folder: Folder, name: bytes) -> Blob | None:
+        """The file when it counts; of a file that does not, nothing is read but whether it is a link."""
+        if counts(name, "100644"):
+            return folder.read(name, text_of(name, self._limits))
+        return folder.link(name) if counts(name, LINK) else None
+
+    async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
+        before = dict(self._last) if old.working_tree else await self._ids(old)
+        after = (
+            {path: blob.id for path, blob in (await self.blobs(new)).items()}
+            if new.working_tree
+            else (await self._ids(new))
+        )
+        return frozenset(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+    async def _ids(self, revision: Revision) -> Mapping[str, str]:
+        """Blob ids of a commit's files."""
+        if self._git is None or not revision.commit:
+            return {}
+        return {path: e.id for path, e in (await list_tree(self._git, revision.commit, self._prefix)).items()}
+
+    async def is_ancestor(self, old: Revision, new: Revision) -> bool:
+        """By their commits; what is not committed yet follows any commit."""
+        if self._git is None or not old.commit or old.commit == new.commit:
+            return True
+        return (await self._git.run("merge-base", "--is-ancestor", old.commit, new.commit)).code == 0
