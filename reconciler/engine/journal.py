@@ -1,0 +1,173 @@
+"""Journal first: what is written before effects start, and what an open entry means after a crash. Pure.
+
+An entry in phase intent says that effects of one change on one agent may or may not have happened. Its step says which
+way they were going: forward to the planned state, back to the last good revision, or undoing a creation. Nothing here
+does anything: `resolve` decides, the engine acts, and every action may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import LiveObject
+from reconciler.model.plan import Change, Verb
+from reconciler.model.registry import (
+    AgentState,
+    InventoryEntry,
+    JournalEntry,
+    JournalPhase,
+    Record,
+    Reservation,
+)
+
+
+class Step(StrEnum):
+    """The way that the effects of an open entry were going."""
+
+    FORWARD = "forward"
+    ROLL_BACK = "roll-back"
+    UNDO = "undo"
+
+
+class Resolution(StrEnum):
+    """What is done about an open entry before anything new starts."""
+
+    SUPERSEDE = "supersede"
+    """The plan has a change for this agent: its own intent closes this entry in the same transaction."""
+    CLOSE = "close"
+    """There is nothing left of it: the record says that an outcome was reached, or is gone."""
+    ROLL_BACK = "roll-back"
+    UNDO = "undo"
+    LEAVE = "leave"
+    """Unfinished, and this plan does not touch the agent (held, or not a target): it stays on record."""
+
+
+UNSETTLED = frozenset(
+    {AgentState.REGISTERED, AgentState.DEPLOYING, AgentState.TERMINATING, AgentState.RECOVERING},
+)
+"""States in which an open journal entry may be the only one that knows what was going on."""
+
+
+def entry_id(change: Change) -> str:
+    """Deterministic: the same change of the same agent has the same id, in every process."""
+    return f"{change.name}:{change.action}:{change.fingerprint}"
+
+
+def intent(change: Change, *, commit: str, at_ms: int) -> JournalEntry:
+    """The entry to write before the first effect of `change`."""
+    detail = {
+        "step": Step.FORWARD.value,
+        "specHash": change.agent.spec_hash if change.agent else "",
+        "objects": [
+            {
+                "cluster": item.cluster,
+                "ref": ref_text(item.ref),
+                "verb": item.verb.value,
+                "hash": item.manifest.hash if item.manifest else "",
+            }
+            for item in change.objects
+        ],
+    }
+    return JournalEntry(
+        id=entry_id(change),
+        agent=change.name,
+        action=change.action.value,
+        phase=JournalPhase.INTENT,
+        commit=commit,
+        detail=detail,
+        at_ms=at_ms,
+    )
+
+
+def ref_text(ref: ObjectRef) -> str:
+    """`group/Kind:namespace/name`, group "" for core, as tracking annotations write it."""
+    return f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}"
+
+
+def turned(entry: JournalEntry, step: Step, *, reason: str, at_ms: int) -> JournalEntry:
+    """The entry when its effects turn to another way: still open, and says why."""
+    detail = {**entry.detail, "step": step.value, "reason": reason}
+    return replace(entry, phase=JournalPhase.INTENT, detail=detail, at_ms=at_ms)
+
+
+def closed(entry: JournalEntry, phase: JournalPhase, *, at_ms: int) -> JournalEntry:
+    """The entry with its outcome."""
+    return replace(entry, phase=phase, at_ms=at_ms)
+
+
+def step_of(entry: JournalEntry) -> Step:
+    """Which way an entry was going; what an unknown version wrote counts as forward, which decides least."""
+    try:
+        return Step(entry.detail.get("step", Step.FORWARD))
+    except ValueError:
+        return Step.FORWARD
+
+
+def resolve(entry: JournalEntry, *, record: Record | None, planned: bool) -> Resolution:
+    """What to do about an open entry: `record` is the agent's live record, `planned` whether the plan changes it."""
+    if planned:
+        return Resolution.SUPERSEDE
+    if record is None or record.state not in UNSETTLED:
+        return Resolution.CLOSE
+    match step_of(entry):
+        case Step.ROLL_BACK:
+            return Resolution.ROLL_BACK if record.good else Resolution.LEAVE
+        case Step.UNDO:
+            return Resolution.UNDO
+        case Step.FORWARD:
+            return Resolution.LEAVE
+
+
+Key = tuple[str, ObjectRef]
+
+
+def intended_inventory(change: Change, record: Record | None) -> tuple[InventoryEntry, ...]:
+    """Old union new, written before the first effect: whatever happens, every object that may exist is on record."""
+    held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in record.inventory} if record else {}
+    for item in change.objects:
+        if item.verb is not Verb.DELETE:
+            held.setdefault((item.cluster, item.ref), InventoryEntry(cluster=item.cluster, ref=item.ref))
+    for cluster, manifests in change.desired.items():
+        for manifest in manifests:
+            held.setdefault((cluster, manifest.ref), InventoryEntry(cluster=cluster, ref=manifest.ref))
+    return _sorted(held)
+
+
+def exact_inventory(
+    before: Iterable[InventoryEntry],
+    *,
+    applied: Mapping[Key, tuple[LiveObject, str]],
+    deleted: Iterable[Key],
+    wanted: Iterable[Key],
+) -> tuple[InventoryEntry, ...]:
+    """What is owned after the effects: `before`, with what was applied (object, manifest hash), without the deleted.
+
+    An entry that was only intended (no uid) and neither applied nor `wanted` never came to be, and goes.
+    """
+    gone, kept = set(deleted), set(wanted)
+    held = {
+        key: item
+        for item in before
+        if (key := (item.cluster, item.ref)) not in gone and (item.uid or key in kept or key in applied)
+    }
+    for (cluster, ref), (live, digest) in applied.items():
+        held[cluster, ref] = InventoryEntry(
+            cluster=cluster, ref=ref, uid=live.uid, resource_version=live.resource_version, hash=digest
+        )
+    return _sorted(held)
+
+
+def intended_reservations(change: Change, record: Record | None) -> tuple[Reservation, ...]:
+    """What is reserved while both revisions may run: the new, and the old where it is more or elsewhere."""
+    held = {item.cluster: item for item in record.reservations} if record else {}
+    for item in change.reservations:
+        old = held.get(item.cluster)
+        held[item.cluster] = item if old is None else replace(item, replicas=max(item.replicas, old.replicas))
+    return tuple(held[cluster] for cluster in sorted(held))
+
+
+def _sorted(held: Mapping[Key, InventoryEntry]) -> tuple[InventoryEntry, ...]:
+    return tuple(held[key] for key in sorted(held))

@@ -1,0 +1,115 @@
+"""The apply lock: one lease of the registry, so that two applies never work on one fleet at once.
+
+There is no background task: whoever works under the lock calls `keep` before each effect and each wait, and it renews
+when a third of the lease's time has gone. A holder that was away for too long finds out there, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryConflict, RegistryError
+from reconciler.model.registry import Lease
+from reconciler.ports import Clock, Registry
+
+APPLY_LEASE = "apply"
+TTL_MS = 30_000
+WAIT_STEP_S = 0.5
+
+
+class LockHeld(ReconcilerError):
+    """Another apply works on this fleet."""
+
+
+class LockLost(ReconcilerError):
+    """The lock was lost while working under it: nothing more may be written."""
+
+
+class ApplyLock:
+    """A lock that is held. `lease` is what fences writes: its epoch goes with every one of them."""
+
+    def __init__(self, registry: Registry, clock: Clock, lease: Lease) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._renewing = asyncio.Lock()
+        self._renewed = clock.monotonic()
+        self.lease = lease
+
+    async def keep(self) -> None:
+        """Renew when it is time. Raises LockLost when somebody else has the lock now, or it cannot be known in time."""
+        if self._age_ms() < TTL_MS / 3:
+            return
+        async with self._renewing:
+            if self._age_ms() >= TTL_MS / 3:
+                await self._renew()
+
+    def _age_ms(self) -> float:
+        return (self._clock.monotonic() - self._renewed) * 1000
+
+    async def _renew(self) -> None:
+        asked = self._clock.monotonic()
+        try:
+            lease = await self._registry.acquire(
+                self.lease.name, holder=self.lease.holder, ttl_ms=TTL_MS, now_ms=self._clock.now_ms()
+            )
+        except RegistryConflict as error:
+            raise LockLost(f"the apply lock was lost: {error.message}", hint="apply again") from error
+        except (RegistryError, OutcomeUnknown) as error:
+            if self._age_ms() < TTL_MS * 2 / 3:
+                return  # there is time for another try before anybody else can take it
+            raise LockLost(f"the apply lock could not be renewed: {error.message}", hint="apply again") from error
+        if lease.epoch != self.lease.epoch:
+            raise LockLost(
+                "the apply lock had expired, and another apply may have worked meanwhile", hint="apply again"
+            )
+        self.lease, self._renewed = lease, asked
+
+
+@asynccontextmanager
+async def apply_lock(
+    registry: Registry,
+    clock: Clock,
+    *,
+    holder: str,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] | None = None,
+) -> AsyncIterator[ApplyLock]:
+    """Hold the apply lock for the body of the `async with`.
+
+    `holder` tells people who it is and since when. Waits up to `wait_s` seconds, telling `on_wait` once for whom.
+    Raises LockHeld naming the holder when it stays held, RegistryError when the registry cannot be reached.
+    """
+    lock = ApplyLock(registry, clock, await _acquire(registry, clock, holder, wait_s, on_wait))
+    try:
+        yield lock
+    finally:
+        with suppress(RegistryError, OutcomeUnknown):  # it ends by itself
+            await registry.release(lock.lease)
+
+
+async def _acquire(
+    registry: Registry, clock: Clock, holder: str, wait_s: float, on_wait: Callable[[str], None] | None
+) -> Lease:
+    until = clock.monotonic() + wait_s
+    told = False
+    unknown = 0
+    while True:
+        try:
+            return await registry.acquire(APPLY_LEASE, holder=holder, ttl_ms=TTL_MS, now_ms=clock.now_ms())
+        except OutcomeUnknown:  # asking again is safe: the same holder gets the same lease
+            unknown += 1
+            if unknown > 3:
+                raise
+        except RegistryConflict as error:
+            left = until - clock.monotonic()
+            if left <= 0:
+                raise LockHeld(
+                    f"another apply holds this fleet: {error.message}",
+                    hint="wait for it with --lock-timeout 2m; if that process is gone, its lock ends by itself",
+                ) from error
+            if on_wait is not None and not told:
+                told = True
+                on_wait(error.message)
+            await clock.sleep(min(WAIT_STEP_S, left))
