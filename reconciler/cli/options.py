@@ -13,6 +13,7 @@ import typer
 from reconciler.cli.output import one_line
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
+from reconciler.model.plan import Policy
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _REQUIREMENT = re.compile(
@@ -118,3 +119,26 @@ def out_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {str(path.parent)[:300]}", hint="make it first, or write elsewhere")
     return path
+
+
+def policy(
+    targets: list[str] | None,
+    clusters: list[str] | None,
+    max_deletes: str,
+    *,
+    allow_empty: bool,
+    accept_rewind: bool,
+    destroy: bool = False,
+) -> Policy:
+    """What the operator allows, out of checked options. Raises UsageError."""
+    for cluster in clusters or ():
+        if not _LABEL.match(cluster):
+            raise UsageError(f"'{one_line(cluster, 80)}' is not a cluster's name")
+    return Policy(
+        max_deletes=int(max_deletes) if max_deletes.isdigit() else max_deletes or None,
+        allow_empty=allow_empty,
+        accept_rewind=accept_rewind,
+        targets=tuple(sorted({agent_name(target) for target in targets or ()})),
+        clusters=tuple(sorted(set(clusters or ()))),
+        destroy=destroy,
+    )

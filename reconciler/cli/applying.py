@@ -1,0 +1,116 @@
+"""Carrying out a plan on the command line: asking, progress, signals, the exit code. Shared by apply and destroy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from reconciler.cli.failures import INTERRUPTED_EXIT
+from reconciler.cli.fleets import ApplyRequest, Session, apply_plan
+from reconciler.cli.output import ReaderGone, emit, note, wants_color
+from reconciler.cli.planning import ask, findings_note, leaves_out, shown_plan
+from reconciler.cli.progress import progress
+from reconciler.cli.settings import Settings
+from reconciler.cli.views.apply import Ledger, closing, event_json
+from reconciler.model.errors import UsageError
+from reconciler.model.events import ApplyEvent
+from reconciler.model.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How an apply behaves towards people: whether it asks, and what it prints (`text` or `json`)."""
+
+    approved: bool
+    output: str
+    settings: Settings
+    show_plan: bool = True
+    question: str = "Apply these changes?"
+
+
+async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner: Manner) -> int:
+    """Show, ask, apply, report. Answers the exit code. Raises what the engine raises."""
+    as_json = manner.output == "json"
+    color = wants_color(manner.settings.text("color"), sys.stdout, os.environ)
+    if manner.show_plan and not as_json:
+        emit(shown_plan(plan, "text", color=color))
+    findings_note(plan)
+    if not plan.changes:
+        return 1 if leaves_out(plan) else 0
+    if not manner.approved:
+        await _agreed(manner.question)
+    ledger = Ledger(planned=[change.name for change in plan.changes])
+    width = max(len(str(name)) for name in ledger.planned)
+    stop = asyncio.Event()
+    with _signals(stop):
+        events = apply_plan(session, plan, request, stop)
+        await (_as_json(events, ledger) if as_json else _as_text(events, ledger, width, color=color))
+    if not as_json:
+        _quietly(closing(ledger))
+    if ledger.end is not None and ledger.end.interrupted:
+        return INTERRUPTED_EXIT
+    return 0 if ledger.all_applied and not leaves_out(plan) else 1
+
+
+async def _agreed(question: str) -> None:
+    """Ask. Raises UsageError where nobody can answer, and Declined when the answer is not yes."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on",
+            hint="add --auto-approve, or save a plan with `reconciler plan --out FILE` and apply that file",
+        )
+    if not await asyncio.to_thread(ask, question):
+        raise UsageError("not applied: the answer was not 'yes'")
+
+
+async def _as_text(events: AsyncIterator[ApplyEvent], ledger: Ledger, width: int, *, color: bool) -> None:
+    reader = True
+    with progress(width, color=color) as view:
+        async for event in events:
+            ledger.take(event)
+            if reader:
+                try:
+                    view.take(event)
+                except ReaderGone:
+                    reader = False
+
+
+async def _as_json(events: AsyncIterator[ApplyEvent], ledger: Ledger) -> None:
+    async for event in events:
+        ledger.take(event)
+        _quietly(event_json(event))
+
+
+def _quietly(text: str) -> None:
+    """Print; a reader that went away does not stop what has begun."""
+    with contextlib.suppress(ReaderGone):
+        emit(text)
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks the apply to stop after what it is doing; the second ends the wait for that."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+
+    def asked(name: str) -> None:
+        if stop.is_set():
+            if task is not None:
+                task.cancel()
+            return
+        note(f"{name}: nothing new is started; what runs is being finished. Once more to stop at once.")
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, asked, signal.Signals(number).name)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

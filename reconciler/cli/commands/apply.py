@@ -1,0 +1,79 @@
+"""`reconciler apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reconciler.cli import options
+from reconciler.cli.applying import Manner, carry_out
+from reconciler.cli.command import build, invocation
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run, saved_plan
+from reconciler.cli.planning import read_plan_file
+from reconciler.cli.settings import Settings
+from reconciler.model.errors import UsageError
+
+
+def apply(  # noqa: PLR0917 - options of a command
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A plan saved by `plan --out`.")] = None,
+    ref: options.Ref = None,
+    working_tree: options.WorkingTree = False,
+    auto_approve: options.AutoApprove = False,
+    output: Annotated[
+        Literal["text", "json"], typer.Option("-o", "--output", help="Format; json prints one event a line.")
+    ] = "text",
+    target: options.Target = None,
+    cluster: options.Cluster = None,
+    max_deletes: options.MaxDeletes = None,
+    allow_empty: options.AllowEmpty = False,
+    accept_rewind: options.AcceptRewind = False,
+    parallelism: options.Parallelism = None,
+    timeout: options.Timeout = None,
+    lock_timeout: options.LockTimeout = None,
+) -> None:
+    """Bring the fleet to its declared state: plan, ask, apply. With FILE: do exactly the saved plan, or refuse.
+
+    What is held, invalid, quarantined or unplaceable is left out, the rest is done, and the exit code is 1. Ctrl-C
+    starts nothing new and finishes what runs; the next apply goes on from there.
+    """
+    settings = invocation().settings(
+        maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout
+    )
+    manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings)
+    request = ApplyRequest(
+        parallelism=settings.number("parallelism"),
+        timeout=settings.seconds("timeout"),
+        lock_timeout=settings.seconds("lockTimeout"),
+    )
+    if file is not None:
+        if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)):
+            raise UsageError(
+                "a saved plan is applied as it is", hint="give those options to `reconciler plan --out FILE`"
+            )
+        code = run(_saved(invocation().folder() / file, request, manner))
+    else:
+        policy = options.policy(
+            target, cluster, settings.text("maxDeletes"), allow_empty=allow_empty, accept_rewind=accept_rewind
+        )
+        code = run(_fresh(PlanRequest(ref=ref, working_tree=working_tree, policy=policy), request, manner))
+    if code:
+        raise typer.Exit(code)
+
+
+async def _fresh(plan_request: PlanRequest, request: ApplyRequest, manner: Manner) -> int:
+    async with opened() as session:
+        return await carry_out(session, await make_plan(session, plan_request), request, manner)
+
+
+command = build(
+    apply,
+    name="apply",
+    examples=(
+        "reconciler apply --auto-approve",
+        "reconciler plan --out next.plan && reconciler apply next.plan",
+        "reconciler apply --auto-approve --target demo/hello",
+        "reconciler apply --auto-approve -o json",
+    ),
+)

@@ -1,0 +1,52 @@
+"""`reconciler destroy`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from reconciler.cli import options
+from reconciler.cli.applying import Manner, carry_out
+from reconciler.cli.command import build, invocation
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run
+
+
+def destroy(
+    auto_approve: options.AutoApprove = False,
+    output: Annotated[
+        Literal["text", "json"], typer.Option("-o", "--output", help="Format; json prints one event a line.")
+    ] = "text",
+    target: options.Target = None,
+    cluster: options.Cluster = None,
+    parallelism: options.Parallelism = None,
+    timeout: options.Timeout = None,
+    lock_timeout: options.LockTimeout = None,
+) -> None:
+    """Plan towards nothing: every agent is stopped and removed, its history stays. Files in Git are left alone."""
+    settings = invocation().settings(parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout)
+    policy = options.policy(target, cluster, "", allow_empty=True, accept_rewind=True, destroy=True)
+    manner = Manner(
+        approved=auto_approve, output=output, settings=settings, question="Remove all of these? This cannot be undone."
+    )
+    request = ApplyRequest(
+        parallelism=settings.number("parallelism"),
+        timeout=settings.seconds("timeout"),
+        lock_timeout=settings.seconds("lockTimeout"),
+    )
+
+    async def work() -> int:
+        async with opened() as session:
+            plan = await make_plan(session, PlanRequest(policy=policy))
+            return await carry_out(session, plan, request, manner)
+
+    code = run(work())
+    if code:
+        raise typer.Exit(code)
+
+
+command = build(
+    destroy,
+    name="destroy",
+    examples=("reconciler destroy --auto-approve", "reconciler destroy --auto-approve --target demo/hello"),
+)

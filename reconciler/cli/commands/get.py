@@ -1,0 +1,273 @@
+"""`reconciler get`: agents, templates and clusters as kubectl lists things."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+import typer
+
+from reconciler.cli import options
+from reconciler.cli.command import build, invocation
+from reconciler.cli.fleets import Session, declared, opened, run
+from reconciler.cli.looking import Sight, look, snapshot
+from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
+from reconciler.cli.views.records import age, record_json
+from reconciler.model.errors import UsageError
+from reconciler.model.objects import Found
+from reconciler.model.registry import Record
+
+KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
+         "clusters": "clusters", "cluster": "clusters"}  # fmt: skip
+WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Rows of one kind: `names` for -o name, cells for the table, values for JSON and YAML, each in the same order."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    names: tuple[str, ...]
+    values: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was asked for."""
+
+    kind: str
+    names: frozenset[str]
+    namespace: str
+    selector: tuple[options.Requirement, ...]
+    output: str
+    sort_by: str
+    headers: bool
+
+
+def get(  # noqa: PLR0917 - options of a command
+    kind: Annotated[str, typer.Argument(metavar="agents|templates|clusters", help="What to list.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", metavar="NS", help="Only this namespace.")
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")
+    ] = False,
+    selector: Annotated[
+        str | None, typer.Option("-l", "--selector", metavar="LABELS", help="Only agents with these labels.")
+    ] = None,
+    output: options.TableOutput = "table",
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave the heading out.")] = False,
+    sort_by: Annotated[
+        str, typer.Option("--sort-by", metavar="FIELD", help="Sort by a field of -o json, such as state or updated.")
+    ] = "",
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on, and print what changes, until Ctrl-C.")] = False,
+) -> None:
+    """List agents on record and how they are, templates and whom they reach, or clusters.
+
+    Without -n all namespaces are listed. Labels are selected as kubectl does: `a=b,c!=d,e in (f, g),!h`.
+    """
+    if kind not in KINDS:
+        near = get_close_matches(kind[:40], KINDS, n=1)
+        raise UsageError(
+            f"'{one_line(kind, 60)}' is no kind to list",
+            hint=f"did you mean '{near[0]}'?" if near else "agents, templates or clusters",
+        )
+    if all_namespaces and namespace:
+        raise UsageError("-n and -A exclude each other")
+    configured = "" if all_namespaces else invocation().settings(namespace=namespace).text("namespace")
+    wanted = Wanted(
+        kind=KINDS[kind],
+        names=frozenset(names or ()),
+        namespace=configured,
+        selector=options.selector(selector),
+        output=output,
+        sort_by=sort_by.removeprefix("."),
+        headers=not no_headers,
+    )
+    if watch:
+        if wanted.kind != "agents" or output not in ("table", "wide", "name"):
+            raise UsageError("--watch is for agents, with -o table, wide or name")
+        run(_watch(wanted))
+    else:
+        listing = run(_once(wanted))
+        _show(listing, wanted)
+        if not listing.rows and wanted.kind == "agents":
+            note("No agents on record here. `reconciler plan` shows what is declared.")
+
+
+async def _once(wanted: Wanted) -> Listing:
+    if wanted.kind == "templates":
+        return await _templates(wanted)
+    async with opened() as session:
+        return await (_agents(session, wanted) if wanted.kind == "agents" else _clusters(session, wanted))
+
+
+async def _agents(session: Session, wanted: Wanted) -> Listing:
+    records = (await snapshot(session.registry)).records
+    if wanted.names:
+        for name in sorted(wanted.names):
+            if not any(name in (str(known), known.name) for known in records):
+                raise UsageError(
+                    f"no agent {one_line(name, 80)!r} on record", hint="`reconciler get agents` lists them"
+                )
+    chosen = [
+        record
+        for name, record in sorted(records.items())
+        if (not wanted.namespace or name.namespace == wanted.namespace)
+        and (not wanted.names or str(name) in wanted.names or name.name in wanted.names)
+        and all(requirement.matches(record.labels) for requirement in wanted.selector)
+    ]
+    sight = await look(session.clusters.values(), frozenset(record.name.namespace for record in chosen))
+    for cluster, why in sorted(sight.unreadable.items()):
+        note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
+    now_ms = session.clock.now_ms()
+    values = [_agent_value(record, sight) for record in chosen]
+    rows = [_agent_row(record, sight, now_ms, wide=wanted.output == "wide") for record in chosen]
+    headers: tuple[str, ...] = ("NAMESPACE", "NAME", "STATE", "READY", "REVISION", "CLUSTERS", "AGE")
+    if wanted.output == "wide":
+        headers = (*headers, "TEMPLATES", "COMMIT", "LABELS", "MESSAGE")
+    return _sorted(headers, rows, [str(record.name) for record in chosen], values, wanted.sort_by)
+
+
+def _agent_value(record: Record, sight: Sight) -> dict[str, Any]:
+    seen = sight.of(record)
+    return record_json(record) | {"ready": seen.ready, "replicas": seen.wanted, "unreadable": list(seen.unreadable)}
+
+
+def _agent_row(record: Record, sight: Sight, now_ms: int, *, wide: bool) -> tuple[str, ...]:
+    clusters = ",".join(placed.cluster for placed in record.placement if placed.replicas)
+    row = (
+        record.name.namespace,
+        record.name.name,
+        str(record.state),
+        sight.of(record).text,
+        str(record.revision),
+        clusters or "-",
+        age(record.created_ms, now_ms),
+    )
+    if not wide:
+        return row
+    labels = ",".join(f"{key}={value}" for key, value in sorted(record.labels.items()))
+    return (*row, ",".join(record.lineage) or "-", record.commit[:7] or "-", labels or "-", record.message or "-")
+
+
+async def _templates(wanted: Wanted) -> Listing:
+    declaration = await declared()
+    chosen = sorted(name for name in declaration.templates if not wanted.names or name in wanted.names)
+    values = [{"name": name, "agents": [str(agent) for agent in declaration.templates[name]]} for name in chosen]
+    rows = []
+    for name in chosen:
+        reached = declaration.templates[name]
+        shown = ", ".join(str(agent) for agent in reached[:5]) + (", ..." if len(reached) > 5 else "")
+        rows.append((name, str(len(reached)), *((shown or "-",) if wanted.output == "wide" else ())))
+    headers: tuple[str, ...] = ("NAME", "AGENTS", *(("REACHES",) if wanted.output == "wide" else ()))
+    return _sorted(headers, rows, chosen, values, wanted.sort_by)
+
+
+async def _clusters(session: Session, wanted: Wanted) -> Listing:
+    values, rows, names = [], [], []
+    for declaration in session.fleet.clusters:
+        if wanted.names and declaration.name not in wanted.names:
+            continue
+        answer = await session.clusters[declaration.name].identity()
+        state = "reachable" if isinstance(answer, Found) else "unreachable"
+        uid, version = (answer.value.uid, answer.value.version) if isinstance(answer, Found) else ("", "")
+        backend = type(declaration.backend).__name__.removesuffix("Cluster").lower()
+        value = {
+            "name": declaration.name,
+            "kind": backend,
+            "state": state,
+            "version": version,
+            "uid": uid,
+            "weight": declaration.weight,
+            "labels": dict(declaration.labels),
+        }
+        labels = ",".join(f"{key}={text}" for key, text in sorted(declaration.labels.items()))
+        row = (declaration.name, backend, state, version or "-", str(declaration.weight), labels or "-")
+        values.append(value)
+        rows.append((*row, *((uid or "-",) if wanted.output == "wide" else ())))
+        names.append(declaration.name)
+    headers: tuple[str, ...] = ("NAME", "KIND", "STATE", "VERSION", "WEIGHT", "LABELS")
+    return _sorted((*headers, *(("UID",) if wanted.output == "wide" else ())), rows, names, values, wanted.sort_by)
+
+
+def _sorted(
+    headers: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    names: list[str],
+    values: list[dict[str, Any]],
+    sort_by: str,
+) -> Listing:
+    order = list(range(len(rows)))
+    if sort_by:
+        if values and sort_by not in values[0]:
+            near = get_close_matches(sort_by[:40], values[0], n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "fields are: " + ", ".join(values[0])
+            raise UsageError(f"there is no field '{one_line(sort_by, 60)}' to sort by", hint=hint)
+        order = sorted(order, key=lambda index: _rank(values[index][sort_by]))
+    return Listing(
+        headers=headers,
+        rows=tuple(rows[index] for index in order),
+        names=tuple(names[index] for index in order),
+        values=tuple(values[index] for index in order),
+    )
+
+
+def _rank(value: Any) -> tuple[int, float, str]:
+    """Numbers before text, and both before what is missing."""
+    if value is None:
+        return (2, 0.0, "")
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+
+
+def _show(listing: Listing, wanted: Wanted) -> None:
+    match wanted.output:
+        case "json":
+            emit(to_json({"kind": wanted.kind, "items": listing.values}))
+        case "yaml":
+            emit(to_yaml({"kind": wanted.kind, "items": listing.values}))
+        case "name":
+            if listing.names:
+                emit("\n".join(listing.names))
+        case _:
+            if listing.rows:
+                emit(table(listing.headers, listing.rows, show_headers=wanted.headers))
+
+
+async def _watch(wanted: Wanted) -> None:
+    """Print the list, then each row again when it changes. Ends with Ctrl-C or when the reader goes away."""
+    async with opened() as session:
+        before: dict[str, tuple[str, ...]] = {}
+        first = True
+        while True:
+            started = time.monotonic()
+            listing = await _agents(session, wanted)
+            # The age of an agent is no change of it.
+            now = {name: row[:6] + row[7:] for name, row in zip(listing.names, listing.rows, strict=True)}
+            for name, row in zip(listing.names, listing.rows, strict=True):
+                if now[name] != before.get(name) and not first:
+                    emit(name if wanted.output == "name" else table(listing.headers, [row], show_headers=False))
+            for name in sorted(set(before) - set(now)):
+                emit(name if wanted.output == "name" else f"{name} is gone")
+            if first:
+                _show(listing, wanted)
+            before, first = now, False
+            await asyncio.sleep(max(0.0, WATCH_SECONDS - (time.monotonic() - started)))
+
+
+command = build(
+    get,
+    name="get",
+    examples=(
+        "reconciler get agents",
+        "reconciler get agents -n demo -l team=demo -o wide",
+        "reconciler get agents --sort-by updated -o json",
+        "reconciler get templates -o wide",
+        "reconciler get clusters",
+    ),
+)

@@ -1,0 +1,72 @@
+"""`reconciler validate`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reconciler.cli.command import build, invocation
+from reconciler.cli.failures import show_error
+from reconciler.cli.fleets import find, git_prefix, read_working_tree, run
+from reconciler.cli.output import emit, wants_color
+from reconciler.cli.views.diagnostics import Report, render
+from reconciler.model.errors import ReconcilerError, UsageError
+from reconciler.model.source import Severity
+
+COULD_NOT_RUN = 2
+
+
+def validate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only tell findings in these files.")
+    ] = None,
+    output_format: Annotated[
+        Literal["text", "concise", "json", "github", "gitlab", "junit", "sarif"],
+        typer.Option("--output-format", help="Format of the findings."),
+    ] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as findings too.")] = False,
+) -> None:
+    """Find mistakes in the files as they are, committed or not, without a cluster.
+
+    Exit 0 without findings, 1 with findings, 2 where there is no fleet to look at. Warnings alone exit 0.
+    """
+    settings = invocation().settings()
+    try:
+        root = find()
+        declaration = run(read_working_tree(root))
+        wanted = {_inside(root, file) for file in files or ()}
+    except ReconcilerError as error:
+        show_error(error.message, error.hint)
+        raise typer.Exit(COULD_NOT_RUN) from error
+    findings = [f for f in declaration.diagnostics if not wanted or f.position.path in wanted]
+    report = Report(findings=findings, files=declaration.files, agents=len(declaration.agents), prefix=git_prefix(root))
+    emit(render(report, output_format, color=wants_color(settings.text("color"), sys.stdout, os.environ)))
+    if report.count(Severity.ERROR) or (strict and findings):
+        raise typer.Exit(1)
+
+
+def _inside(root: Path, file: Path) -> str:
+    """A file's path as findings name it. Raises UsageError for one that is not the fleet's."""
+    path = (invocation().folder() / file).absolute()
+    try:
+        relative = path.resolve().relative_to(root.resolve())
+    except (ValueError, OSError, RuntimeError) as error:
+        raise UsageError(f"{str(file)[:300]} is not in the fleet's folder {root}") from error
+    if not path.exists():
+        raise UsageError(f"there is no file {str(file)[:300]}")
+    return relative.as_posix()
+
+
+command = build(
+    validate,
+    name="validate",
+    examples=(
+        "reconciler validate",
+        "reconciler validate agents/demo/hello.yaml",
+        "reconciler validate --output-format sarif > findings.sarif",
+    ),
+)

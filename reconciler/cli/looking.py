@@ -1,0 +1,166 @@
+"""What `get`, `describe`, `why` and `logs` know of agents: records of the registry beside what clusters show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.model.errors import RegistryError, UsageError
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, Scope, Unreadable
+from reconciler.model.registry import Record, RegistrySnapshot
+from reconciler.ports import Cluster, Registry
+
+LOOKED_AT = (("apps", "v1", "Deployment"), ("", "v1", "Pod"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One pod as people ask for it. `pid` is None where the platform has none to tell."""
+
+    cluster: str
+    ref: ObjectRef
+    phase: str
+    ready: bool
+    restarts: int
+    reason: str
+    created: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """An agent on all clusters: ready of wanted replicas, its pods and objects, and what could not be read."""
+
+    ready: int = 0
+    wanted: int = 0
+    pods: tuple[Pod, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """`2/3`, or `?` where a cluster could not be read."""
+        return "?" if self.unreadable else f"{self.ready}/{self.wanted}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """All that clusters show, by agent. `unreadable` maps a cluster to why it could not be read."""
+
+    agents: Mapping[AgentName, Presence]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, record: Record) -> Presence:
+        """How one agent stands; nothing ready where nothing is shown."""
+        blind = tuple(
+            f"{cluster}: {why}"
+            for cluster, why in self.unreadable.items()
+            if any(placed.cluster == cluster for placed in record.placement)
+        )
+        seen = self.agents.get(record.name, Presence())
+        return Presence(ready=seen.ready, wanted=seen.wanted, pods=seen.pods, unreadable=blind)
+
+
+async def snapshot(registry: Registry) -> RegistrySnapshot:
+    """All live records. Raises RegistryError when they cannot be read."""
+    match await registry.snapshot():
+        case Found(value=value):
+            return value
+        case Unreadable(reason=reason):
+            raise RegistryError(f"the registry cannot be read: {reason}", hint="`reconciler doctor` looks at it")
+        case Absent():
+            return RegistrySnapshot(seq=0, fleet=None, records={})
+
+
+async def record_of(registry: Registry, name: AgentName) -> Record:
+    """One record. Raises UsageError, with near names, when there is none."""
+    from difflib import get_close_matches
+
+    records = (await snapshot(registry)).records
+    if name in records:
+        return records[name]
+    near = get_close_matches(str(name), [str(known) for known in records], n=1)
+    hint = f"did you mean {near[0]}?" if near else "`reconciler get agents` lists the agents on record"
+    raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)
+
+
+async def look(clusters: Iterable[Cluster], namespaces: frozenset[str] | None = None) -> Sight:
+    """Observe deployments and pods of agents on every cluster."""
+    import asyncio
+
+    listed = list(clusters)
+    scope = Scope(kinds=LOOKED_AT, namespaces=namespaces)
+    answers = await asyncio.gather(*(cluster.observe(scope) for cluster in listed))
+    unreadable: dict[str, str] = {}
+    found: dict[AgentName, list[tuple[str, LiveObject]]] = {}
+    for cluster, answer in zip(listed, answers, strict=True):
+        match answer:
+            case Found(value=live):
+                for live_object in live.objects.values():
+                    name = agent_of(live_object)
+                    if name is not None:
+                        found.setdefault(name, []).append((cluster.name, live_object))
+                if live.unreadable:
+                    unreadable[cluster.name] = "; ".join(sorted(set(live.unreadable.values())))
+            case Unreadable(reason=reason):
+                unreadable[cluster.name] = reason
+            case Absent():
+                pass
+    return Sight(agents={name: _presence(objects) for name, objects in found.items()}, unreadable=unreadable)
+
+
+def agent_of(live: LiveObject) -> AgentName | None:
+    """The agent that an object is labelled with."""
+    label = live.metadata.get("labels", {}).get(AGENT_LABEL)
+    return AgentName(namespace=live.ref.namespace, name=label) if label else None
+
+
+def _presence(objects: list[tuple[str, LiveObject]]) -> Presence:
+    ready = wanted = 0
+    pods = []
+    for cluster, live in objects:
+        if live.ref.kind == "Pod":
+            pods.append(pod_of(cluster, live))
+        elif live.ref.kind == "Deployment":
+            wanted += int(live.body.get("spec", {}).get("replicas", 1))
+            ready += int(live.status.get("readyReplicas", 0))
+    return Presence(ready=ready, wanted=wanted, pods=tuple(sorted(pods, key=lambda pod: (pod.cluster, pod.ref))))
+
+
+def pod_of(cluster: str, live: LiveObject) -> Pod:
+    """A pod, read from its status as any Kubernetes would report it."""
+    status = live.status
+    conditions = {c.get("type"): c for c in status.get("conditions", ()) if isinstance(c, Mapping)}
+    containers = [c for c in status.get("containerStatuses", ()) if isinstance(c, Mapping)]
+    ready = conditions.get("Ready", {})
+    reason = _reason(status, containers, ready)
+    return Pod(
+        cluster=cluster,
+        ref=live.ref,
+        phase="Terminating" if live.metadata.get("deletionTimestamp") else str(status.get("phase", "Pending")),
+        ready=ready.get("status") == "True",
+        restarts=sum(int(container.get("restartCount", 0)) for container in containers),
+        reason=reason,
+        created=str(live.metadata.get("creationTimestamp", "")),
+        pid=_pid(live),
+    )
+
+
+def _reason(status: Mapping[str, Any], containers: list[Mapping[str, Any]], ready: Mapping[str, Any]) -> str:
+    """Why a pod is not ready, from the nearest cause: its container, then its conditions, then itself."""
+    for container in containers:
+        state = container.get("state", {})
+        for kind in ("waiting", "terminated"):
+            if kind in state:
+                told = state[kind]
+                return ": ".join(str(told[key]) for key in ("reason", "message") if told.get(key))
+    if ready.get("status") != "True" and ready.get("reason"):
+        return ": ".join(str(ready[key]) for key in ("reason", "message") if ready.get(key))
+    return ": ".join(str(status[key]) for key in ("reason", "message") if status.get(key))
+
+
+def _pid(live: LiveObject) -> int | None:
+    """The process of a pod on the embedded cluster, which tells it as an annotation of the pod."""
+    text = str(live.metadata.get("annotations", {}).get("embedded.codevald.io/pid", ""))
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,72 @@
+"""What plan, show, apply and destroy share: showing a plan, saving it, and what its findings and holds mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from reconciler.cli.files import write_atomically
+from reconciler.cli.output import note, terminal, wants_color
+from reconciler.cli.views.diagnostics import finding_text
+from reconciler.model.plan import Plan
+from reconciler.model.source import Severity
+
+MARKDOWN_BUDGET = 60_000
+MAX_FINDINGS = 50
+
+
+def shown_plan(plan: Plan, output: str, *, color: bool) -> str:
+    """`plan` as text, JSON or Markdown."""
+    match output:
+        case "json":
+            from reconciler.cli.views.plan_json import render_json
+
+            return render_json(plan)
+        case "markdown":
+            from reconciler.cli.views.plan_markdown import render_markdown
+
+            return render_markdown(plan, budget=MARKDOWN_BUDGET)
+        case _:
+            from reconciler.cli.views.plan_text import render_text
+
+            return render_text(plan, color=color)
+
+
+def findings_note(plan: Plan) -> None:
+    """Print the findings of the files that the plan was made from, on stderr."""
+    if not plan.diagnostics:
+        return
+    color = wants_color(os.environ.get("RECONCILER_COLOR") or "auto", sys.stderr, os.environ)
+    note()
+    for finding in plan.diagnostics[:MAX_FINDINGS]:
+        note(finding_text(finding, color=color))
+    left = len(plan.diagnostics) - MAX_FINDINGS
+    if left > 0:
+        note(f"... and {left} more; `reconciler validate` shows all of them.")
+
+
+def has_errors(plan: Plan) -> bool:
+    """Whether the plan is not the whole truth: findings in files, or something that could not be read."""
+    return any(f.severity is Severity.ERROR for f in plan.diagnostics) or any(c.problem for c in plan.completeness)
+
+
+def leaves_out(plan: Plan) -> bool:
+    """Whether an apply of this plan leaves something out that it should have done."""
+    return has_errors(plan) or any(hold.blocks_exit for hold in plan.holds)
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Write a plan file: private, and never half of one."""
+    from reconciler.plan.planfile import dump
+
+    write_atomically(path, dump(plan), mode=0o600)
+
+
+def ask(question: str) -> bool:
+    """Ask on the terminal; only `yes` is yes. Without a terminal nobody can answer: no."""
+    if not terminal(sys.stdin):
+        return False
+    sys.stderr.write(f"{question} Only 'yes' is accepted: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"
