@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -48,7 +48,6 @@ class SqliteRegistry:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._new_id = IdMaker(clock)
-        self._cache: dict[AgentName, Record] = {}
         self._cached: RegistrySnapshot | None = None
 
     @classmethod
@@ -77,22 +76,27 @@ class SqliteRegistry:
 
     def _read_snapshot(self, connection: sqlite3.Connection) -> RegistrySnapshot:
         last = self._cached
-        with self._database.reading(connection), _no_collector():
+        with self._database.reading(connection):
             (seq,) = connection.execute("SELECT seq FROM head").fetchone()
             fleet = _read_fleet(connection)
-            if last is not None and last.seq == seq and last.fleet == fleet:
-                return last
             rows = connection.execute(
-                "SELECT namespace, name, state, body, good, manifests FROM records WHERE seq > ?",
+                "SELECT namespace, name, state, body, manifests, shared FROM records WHERE seq > ?",
                 (last.seq if last else 0,),
-            )
-            for namespace, name, state, body, good, manifests in rows:
+            ).fetchall()
+        if last is not None and not rows and last.fleet == fleet:
+            return last
+        records = dict(last.records) if last else {}
+        with _bulk() if len(rows) > PAGE else nullcontext():
+            for namespace, name, state, body, manifests, shared in rows:
                 agent = AgentName(namespace=namespace, name=name)
                 if state == _GONE:
-                    self._cache.pop(agent, None)
+                    records.pop(agent, None)
                 else:
-                    self._cache[agent] = codec.decode_record(body, good, manifests)
-        self._cached = RegistrySnapshot(seq=seq, fleet=fleet, records=dict(sorted(self._cache.items(), key=_by_name)))
+                    records[agent] = codec.decode_record(body, manifests, shared)
+            rows.clear()
+        if last is None or records.keys() != last.records.keys():
+            records = dict(sorted(records.items(), key=_by_name))
+        self._cached = RegistrySnapshot(seq=seq, fleet=fleet, records=records)
         return self._cached
 
     async def get(self, name: AgentName) -> Observation[Record]:
@@ -100,7 +104,7 @@ class SqliteRegistry:
 
         def work(connection: sqlite3.Connection) -> Record | None:
             row = connection.execute(
-                "SELECT body, good, manifests FROM records WHERE namespace = ? AND name = ? AND state <> ?",
+                "SELECT body, manifests, shared FROM records WHERE namespace = ? AND name = ? AND state <> ?",
                 (name.namespace, name.name, _GONE),
             ).fetchone()
             return codec.decode_record(*row) if row else None
@@ -240,12 +244,17 @@ def _prune(connection: sqlite3.Connection, now_ms: int) -> None:
 
 
 @contextmanager
-def _no_collector() -> Iterator[None]:
-    """Pause the garbage collector: bulk decoding makes no cycles, and collections would double its time."""
+def _bulk() -> Iterator[None]:
+    """Pause the garbage collector while records are decoded: they hold no cycles, and it would double the time.
+
+    What is alive at the end is frozen, or the collector would walk all of it at once when it wakes. Frozen values
+    are still freed when nothing refers to them.
+    """
     paused = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if paused:
+            gc.freeze()
             gc.enable()

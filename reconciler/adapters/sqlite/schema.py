@@ -30,9 +30,9 @@ CREATE TABLE records (
     state TEXT NOT NULL,
     seq INTEGER NOT NULL,
     updated_ms INTEGER NOT NULL,
-    body BLOB NOT NULL,            -- the record without `good`
-    good BLOB,                     -- the last good revision without its manifests
-    manifests BLOB,                -- those manifests, deflated: read only by a rollback
+    body BLOB NOT NULL,
+    manifests BLOB,                -- of the last good revision, deflated: read only by a rollback
+    shared INTEGER NOT NULL,       -- 1: the last good revision has the record's own document
     PRIMARY KEY (namespace, name)
 ) STRICT;
 CREATE UNIQUE INDEX records_by_seq ON records (seq);

@@ -88,8 +88,8 @@ def _put_record(connection: sqlite3.Connection, record: Record, column: codec.Re
             seq,
             record.updated_ms,
             column.body,
-            column.good,
             column.manifests,
+            column.shared,
         ),
     )
     connection.execute("INSERT INTO feed VALUES (?, ?, ?)", (seq, *key))
