@@ -1,0 +1,145 @@
+"""The one container of an agent's pods: environment, ports, probes, resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.model.agent import (
+    Agent,
+    AgentSpec,
+    EnvVar,
+    ExecTarget,
+    GrpcTarget,
+    HttpTarget,
+    Probe,
+    ProbeTarget,
+    SecretRef,
+    TcpTarget,
+)
+from reconciler.model.units import Quantity
+from reconciler.render.configmap import AGENT_FILE, CARD_FILE, MODEL_KEY_ENV
+
+CONTAINER = "agent"
+CONFIG_DIR = "/etc/agent"
+CONFIG_VOLUME = "config"
+TMP_VOLUME = "tmp"
+
+
+def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
+    """The container. Values that an API server would not store (empty, zero, false defaults) are left out."""
+    spec = agent.spec
+    body: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "env": environment(agent),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True},
+            {"name": TMP_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - a path in the pod: an emptyDir of its own
+        ],
+    }
+    if spec.command:
+        body["command"] = list(spec.command)
+    if spec.args:
+        body["args"] = list(spec.args)
+    if spec.ports:
+        body["ports"] = [
+            {"name": port.name, "containerPort": port.port, "protocol": port.protocol} for port in spec.ports
+        ]
+    if resources := _resources(spec):
+        body["resources"] = resources
+    if pre_stop_s:
+        body["lifecycle"] = {"preStop": {"sleep": {"seconds": pre_stop_s}}}
+    for key, probe in (
+        ("startupProbe", spec.probes.startup),
+        ("readinessProbe", spec.probes.readiness),
+        ("livenessProbe", spec.probes.liveness),
+    ):
+        if probe is not None:
+            body[key] = _probe(probe, spec, many_successes=key == "readinessProbe")
+    return body
+
+
+def environment(agent: Agent) -> list[dict[str, Any]]:
+    """What the process finds in its environment: ours first, in a fixed order; a name that the spec sets is the spec's.
+
+    A literal "" is written without a value: that is how an API server stores it.
+    """
+    spec = agent.spec
+    own = {
+        "AGENT_NAME": agent.name.name,
+        "AGENT_NAMESPACE": agent.name.namespace,
+        "AGENT_CONFIG": f"{CONFIG_DIR}/{AGENT_FILE}",
+        "AGENT_CARD": f"{CONFIG_DIR}/{CARD_FILE}",
+    }
+    if spec.ports:
+        own["HOST"] = "0.0.0.0"  # noqa: S104 - inside a pod: all of the pod's addresses
+        own["PORT"] = str(spec.ports[0].port)
+        own |= {f"PORT_{port.name.upper().replace('-', '_')}": str(port.port) for port in spec.ports}
+    entries: dict[str, dict[str, Any]] = {name: {"name": name, "value": value} for name, value in own.items()}
+    if spec.model_config is not None and spec.model_config.secret is not None:
+        entries[MODEL_KEY_ENV] = _from_secret(MODEL_KEY_ENV, spec.model_config.secret)
+    for variable in spec.env:
+        entries[variable.name] = _variable(variable)
+    return list(entries.values())
+
+
+def _variable(variable: EnvVar) -> dict[str, Any]:
+    if variable.secret is not None:
+        return _from_secret(variable.name, variable.secret)
+    return {"name": variable.name, "value": variable.value} if variable.value else {"name": variable.name}
+
+
+def _from_secret(name: str, secret: SecretRef) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
+
+
+def _resources(spec: AgentSpec) -> dict[str, Any]:
+    both = {"requests": _amounts(spec.resources.requests), "limits": _amounts(spec.resources.limits)}
+    return {key: amounts for key, amounts in both.items() if amounts}
+
+
+def _amounts(quantities: Mapping[str, Quantity]) -> dict[str, str]:
+    return {name: quantity.canonical() for name, quantity in quantities.items()}
+
+
+def _probe(probe: Probe, spec: AgentSpec, *, many_successes: bool) -> dict[str, Any]:
+    """Whole seconds, at least one; only a readiness probe may ask for more than one success."""
+    body = {
+        **_target(probe.target, spec),
+        "periodSeconds": max(1, probe.period.whole_seconds()),
+        "timeoutSeconds": max(1, probe.timeout.whole_seconds()),
+        "failureThreshold": probe.failure_threshold,
+        "successThreshold": probe.success_threshold if many_successes else 1,
+    }
+    if delay := probe.initial_delay.whole_seconds():
+        body["initialDelaySeconds"] = delay
+    return body
+
+
+def _target(target: ProbeTarget, spec: AgentSpec) -> dict[str, Any]:
+    match target:
+        case HttpTarget():
+            return {"httpGet": {"path": target.path, "port": target.port, "scheme": target.scheme}}
+        case TcpTarget():
+            return {"tcpSocket": {"port": target.port}}
+        case GrpcTarget():
+            return {"grpc": {"port": port_number(target.port, spec), "service": target.service}}
+        case ExecTarget():
+            return {"exec": {"command": list(target.command)}}
+
+
+def port_number(port: str | int, spec: AgentSpec) -> int:
+    """The number of a port given by name or number. Raises LookupError for a name that the agent does not have."""
+    if isinstance(port, int):
+        return port
+    for declared in spec.ports:
+        if declared.name == port:
+            return declared.port
+    raise LookupError(f"no port is named {port!r}")

@@ -1,0 +1,69 @@
+"""The Deployment: how an agent runs, and how one version of it gives way to the next without a gap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.model.agent import Agent, Rollout
+from reconciler.model.objects import CONFIG_HASH_ANNOTATION
+from reconciler.render.container import CONFIG_VOLUME, TMP_VOLUME, container
+from reconciler.render.metadata import Names
+
+PRE_STOP_S = 5
+"""How long a pod that is leaving still serves, so that nobody is sent to it any more when it stops."""
+REVISIONS_KEPT = 3
+
+
+def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -> dict[str, Any]:
+    """`spec.replicas` is left to the autoscaler where there is one, except at zero, when there is none.
+
+    The time to drain comes on top of the declared grace, so that the process has all of that for itself.
+    """
+    spec = agent.spec
+    drain = PRE_STOP_S if spec.ports else 0
+    settle = 0 if spec.probes.readiness else spec.rollout.settle.whole_seconds()
+    body: dict[str, Any] = {
+        "revisionHistoryLimit": REVISIONS_KEPT,
+        "progressDeadlineSeconds": max(spec.rollout.timeout.whole_seconds(), settle + 1),
+        "selector": {"matchLabels": dict(names.selector)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling(spec.rollout)},
+        "template": {
+            "metadata": {
+                "labels": names.labels,
+                "annotations": {**names.annotations, CONFIG_HASH_ANNOTATION: config_hash},
+            },
+            "spec": {
+                "serviceAccountName": names.name,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": max(1, spec.rollout.termination_grace.whole_seconds()) + drain,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "topologySpreadConstraints": [
+                    {
+                        "maxSkew": 1,
+                        "topologyKey": "kubernetes.io/hostname",
+                        "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {"matchLabels": dict(names.selector)},
+                    }
+                ],
+                "containers": [container(agent, pre_stop_s=drain)],
+                "volumes": [
+                    {"name": CONFIG_VOLUME, "configMap": {"name": names.name}},
+                    {"name": TMP_VOLUME, "emptyDir": {}},
+                ],
+            },
+        },
+    }
+    if settle:
+        body["minReadySeconds"] = settle
+    if spec.autoscaling is None or replicas == 0:
+        body["replicas"] = replicas
+    return {**names.head("apps", "v1", "Deployment"), "spec": body}
+
+
+def _rolling(rollout: Rollout) -> dict[str, int | str]:
+    """Both zero would never get anywhere, and is refused by API servers: one pod more is the gentler way out."""
+    surge, unavailable = rollout.max_surge, rollout.max_unavailable
+    if surge in {0, "0%"} and unavailable in {0, "0%"}:
+        surge = 1
+    return {"maxSurge": surge, "maxUnavailable": unavailable}

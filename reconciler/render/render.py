@@ -1,0 +1,84 @@
+"""All manifests of one agent, and a memory of them for whoever renders the same fleet again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.model.agent import Agent
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import Manifest
+from reconciler.model.registry import PlacedReplicas
+from reconciler.render.autoscaler import autoscaler
+from reconciler.render.canonical import digest
+from reconciler.render.configmap import config_map
+from reconciler.render.deployment import deployment
+from reconciler.render.disruption import disruption_budget
+from reconciler.render.metadata import Names
+from reconciler.render.service import service
+from reconciler.render.serviceaccount import service_account
+
+Rendered = Mapping[str, tuple[Manifest, ...]]
+
+
+def render(agent: Agent, placed: tuple[PlacedReplicas, ...], *, fleet: str) -> Rendered:
+    """The objects of an agent by cluster, sorted, each tuple in the order of RENDERED_KINDS.
+
+    Values are as an API server stores them, so that what was applied is found unchanged. Namespaces are taken to be
+    there. Bodies share parts with each other and are not to be changed.
+    """
+    names = Names.of(agent, fleet=fleet)
+    total = sum(share.replicas for share in placed)
+    config, config_hash = config_map(names, agent)
+    fixed = [_manifest(agent, body) for body in (service_account(names), config)]
+    if (front := service(names, agent.spec)) is not None:
+        fixed.append(_manifest(agent, front))
+    rendered: dict[str, tuple[Manifest, ...]] = {}
+    for share in sorted(placed, key=lambda share: share.cluster):
+        own = (
+            deployment(names, agent, replicas=share.replicas, config_hash=config_hash),
+            disruption_budget(names, agent.spec, replicas=share.replicas),
+            autoscaler(names, agent.spec, replicas=share.replicas, total=total),
+        )
+        rendered[share.cluster] = (*fixed, *(_manifest(agent, body) for body in own if body is not None))
+    return rendered
+
+
+def _manifest(agent: Agent, body: dict[str, Any]) -> Manifest:
+    group, slash, _ = body["apiVersion"].partition("/")
+    metadata = body["metadata"]
+    ref = ObjectRef(
+        group=group if slash else "",
+        kind=body["kind"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+    )
+    return Manifest(ref=ref, body=body, hash=digest(body), agent=agent.name)
+
+
+@dataclass(slots=True)
+class Renderer:
+    """`render` with a memory of the last result of each agent. What it answers is the same as without."""
+
+    fleet: str
+    _known: dict[AgentName, tuple[Agent, tuple[PlacedReplicas, ...], Rendered]] = field(default_factory=dict)
+
+    def render(self, agent: Agent, placed: tuple[PlacedReplicas, ...]) -> Rendered:
+        known = self._known.get(agent.name)
+        if known is not None and (known[1] is placed or known[1] == placed) and _same(known[0], agent):
+            return known[2]
+        rendered = render(agent, placed, fleet=self.fleet)
+        self._known[agent.name] = (agent, placed, rendered)
+        return rendered
+
+    def forget(self, names: frozenset[AgentName]) -> None:
+        """Drop what is remembered of agents that are gone."""
+        for name in names:
+            self._known.pop(name, None)
+
+
+def _same(one: Agent, other: Agent) -> bool:
+    return one is other or (
+        one.spec_hash == other.spec_hash and one.labels == other.labels and one.annotations == other.annotations
+    )
