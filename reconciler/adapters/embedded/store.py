@@ -7,29 +7,30 @@ is decided by pure functions: ownership and merging in `ssa`, shape and rules in
 
 from __future__ import annotations
 
+import builtins
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, assert_never
 
 from reconciler.adapters.embedded import ssa, storage_gc
 from reconciler.adapters.embedded.schema_tables import Kind, kind_of
+from reconciler.adapters.embedded.storage_addresses import allocate
 from reconciler.adapters.embedded.storage_defaults import set_defaults
-from reconciler.adapters.embedded.storage_sql import Database, Event, Row, ref_of
+from reconciler.adapters.embedded.storage_sql import Database, Event, EventType, Expired, Row
 from reconciler.adapters.embedded.storage_values import canonical
-from reconciler.adapters.embedded.validation import validate_create, validate_update
-from reconciler.model.errors import ClusterError, PreconditionFailed, Rejected
+from reconciler.adapters.embedded.validation import MAX_OBJECT, admit, validate_create, validate_update
+from reconciler.model.errors import PreconditionFailed, Rejected
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import AnyState, MustBe, MustBeAbsent, PodUsage, Precondition
 
-__all__ = ["Event", "ObjectStore"]
+__all__ = ["Event", "EventType", "Expired", "ObjectStore"]
 
 Body = dict[str, Any]
-_STATUS = "status"
-_SCALE = "scale"
+_ANY = AnyState()
+_SYSTEM = ("default", "kube-system")
+_SERVER_SET = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 
 
 class ObjectStore:
@@ -48,9 +49,10 @@ class ObjectStore:
     def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
         """Open the store at `path`, making it (0600, WAL) when there is none. Raises ClusterUnavailable."""
         store = cls(Database.open(path), clock=clock)
-        with store._db.write():
-            for namespace in ("default", "kube-system"):
-                store._ensure_namespace(namespace)
+        if not all(store._db.row(_namespace_ref(name)) for name in _SYSTEM):
+            with store._db.write():
+                for name in _SYSTEM:
+                    store._ensure_namespace(name)
         return store
 
     def close(self) -> None:
@@ -60,7 +62,7 @@ class ObjectStore:
     @property
     def uid(self) -> str:
         """What tells this store from any other: the uid of its kube-system namespace."""
-        row = self._db.row(ObjectRef(group="", kind="Namespace", namespace="", name="kube-system"))
+        row = self._db.row(_namespace_ref("kube-system"))
         return row.uid if row else ""
 
     def resource_version(self) -> int:
@@ -74,7 +76,7 @@ class ObjectStore:
 
     def list(
         self, group: str, kind: str, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> tuple[list[Body], int]:
+    ) -> tuple[builtins.list[Body], int]:
         """All objects of a kind by namespace and name, and the resourceVersion at which that was so."""
         with self._db.read():
             version = self._db.version()
@@ -83,7 +85,7 @@ class ObjectStore:
             bodies = [body for body in bodies if _matches(body, labels)]
         return bodies, version
 
-    def rows(self, kinds: list[tuple[str, str]], *, since: int = 0) -> tuple[list[Row], int]:
+    def rows(self, kinds: Sequence[tuple[str, str]], *, since: int = 0) -> tuple[builtins.list[Row], int]:
         """Undecoded rows of several kinds (group, kind) with a newer resourceVersion than `since`, read at once."""
         with self._db.read():
             version = self._db.version()
@@ -92,25 +94,29 @@ class ObjectStore:
     def create(self, obj: Body, *, manager: str) -> Body:
         """Create an object; its fields, defaulted ones too, belong to `manager` (operation Update).
 
-        `metadata.generateName` is honoured. Raises PreconditionFailed when it exists, Rejected when it is invalid.
+        `metadata.generateName` is honoured; `status` is not taken. Raises PreconditionFailed when it exists, Rejected
+        when it is invalid.
         """
-        with self._db.write():
-            kind, ref = self._admit(obj)
+        obj = _named(obj)
+        kind, ref = admit(obj)
+        ssa.check_declared(obj, kind, ref)
+        body = canonical(obj, kind, ref)
+        body.pop("status", None)
+        set_defaults(body, kind)
+        entries = ssa.update(None, body, [], kind=kind, manager=manager, now=self._now())
+        with self._db.write(ref):
             if self._db.row(ref):
                 raise PreconditionFailed(f"{ref} already exists", ref=ref)
-            body = set_defaults(canonical(obj, kind, ref), kind)
-            body.pop(_STATUS, None)
-            entries = ssa.update(None, body, [], kind=kind, manager=manager, now=self._now())
             return self._insert(kind, ref, body, entries)
 
-    def apply(self, obj: Body, *, manager: str, force: bool = False, expect: Precondition = AnyState()) -> Body:
+    def apply(self, obj: Body, *, manager: str, force: bool = False, expect: Precondition = _ANY) -> Body:
         """Server-side apply: create or merge, tracking which fields `manager` owns.
 
         A configuration that changes nothing writes nothing. `metadata.uid` and `metadata.resourceVersion` in `obj` are
         preconditions beside `expect`. Raises PreconditionFailed, FieldConflict (unless `force`), Rejected.
         """
-        with self._db.write():
-            kind, ref = self._admit(obj)
+        kind, ref = admit(obj)
+        with self._db.write(ref):
             row = self._db.row(ref)
             _check(ref, row, expect)
             _check_metadata(ref, row, obj)
@@ -118,63 +124,52 @@ class ObjectStore:
             result = ssa.apply(live, obj, kind=kind, ref=ref, manager=manager, force=force, now=self._now())
             body = set_defaults(canonical(result.body, kind, ref), kind)
             if row is None or live is None:
-                body.pop(_STATUS, None)
                 return self._insert(kind, ref, body, result.entries)
             return self._replace(kind, row, live, body, result.entries)
 
     def update(self, obj: Body, *, manager: str, subresource: str = "") -> Body:
-        """Replace an object, or only its `status` or its `spec.replicas` ("scale").
+        """Replace an object, or with subresource "status" or "scale" only its `status` or its `spec.replicas`.
 
         A `metadata.resourceVersion` in `obj` must be the live one. Fields that change belong to `manager` afterwards
-        (operation Update) and to nobody else. Raises PreconditionFailed (also when the object is gone), Rejected.
+        (operation Update) and to nobody else. Without a subresource `status` stays as it is. Raises
+        PreconditionFailed (also when the object is gone), Rejected.
         """
-        with self._db.write():
-            kind, ref = self._admit(obj, whole=not subresource)
+        kind, ref = admit(obj)
+        ssa.check_declared(obj, kind, ref)
+        with self._db.write(ref):
             row = self._db.row(ref)
             if row is None:
                 raise PreconditionFailed(f"{ref} is not there", ref=ref)
             _check_metadata(ref, row, obj)
             live = row.body()
-            body = _aim(live, obj, subresource, ref)
-            body = set_defaults(canonical(body, kind, ref), kind)
-            entries = ssa.update(
-                live,
-                body,
-                ssa.read_entries(live),
-                kind=kind,
-                manager=manager,
-                subresource=subresource,
-                now=self._now(),
-            )
-            return self._replace(kind, row, live, body, entries)
+            body = set_defaults(canonical(_aimed(live, obj, subresource, ref), kind, ref), kind)
+            return self._updated(kind, row, live, body, manager=manager, subresource=subresource)
 
     def patch_status(self, ref: ObjectRef, status: Body, *, manager: str, uid: str = "") -> Body | None:
         """Replace the status (subresource "status"); no change writes nothing.
 
-        None when the object is not there, or is another than `uid`.
+        None when the object is not there, or is another than `uid`. Raises Rejected.
         """
-        with self._db.write():
+        with self._db.write(ref):
             row = self._db.row(ref)
             if row is None or (uid and row.uid != uid):
                 return None
             live = row.body()
-            if live.get(_STATUS, {}) == status:
+            if live.get("status", {}) == status:
                 return live
-            kind = _known(ref.group, ref.kind, ref)
-            body = canonical({**live, _STATUS: status}, kind, ref)
-            entries = ssa.update(
-                live, body, ssa.read_entries(live), kind=kind, manager=manager, subresource=_STATUS, now=self._now()
-            )
-            return self._replace(kind, row, live, body, entries)
+            kind = kind_of(ref.group, ref.kind, ref)
+            ssa.check_declared({"status": status}, kind, ref)
+            body = canonical({**live, "status": status}, kind, ref)
+            return self._updated(kind, row, live, body, manager=manager, subresource="status")
 
-    def delete(self, ref: ObjectRef, expect: Precondition = AnyState(), *, grace: bool = True) -> None:
+    def delete(self, ref: ObjectRef, expect: Precondition = _ANY, *, grace: bool = True) -> None:
         """Delete an object, and with it what only it owns.
 
-        With `grace`, a pod that was given to a node stays, with a deletionTimestamp, until `remove`; an object with
-        finalizers stays until they are gone. Not there is no error, unless `expect` is MustBe. Raises
-        PreconditionFailed.
+        With `grace`, a pod that has a `spec.nodeName` and has not ended stays, with a deletionTimestamp, until
+        `remove`; an object with finalizers stays until they are gone. Not there is no error, unless `expect` is
+        MustBe. Raises PreconditionFailed.
         """
-        with self._db.write():
+        with self._db.write(ref):
             row = self._db.row(ref)
             if row is None and not isinstance(expect, MustBe):
                 return
@@ -184,15 +179,15 @@ class ObjectStore:
 
     def remove(self, ref: ObjectRef, uid: str) -> None:
         """Take away for good a pod that has ended; finalizers still hold it. Another uid or nothing there: no error."""
-        with self._db.write():
+        with self._db.write(ref):
             row = self._db.row(ref)
             if row is not None and row.uid == uid:
                 storage_gc.delete(self._db, row, grace=False, now=self._now())
 
-    def events(self, since: int, limit: int = 1000) -> list[Event]:
+    def events(self, since: int, limit: int = 1000) -> builtins.list[Event]:
         """Changes after resourceVersion `since`, oldest first, at most `limit`.
 
-        Raises `storage_sql.Expired` when some of them are no longer kept: list again.
+        Raises `Expired` when some of them are no longer kept: list again.
         """
         return self._db.events(since, limit)
 
@@ -202,78 +197,147 @@ class ObjectStore:
 
     def put_usage(self, pod: ObjectRef, cpu: float, memory: int) -> None:
         """Keep a pod's last sample: `cpu` in cores, `memory` in bytes. No change of any object."""
-        with self._db.write():
+        with self._db.write(pod):
             self._db.put_usage(pod, cpu, memory)
 
     def usage(self) -> dict[ObjectRef, PodUsage]:
-        """The last samples of all pods that are there."""
+        """The last samples of all pods."""
         return self._db.usage()
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def _admit(self, obj: Body, *, whole: bool = True) -> tuple[Kind, ObjectRef]:
-        """The kind and the reference of an incoming object. Raises Rejected."""
-        kind, ref = kind_of(obj)
-        if whole:
-            ssa.check_declared(obj, kind, ref)
-        return kind, ref
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
 
     def _ensure_namespace(self, name: str) -> None:
-        ref = ObjectRef(group="", kind="Namespace", namespace="", name=name)
-        if self._db.has(ref):
-            return
-        body: Body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        kind = _known("", "Namespace", ref)
-        self._insert(kind, ref, set_defaults(body, kind), [])
+        ref = _namespace_ref(name)
+        if not self._db.has(ref):
+            kind = kind_of("", "Namespace")
+            body: Body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            self._insert(kind, ref, set_defaults(body, kind), [])
 
-    def _insert(self, kind: Kind, ref: ObjectRef, body: Body, entries: list[ssa.Entry]) -> Body:
+    def _insert(self, kind: Kind, ref: ObjectRef, body: Body, entries: builtins.list[ssa.Entry]) -> Body:
         if kind.namespaced:
             self._ensure_namespace(ref.namespace)
         metadata = body["metadata"]
-        metadata.pop("resourceVersion", None)
+        for key in (*_SERVER_SET, "resourceVersion", "managedFields"):
+            metadata.pop(key, None)
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = self._now()
         if kind.generation:
             metadata["generation"] = 1
-        storage_gc.allocate(self._db, body, kind)
         validate_create(body, kind, ref)
+        if kind.name == "Service":
+            allocate(self._db, body, ref)
         ssa.write_entries(body, entries)
-        row = self._db.insert(ref, body)
-        storage_gc.collect_orphan(self._db, row, now=self._now())
+        row = _bounded(self._db.insert(ref, body))
+        storage_gc.collect_orphan(self._db, row, body, now=self._now())
         return row.body()
 
-    def _replace(self, kind: Kind, row: Row, live: Body, body: Body, entries: list[ssa.Entry]) -> Body:
-        """Write `body` over `live`, unless nothing but time differs."""
-        ref = row.ref
+    def _updated(self, kind: Kind, row: Row, live: Body, body: Body, *, manager: str, subresource: str) -> Body:
+        entries = ssa.update(
+            live, body, ssa.read_entries(live), kind=kind, manager=manager, subresource=subresource, now=self._now()
+        )
+        return self._replace(kind, row, live, body, entries, only_status=subresource == "status")
+
+    def _replace(
+        self,
+        kind: Kind,
+        row: Row,
+        live: Body,
+        body: Body,
+        entries: builtins.list[ssa.Entry],
+        *,
+        only_status: bool = False,
+    ) -> Body:
+        """Write `body` over `live`, unless nothing differs. What the server sets stays as it was."""
         old, new = live["metadata"], body["metadata"]
-        for key in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"):
+        for key in (*_SERVER_SET, "resourceVersion"):
             new.pop(key, None)
             if key in old:
                 new[key] = old[key]
-        new["resourceVersion"] = old["resourceVersion"]
-        storage_gc.allocate(self._db, body, kind, live=live)
+        if kind.name == "Service":
+            allocate(self._db, body, row.ref, live)
         ssa.write_entries(body, entries)
         if body == live:
             return live
-        validate_update(live, body, kind, ref)
-        if kind.generation and not _same_but_status(live, body):
-            new["generation"] = old.get("generation", 0) + 1
-        if new.get("deletionTimestamp") and old.get("finalizers") and not new.get("finalizers"):
-            storage_gc.delete(self._db, row, grace=False, now=self._now(), finalized=True)
+        if not only_status:
+            validate_update(live, body, kind, row.ref)
+            if kind.generation and live.get("spec") != body.get("spec"):
+                new["generation"] = old.get("generation", 0) + 1
+        if _released(old, new):
+            storage_gc.erase(self._db, row, grace=True, now=self._now())
             return body
-        return self._db.replace(row, body).body()
+        return _bounded(self._db.replace(row, body)).body()
 
 
-def _known(group: str, kind: str, ref: ObjectRef) -> Kind:
-    from reconciler.adapters.embedded.schema_tables import KINDS
-
-    found = KINDS.get((group, kind))
-    if found is None:
-        raise Rejected(f"no kind {kind} in group {group!r} is known here", ref=ref)
-    return found
+def _namespace_ref(name: str) -> ObjectRef:
+    return ObjectRef(group="", kind="Namespace", namespace="", name=name)
 
 
 def _matches(body: Body, labels: Mapping[str, str]) -> bool:
     have = body["metadata"].get("labels", {})
     return all(have.get(key) == value for key, value in labels.items())
+
+
+def _named(obj: Body) -> Body:
+    """`obj`, with a name made of its generateName when it has none."""
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("name") or not metadata.get("generateName"):
+        return obj
+    return {**obj, "metadata": {**metadata, "name": f"{str(metadata['generateName'])[:247]}{uuid.uuid4().hex[:5]}"}}
+
+
+def _check(ref: ObjectRef, row: Row | None, expect: Precondition) -> None:
+    match expect:
+        case AnyState():
+            return
+        case MustBeAbsent():
+            if row is not None:
+                raise PreconditionFailed(f"{ref} already exists", ref=ref)
+        case MustBe(uid=uid, resource_version=version):
+            _check_live(ref, row, uid, version)
+        case _:
+            assert_never(expect)
+
+
+def _check_metadata(ref: ObjectRef, row: Row | None, obj: Body) -> None:
+    """The preconditions that an object carries itself."""
+    metadata = obj["metadata"]
+    uid, version = str(metadata.get("uid") or ""), str(metadata.get("resourceVersion") or "")
+    if uid or version:
+        _check_live(ref, row, uid, version)
+
+
+def _check_live(ref: ObjectRef, row: Row | None, uid: str, version: str) -> None:
+    if row is None:
+        raise PreconditionFailed(f"{ref} is not there (uid mismatch: expected {uid or 'an object'})", ref=ref)
+    if uid and row.uid != uid:
+        raise PreconditionFailed(f"{ref}: uid mismatch: expected {uid}, found {row.uid}", ref=ref)
+    if version and str(row.version) != version:
+        raise PreconditionFailed(
+            f"{ref}: the object has been modified: expected resourceVersion {version}, found {row.version}", ref=ref
+        )
+
+
+def _aimed(live: Body, obj: Body, subresource: str, ref: ObjectRef) -> Body:
+    """What the live object becomes when `obj` is written to a subresource of it."""
+    if subresource == "status":
+        return {**live, "status": obj.get("status") or {}}
+    if subresource == "scale":
+        replicas = (obj.get("spec") or {}).get("replicas", 0)
+        return {**live, "spec": {**live.get("spec", {}), "replicas": replicas}}
+    if subresource:
+        raise Rejected(f"{ref}: there is no subresource {subresource!r}", ref=ref)
+    return {**obj, "status": live.get("status", {})} if "status" in live else obj
+
+
+def _released(old: Body, new: Body) -> bool:
+    """Whether a deleted object lost its last finalizer, and no kubelet has to end it first."""
+    gone = bool(old.get("finalizers")) and not new.get("finalizers")
+    return gone and "deletionTimestamp" in old and not old.get("deletionGracePeriodSeconds")
+
+
+def _bounded(row: Row) -> Row:
+    """Raises Rejected, which undoes the transaction, for an object that is too large."""
+    if len(row.data) > MAX_OBJECT:
+        raise Rejected(f"{row.ref}: Request entity too large: limit is {MAX_OBJECT} bytes", ref=row.ref)
+    return row

@@ -1,0 +1,137 @@
+"""How values are stored: null and zero values left out, quantities in their canonical form.
+
+After Go's JSON of the API types (`omitempty` drops what is zero and no pointer) and `resource.Quantity`.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from reconciler.adapters.embedded.fieldset import Undeclared
+from reconciler.adapters.embedded.schema_tables import Kind, Node, Shape
+from reconciler.model.errors import Rejected
+from reconciler.model.identity import ObjectRef
+
+_QUANTITY = re.compile(
+    r"([+-]?)([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:([KMGTPE]i)|([numkMGTPE]?)|[eE]([+-]?[0-9]{1,2}))\Z",
+    re.ASCII,
+)
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_DECIMAL_NAMES = {exponent: name for name, exponent in _DECIMAL.items()}
+_BINARY_NAMES = {exponent: name for name, exponent in _BINARY.items()}
+_DROP: Any = object()
+
+
+@lru_cache(maxsize=4096)
+def canonical_quantity(text: str) -> str:
+    """`1000m` as `1`, `1.50` as `1500m`, `0.5Gi` as `512Mi`, `1e3` as `1e3`. Raises ValueError."""
+    found = _QUANTITY.match(text) if len(text) <= 64 else None
+    if found is None:
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+    sign, digits, binary, decimal, exponent = found.groups()
+    value = Fraction(digits)
+    if binary:
+        value *= 2 ** _BINARY[binary]
+        if value >= 1024:
+            return sign.strip("+") + _as_binary(value)
+        return _signed(sign, _as_decimal(value, suffixes=True))
+    value *= Fraction(10) ** (int(exponent) if exponent else _DECIMAL[decimal or ""])
+    return _signed(sign, _as_decimal(value, suffixes=not exponent))
+
+
+def _signed(sign: str, text: str) -> str:
+    return f"-{text}" if sign == "-" and text != "0" else text
+
+
+def _as_binary(value: Fraction) -> str:
+    whole = -(-value.numerator // value.denominator)
+    shift = 0
+    while whole % 1024 == 0 and shift < 60:
+        whole //= 1024
+        shift += 10
+    return f"{whole}{_BINARY_NAMES.get(shift, '')}"
+
+
+def _as_decimal(value: Fraction, *, suffixes: bool) -> str:
+    """The largest exponent that is a multiple of three and leaves an integer; finer than nano is rounded up."""
+    nano = value * 10**9
+    whole = -(-nano.numerator // nano.denominator)
+    if whole == 0:
+        return "0"
+    exponent = -9
+    while whole % 1000 == 0 and exponent < 18:
+        whole //= 1000
+        exponent += 3
+    if suffixes:
+        return f"{whole}{_DECIMAL_NAMES[exponent]}"
+    return f"{whole}e{exponent}" if exponent else str(whole)
+
+
+def canonical(obj: dict[str, Any], kind: Kind, ref: ObjectRef) -> dict[str, Any]:
+    """A deep copy of `obj` as it is stored. Raises Rejected for quantities that are none."""
+    try:
+        body: dict[str, Any] = _copy(obj, kind.node, "")
+    except Undeclared as problem:
+        raise Rejected(f"{ref}: {problem}", ref=ref) from None
+    body["apiVersion"], body["kind"] = kind.api_version, kind.name
+    metadata = body.setdefault("metadata", {})
+    metadata["name"] = ref.name
+    if kind.namespaced:
+        metadata["namespace"] = ref.namespace
+    return body
+
+
+def _copy(value: Any, node: Node, path: str) -> Any:
+    shape = node.shape
+    if shape is Shape.SCALAR:
+        return _scalar(value, node, path)
+    if value is None:
+        return _DROP
+    if shape is Shape.ATOMIC:
+        return value if node.inner is None else _copy(value, node.inner, path)
+    if isinstance(value, list):
+        if not value or node.item is None:
+            return _DROP
+        item = node.item
+        if item.shape is Shape.SCALAR and item.scalar != "quantity":
+            return list(value)
+        return [{} if (copied := _copy(one, item, path)) is _DROP else copied for one in value]
+    if shape is Shape.MAP:
+        return _copy_map(value, node, path)
+    result = {}
+    fields = node.fields
+    for key, child in value.items():
+        inner = fields.get(key)
+        if inner is None:
+            continue
+        copied = _copy(child, inner, f"{path}.{key}")
+        if copied is not _DROP:
+            result[key] = copied
+    return result
+
+
+def _copy_map(value: dict[str, Any], node: Node, path: str) -> Any:
+    item = node.item
+    if item is None or not value:
+        return _DROP
+    if item.scalar in {"str", "bytes"}:
+        return {key: "" if child is None else child for key, child in value.items()}
+    copies = ((key, _copy(child, item, f"{path}.{key}")) for key, child in value.items())
+    return {key: child for key, child in copies if child is not _DROP}
+
+
+def _scalar(value: Any, node: Node, path: str) -> Any:
+    if value is None or (not value and not node.keep and node.scalar != "any"):
+        return _DROP
+    if node.scalar == "quantity":
+        try:
+            return canonical_quantity(str(value))
+        except ValueError as problem:
+            raise Undeclared(path, f"unable to parse quantity {str(value)[:40]!r}: {problem}") from None
+    if node.scalar == "int" and type(value) is float:
+        return int(value)
+    return value
