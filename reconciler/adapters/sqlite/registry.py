@@ -33,7 +33,7 @@ from reconciler.ports import Clock
 
 PAGE = 1000
 KEPT_FEED = 100_000
-KEPT_OPERATIONS_MS = 7 * 86_400_000
+KEPT_OPERATIONS = 100_000
 _GONE = AgentState.GONE.value
 
 
@@ -60,7 +60,7 @@ class SqliteRegistry:
 
         def prepare(connection: sqlite3.Connection) -> None:
             migrate(connection, now_ms=now_ms, path=str(path))
-            _prune(connection, now_ms)
+            _prune(connection)
 
         return cls(await Database.open(path, prepare), clock)
 
@@ -234,9 +234,11 @@ def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int
     return lease
 
 
-def _prune(connection: sqlite3.Connection, now_ms: int) -> None:
-    """Drop what nobody can need: ids of operations of last week, and long superseded lines of the feed."""
-    connection.execute("DELETE FROM operations WHERE at_ms < ?", (now_ms - KEPT_OPERATIONS_MS,))
+def _prune(connection: sqlite3.Connection) -> None:
+    """Drop what nobody can need: ids of operations long past any retry, and long superseded lines of the feed."""
+    connection.execute(
+        "DELETE FROM operations WHERE position < (SELECT max(position) FROM operations) - ?", (KEPT_OPERATIONS,)
+    )
     connection.execute(
         "DELETE FROM feed WHERE seq < (SELECT seq FROM head) - ? AND seq NOT IN (SELECT seq FROM records)",
         (KEPT_FEED,),

@@ -38,8 +38,12 @@ CREATE TABLE records (
 CREATE UNIQUE INDEX records_by_seq ON records (seq);
 CREATE INDEX records_by_state ON records (state);
 CREATE TABLE feed (seq INTEGER PRIMARY KEY, namespace TEXT NOT NULL, name TEXT NOT NULL) STRICT;
-CREATE TABLE operations (op_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, digest BLOB NOT NULL, at_ms INTEGER NOT NULL)
-    STRICT, WITHOUT ROWID;
+CREATE TABLE operations (
+    position INTEGER PRIMARY KEY,
+    op_id TEXT NOT NULL UNIQUE,
+    seq INTEGER NOT NULL,
+    digest BLOB NOT NULL           -- of the write: a repetition is told from another write
+) STRICT;
 CREATE TABLE fleet (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE journal (
     position INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -48,7 +48,7 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
         )
         audit_seq, audit_hash = link.seq, link.hash
     connection.execute("UPDATE head SET seq = ?, audit_seq = ?, audit_hash = ?", (seq, audit_seq, audit_hash))
-    connection.execute("INSERT INTO operations VALUES (?, ?, ?, ?)", (write.op_id, seq, digest, write.at_ms))
+    connection.execute("INSERT INTO operations (op_id, seq, digest) VALUES (?, ?, ?)", (write.op_id, seq, digest))
     return int(seq)
 
 

@@ -1,0 +1,68 @@
+"""The back ends that the contract suites run over, and how many tests each of them passed.
+
+A new back end joins by one fixture here, `NAME_registry` (or `NAME_source`), and its name in the list above it. A test
+that says the property `backend` is counted for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.ports import Registry
+from tests.doubles.clock import FakeClock
+
+OpenRegistry = Callable[[], Awaitable[Registry]]
+"""Opens the registry anew, as another process or a restart does: what was committed before must be there."""
+
+REGISTRIES = ("sqlite",)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sqlite_registry(tmp_path: Path, clock: FakeClock) -> OpenRegistry:
+    async def opener() -> Registry:
+        return await SqliteRegistry.open(tmp_path / "state" / "registry.db", clock)
+
+    return opener
+
+
+@pytest_asyncio.fixture(params=REGISTRIES)
+async def open_registry(request: pytest.FixtureRequest, record_property):
+    record_property("backend", request.param)
+    opener: OpenRegistry = request.getfixturevalue(f"{request.param}_registry")
+    opened: list[Registry] = []
+
+    async def remembering() -> Registry:
+        opened.append(await opener())
+        return opened[-1]
+
+    yield remembering
+    for registry in opened:
+        await registry.close()
+
+
+@pytest_asyncio.fixture
+async def registry(open_registry: OpenRegistry) -> Registry:
+    return await open_registry()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many contract tests each back end passed."""
+    passed = Counter(
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for key, value in getattr(report, "user_properties", [])
+        if key == "backend" and report.when == "call"
+    )
+    for backend, count in sorted(passed.items()):
+        terminalreporter.write_line(f"contract: {backend} passed {count} tests")
