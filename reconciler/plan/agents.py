@@ -1,0 +1,349 @@
+"""The decision for one agent: which change it needs, if any, and what holds it.
+
+May live here: action, reasons, attributes of one agent. Must not: know budgets, order or other agents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler.model.agent import Agent
+from reconciler.model.identity import AgentName, FieldPath, ObjectRef, format_path
+from reconciler.model.objects import Absent, Found, LiveSet, Manifest, Observation, Unreadable
+from reconciler.model.plan import (
+    Action,
+    AttributeChange,
+    Change,
+    Drift,
+    Hold,
+    HoldCode,
+    ObjectChange,
+    Reason,
+    ReasonCode,
+    Verb,
+)
+from reconciler.model.registry import AgentState, InventoryEntry, PlacedReplicas, Record, Reservation
+from reconciler.model.source import Provenance
+from reconciler.plan.attributes import compare, risks
+from reconciler.plan.fingerprint import fingerprint
+from reconciler.plan.objects import ObjectVerdict, judge, sort_key, surplus, unreadable
+from reconciler.spec.provenance import origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One agent as it is to be."""
+
+    agent: Agent
+    placed: tuple[PlacedReplicas, ...]
+    reservations: tuple[Reservation, ...]
+    desired: Mapping[str, tuple[Manifest, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`change` has wave 0 and no `after` yet. `left` is drift that is reported and not undone."""
+
+    change: Change | None = None
+    holds: tuple[Hold, ...] = ()
+    left: tuple[Drift, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Findings:
+    changes: tuple[ObjectChange, ...]
+    codes: frozenset[ReasonCode]
+    drift: tuple[Drift, ...]
+    foreign: tuple[str, ...]
+    problems: tuple[str, ...]
+    live_replicas: int
+
+
+def decide(
+    wanted: Wanted,
+    record: Record | None,
+    observations: Mapping[str, Observation[LiveSet]],
+    *,
+    fleet: str,
+    clusters: tuple[str, ...],
+) -> Verdict:
+    """What one declared agent needs."""
+    agent = wanted.agent
+    name = agent.name
+    if record and record.quarantine and record.quarantine.spec_hash == agent.spec_hash:
+        return Verdict(holds=(_quarantined(record),))
+    found = _objects(wanted, record, observations, fleet=fleet, clusters=clusters)
+    if found.problems:
+        return Verdict(holds=(_hold(name, HoldCode.UNREADABLE, found.problems[0], "restore access, then plan again"),))
+    if found.foreign:
+        text = f"{name}: {found.foreign[0]}"
+        lift = "say `adopt: true` in the agent to take it over, or remove it from the other tool"
+        return Verdict(holds=(_hold(name, HoldCode.FOREIGN_OWNER, text, lift),))
+    change = _change(wanted, record, found)
+    left = tuple(item for item in found.drift if not item.undone)
+    return Verdict(change=change, left=left)
+
+
+def _hold(name: AgentName, code: HoldCode, text: str, lift: str) -> Hold:
+    return Hold(code=code, agents=(name,), action=None, text=text, lift=lift)
+
+
+def _quarantined(record: Record) -> Hold:
+    quarantine = record.quarantine
+    since = _when(quarantine.since_ms) if quarantine else ""
+    reason = quarantine.reason if quarantine else ""
+    return Hold(
+        code=HoldCode.QUARANTINED,
+        agents=(record.name,),
+        action=Action.UPDATE,
+        text=f"{record.name}: this spec failed and is quarantined since {since}: {reason}",
+        lift=f"change the agent, or `reconciler resume {record.name}` to try it again",
+    )
+
+
+def _when(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _objects(
+    wanted: Wanted,
+    record: Record | None,
+    observations: Mapping[str, Observation[LiveSet]],
+    *,
+    fleet: str,
+    clusters: tuple[str, ...],
+) -> _Findings:
+    inventory = {(entry.cluster, entry.ref): entry for entry in record.inventory} if record else {}
+    verdicts: list[ObjectVerdict] = []
+    problems: list[str] = []
+    seen: set[tuple[str, ObjectRef]] = set()
+    replicas: list[int] = []
+    for cluster, manifests in wanted.desired.items():
+        if clusters and cluster not in clusters:
+            seen.update((cluster, manifest.ref) for manifest in manifests)
+            continue
+        live = _live(observations.get(cluster), cluster, problems)
+        for manifest in manifests:
+            key = (cluster, manifest.ref)
+            seen.add(key)
+            if live is None:
+                continue
+            reason = unreadable(live, manifest.ref) if live.unreadable else ""
+            if reason:
+                problems.append(f"{manifest.ref} on {cluster} cannot be read: {reason}")
+                continue
+            there = live.objects.get(manifest.ref)
+            if there is not None and manifest.ref.kind == "Deployment":
+                replicas.append(there.body.get("spec", {}).get("replicas") or 0)
+            verdicts.append(
+                judge(
+                    cluster,
+                    manifest,
+                    there,
+                    inventory.get(key),
+                    fleet=fleet,
+                    adopt=wanted.agent.spec.adopt,
+                )
+            )
+    removed = _surplus(inventory, seen, observations, clusters, problems)
+    changes = [verdict.change for verdict in verdicts if verdict.change is not None]
+    changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
+    codes = {verdict.code for verdict in verdicts if verdict.code is not None}
+    if removed:
+        codes.add(ReasonCode.OBJECT_SURPLUS)
+    return _Findings(
+        changes=(*changes, *removed),
+        codes=frozenset(codes),
+        drift=tuple(item for verdict in verdicts for item in verdict.drift),
+        foreign=tuple(verdict.foreign for verdict in verdicts if verdict.foreign),
+        live_replicas=sum(replicas),
+        problems=tuple(problems),
+    )
+
+
+def _live(observation: Observation[LiveSet] | None, cluster: str, problems: list[str]) -> LiveSet | None:
+    match observation:
+        case Found(value):
+            return value
+        case Unreadable(reason=reason):
+            problems.append(f"the cluster {cluster} cannot be read: {reason}")
+        case Absent() | None:
+            problems.append(f"the cluster {cluster} was not observed")
+    return None
+
+
+def _surplus(
+    inventory: Mapping[tuple[str, ObjectRef], InventoryEntry],
+    seen: set[tuple[str, ObjectRef]],
+    observations: Mapping[str, Observation[LiveSet]],
+    clusters: tuple[str, ...],
+    problems: list[str],
+) -> list[ObjectChange]:
+    """Objects of ours that are wanted no more and are still there, in the order of deletion."""
+    removed = []
+    for key, entry in inventory.items():
+        if key in seen or (clusters and entry.cluster not in clusters):
+            continue
+        live = _live(observations.get(entry.cluster), entry.cluster, problems)
+        found = live.objects.get(entry.ref) if live is not None and not unreadable(live, entry.ref) else None
+        if found is not None and entry.uid in ("", found.uid):
+            removed.append(surplus(entry.cluster, entry.ref, found))
+    return sorted(removed, key=lambda change: sort_key(change.cluster, change.ref), reverse=True)
+
+
+def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change | None:
+    agent = wanted.agent
+    attributes: tuple[AttributeChange, ...] = ()
+    hidden = 0
+    if record is None or record.spec_hash != agent.spec_hash:
+        attributes, hidden = compare(
+            record.document if record else {},
+            agent.document,
+            sensitive=frozenset(agent.sensitive),
+            origin=lambda path: origin(agent, path),
+        )
+    unfinished = record is not None and record.state in (AgentState.DEPLOYING, AgentState.REGISTERED)
+    moved = record is not None and _moved(record.placement, wanted.placed)
+    if record is not None and not found.changes and not unfinished and not moved and not attributes:
+        return None
+    action = _action(record, attributes, found, moved=moved)
+    reasons = _reasons(wanted, record, attributes, found, moved=moved, unfinished=unfinished)
+    before, after = _replicas(record, wanted)
+    return Change(
+        name=agent.name,
+        action=action,
+        wave=0,
+        after=tuple(sorted(agent.spec.depends_on)),
+        reasons=reasons,
+        attributes=attributes,
+        hidden=hidden,
+        drift=tuple(item for item in found.drift if item.undone),
+        objects=found.changes,
+        risks=risks(record.document, agent.document) if record and attributes else (),
+        replicas=(before, after),
+        replicas_text=_replicas_text(agent, found),
+        fingerprint=fingerprint(
+            agent.name,
+            action,
+            before=record.spec_hash if record else "",
+            after=agent.spec_hash,
+            objects=found.changes,
+            placement=wanted.placed,
+        ),
+        record_version=record.version if record else 0,
+        agent=agent,
+        placement=wanted.placed,
+        reservations=wanted.reservations,
+        desired=wanted.desired,
+    )
+
+
+def _moved(before: tuple[PlacedReplicas, ...], after: tuple[PlacedReplicas, ...]) -> bool:
+    return {(p.cluster, p.replicas) for p in before} != {(p.cluster, p.replicas) for p in after}
+
+
+def _action(record: Record | None, attributes: tuple[AttributeChange, ...], found: _Findings, *, moved: bool) -> Action:
+    if record is None or ReasonCode.FOREIGN_OBJECT in found.codes:
+        return Action.ADOPT if ReasonCode.FOREIGN_OBJECT in found.codes else Action.CREATE
+    if any(change.verb is Verb.REPLACE for change in found.changes):
+        return Action.REPLACE
+    if attributes:
+        only = {attribute.path[0] for attribute in attributes}
+        return Action.SCALE if only <= {"replicas", "suspend"} else Action.UPDATE
+    if moved:
+        spreads = any(change.verb in (Verb.CREATE, Verb.DELETE) for change in found.changes)
+        return Action.UPDATE if spreads else Action.SCALE
+    repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS}) or not found.changes
+    return Action.RECOVER if repairs else Action.UPDATE
+
+
+def _reasons(
+    wanted: Wanted,
+    record: Record | None,
+    attributes: tuple[AttributeChange, ...],
+    found: _Findings,
+    *,
+    moved: bool,
+    unfinished: bool,
+) -> tuple[Reason, ...]:
+    agent = wanted.agent
+    if record is None:
+        extra = [ReasonCode.FOREIGN_OBJECT] if ReasonCode.FOREIGN_OBJECT in found.codes else []
+        first = Reason(code=ReasonCode.NEW, text="declared in Git, not in the registry", origin=_own(agent))
+        return (first, *(Reason(code=code, text=_TEXTS[code]) for code in extra))
+    reasons = []
+    if attributes:
+        reasons.append(_because(agent, attributes))
+    if moved and not any(attribute.path[0] == "replicas" for attribute in attributes):
+        reasons.append(_moved_reason(agent, record))
+    if unfinished:
+        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
+    reasons += [
+        Reason(code=code, text=_TEXTS[code])
+        for code in sorted(found.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED})
+        if code is not ReasonCode.OBJECT_MISSING or not attributes
+    ]
+    if not reasons:
+        reasons.append(Reason(code=ReasonCode.RENDERING_CHANGED, text=_TEXTS[ReasonCode.RENDERING_CHANGED]))
+    return tuple(reasons)
+
+
+_TEXTS = {
+    ReasonCode.UNFINISHED: "an earlier apply did not finish",
+    ReasonCode.DRIFT: "changed outside of Git",
+    ReasonCode.OBJECT_MISSING: "an object is gone from the cluster",
+    ReasonCode.OBJECT_SURPLUS: "an object is not wanted any more",
+    ReasonCode.FOREIGN_OBJECT: "exists already and is taken over",
+    ReasonCode.IMMUTABLE_FIELD: "a field that cannot be changed differs",
+    ReasonCode.RENDERING_CHANGED: "this version of the program renders it differently",
+}
+
+
+def _own(agent: Agent) -> Provenance:
+    return Provenance(layer="agent", revision=agent.layers[-1].document.revision, position=agent.position)
+
+
+def _because(agent: Agent, attributes: tuple[AttributeChange, ...]) -> Reason:
+    """Why the spec changed: a template, when all that changed was written in templates."""
+    first = next((item.origin for item in attributes if item.origin and item.origin.position), None)
+    templates = sorted({item.origin.layer for item in attributes if item.origin})
+    paths: list[FieldPath] = [attribute.path for attribute in attributes]
+    where = first if first and first.position else _own(agent)
+    if templates and all(layer.startswith("template ") for layer in templates):
+        return Reason(code=ReasonCode.TEMPLATE_CHANGED, text=f"{', '.join(templates)} changed", origin=where)
+    if all(path[0] == "replicas" for path in paths):
+        return Reason(code=ReasonCode.REPLICAS_CHANGED, text="replicas changed", origin=where)
+    if all(path[0] == "suspend" for path in paths):
+        code = ReasonCode.SUSPENDED if agent.spec.suspend else ReasonCode.RESUMED
+        return Reason(code=code, text=f"{code} in Git", origin=where)
+    return Reason(code=ReasonCode.SPEC_CHANGED, text=f"{format_path(paths[0])} changed", origin=where)
+
+
+def _moved_reason(agent: Agent, record: Record) -> Reason:
+    override = record.override
+    if override is not None:
+        until = f" until {_when(override.until_ms)}" if override.until_ms else ""
+        text = f"scaled by hand to {override.replicas} by {override.author}{until}: {override.reason}"
+        return Reason(code=ReasonCode.OVERRIDE, text=text)
+    if record.suspended:
+        return Reason(code=ReasonCode.SUSPENDED, text=f"suspended by hand; `reconciler resume {agent.name}` ends it")
+    if record.state is AgentState.SUSPENDED:
+        return Reason(code=ReasonCode.RESUMED, text="resumed")
+    return Reason(code=ReasonCode.PLACEMENT_CHANGED, text="its placement changed")
+
+
+def _replicas(record: Record | None, wanted: Wanted) -> tuple[int | None, int | None]:
+    before = sum(placed.replicas for placed in record.placement) if record else 0
+    if wanted.agent.spec.autoscaling:
+        return (before if record else None, None)
+    return before, sum(placed.replicas for placed in wanted.placed)
+
+
+def _replicas_text(agent: Agent, found: _Findings) -> str:
+    scaling = agent.spec.autoscaling
+    if scaling is None:
+        return ""
+    live = f", live {found.live_replicas}" if found.live_replicas else ""
+    return f"autoscaled {scaling.min}-{scaling.max}{live}"

@@ -1,0 +1,156 @@
+"""Differences between two resolved specs, field by field in YAML names, secrets masked where values are built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reconciler.model.identity import FieldPath
+from reconciler.model.plan import AttributeChange, Masked, Missing, Risk
+from reconciler.model.source import JsonObject, Provenance
+from reconciler.model.units import Duration, Quantity
+from reconciler.spec.documents import item_name
+from reconciler.spec.validate import looks_secret
+
+OriginOf = Callable[[FieldPath], Provenance | None]
+_SHOWN = frozenset({"toolNames", "requireApproval", "tags", "command", "args", "extends", "dependsOn", "ladder"})
+
+
+def compare(
+    before: JsonObject, after: JsonObject, *, sensitive: frozenset[FieldPath], origin: OriginOf
+) -> tuple[tuple[AttributeChange, ...], int]:
+    """Fields that differ, in path order, and how many leaves do not."""
+    changes: list[AttributeChange] = []
+    same = 0
+    for path, old, new in _leaves(before, after, ()):
+        if old is not Missing.FIELD and new is not Missing.FIELD and _equal(old, new):
+            same += 1
+            continue
+        hidden = _is_sensitive(path, sensitive)
+        changes.append(
+            AttributeChange(
+                path=path,
+                before=_masked(old) if hidden else old,
+                after=_masked(new) if hidden else new,
+                origin=origin(path),
+            )
+        )
+    return tuple(sorted(changes, key=lambda change: change.path)), same
+
+
+def _masked(value: Any) -> Any:
+    return value if value is Missing.FIELD else Masked.SENSITIVE
+
+
+def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
+    if any(path[: len(known)] == known for known in sensitive):
+        return True
+    if path[:1] == ("env",) and path[-1] == "value":
+        return looks_secret(path[1].strip("[]"))
+    return path[:1] in (("config",), ("modelConfig",)) and "secret" not in path and any(map(looks_secret, path[1:]))
+
+
+def _leaves(before: Any, after: Any, path: FieldPath) -> Iterator[tuple[FieldPath, Any, Any]]:
+    """Pairs of leaves of two trees. A list of scalars is one leaf; named lists go by name."""
+    if isinstance(before, dict) or isinstance(after, dict):
+        old = before if isinstance(before, dict) else {}
+        new = after if isinstance(after, dict) else {}
+        if not old and not new:
+            yield path, before, after
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _leaves(old.get(key, Missing.FIELD), new.get(key, Missing.FIELD), (*path, key))
+    elif _mappings(before) or _mappings(after):
+        old, new = _by_name(before), _by_name(after)
+        for name in [*old, *(name for name in new if name not in old)]:
+            yield from _leaves(old.get(name, Missing.FIELD), new.get(name, Missing.FIELD), (*path, f"[{name}]"))
+    else:
+        yield path, before, after
+
+
+def _mappings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _by_name(value: Any) -> dict[str, Any]:
+    items = value if isinstance(value, list | tuple) else ()
+    return {item_name(item) or str(index): item for index, item in enumerate(items)}
+
+
+def _equal(before: Any, after: Any) -> bool:
+    if before == after:
+        return True
+    if isinstance(before, str) and isinstance(after, str) and before[:1].isdigit() and after[:1].isdigit():
+        for parse in (Quantity.parse, Duration.parse):
+            try:
+                return bool(parse(before) == parse(after))
+            except ValueError:
+                continue
+    return False
+
+
+def risks(before: JsonObject, after: JsonObject) -> tuple[Risk, ...]:
+    """Which classes of risk a change of an agent's spec has, in the order of Risk."""
+    found: set[Risk] = set()
+    if before.get("systemMessage", "") != after.get("systemMessage", ""):
+        found.add(Risk.PROMPT)
+    found |= _model_risks(before.get("modelConfig") or {}, after.get("modelConfig") or {})
+    found |= _tool_risks(before, after)
+    found |= _resource_risks(before.get("resources") or {}, after.get("resources") or {})
+    if before.get("image") != after.get("image"):
+        found.add(Risk.IMAGE)
+    if (before.get("command"), before.get("args")) != (after.get("command"), after.get("args")):
+        found.add(Risk.COMMAND)
+    if _secrets(before) != _secrets(after):
+        found.add(Risk.SECRET_CHANGED)
+    return tuple(risk for risk in Risk if risk in found)
+
+
+def _model_risks(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[Risk]:
+    fields = ("provider", "model", "baseUrl", "parameters")
+    changed = any(before.get(name) != after.get(name) for name in fields)
+    return {Risk.MODEL} if changed else set()
+
+
+def _tools(document: JsonObject) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """(server, tool) pairs that may be used ("*" for all of a server), and those that need approval."""
+    usable, approval = set(), set()
+    for tool in document.get("tools") or ():
+        server = item_name(tool) or ""
+        names = (tool.get("mcpServer") or {}).get("toolNames") or ["*"]
+        usable |= {(server, name) for name in names}
+        approval |= {(server, name) for name in tool.get("requireApproval") or ()}
+    return usable, approval
+
+
+def _tool_risks(before: JsonObject, after: JsonObject) -> set[Risk]:
+    old, old_approval = _tools(before)
+    new, new_approval = _tools(after)
+    found = set()
+    if new - old:
+        found.add(Risk.TOOL_GAINED)
+    if old - new:
+        found.add(Risk.TOOL_LOST)
+    if any(pair in new or (pair[0], "*") in new for pair in old_approval - new_approval):
+        found.add(Risk.APPROVAL_REMOVED)
+    return found
+
+
+def _resource_risks(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[Risk]:
+    found = set()
+    for part in ("requests", "limits"):
+        old, new = before.get(part) or {}, after.get(part) or {}
+        for name in old.keys() | new.keys():
+            if name not in old or name not in new:
+                raised = (name in new) == (part == "requests")
+                found.add(Risk.RESOURCES_RAISED if raised else Risk.RESOURCES_LOWERED)
+            elif Quantity.parse(new[name]) > Quantity.parse(old[name]):
+                found.add(Risk.RESOURCES_RAISED)
+            elif Quantity.parse(new[name]) < Quantity.parse(old[name]):
+                found.add(Risk.RESOURCES_LOWERED)
+    return found
+
+
+def _secrets(document: JsonObject) -> list[Any]:
+    found = [(item["name"], item["secret"]) for item in document.get("env") or () if item.get("secret")]
+    model = (document.get("modelConfig") or {}).get("secret")
+    return [*found, ("modelConfig", model)]

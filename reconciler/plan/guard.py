@@ -1,0 +1,146 @@
+"""What a plan must not do unasked: deletion budgets, empty fleets, rewinds, protection, unreadable sources.
+
+May live here: rules that turn wishes into holds. When unsure they hold. Must not: know objects or fields.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from reconciler.model.fleet import Declaration, DeletionBudget
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import ClusterIdentity, Found, LiveSet, Observation, Unreadable
+from reconciler.model.plan import Action, Hold, HoldCode, Policy
+from reconciler.model.registry import FleetRecord, Record
+
+
+def names_text(names: Sequence[AgentName], most: int = 5) -> str:
+    """Some names for a sentence, the rest counted."""
+    shown = ", ".join(map(str, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def departures(
+    declaration: Declaration, records: Mapping[AgentName, Record], policy: Policy
+) -> tuple[list[Record], list[Hold]]:
+    """Records whose agents are declared nowhere: those that may go, and those that are kept.
+
+    Invalid is not missing: an agent that is declared but broken stays, and so does one whose file cannot be read.
+    """
+    going, holds = [], []
+    for name, record in sorted(records.items()):
+        if name in declaration.agents and not policy.destroy:
+            continue
+        frozen = declaration.frozen_agents.get(name) or declaration.frozen_paths.get(record.source_path)
+        if not policy.destroy and frozen is not None:
+            if name not in declaration.frozen_agents:
+                text = f"{name} stays as it is: {record.source_path} cannot be read ({frozen.reason})"
+                lift = "mend the file, or delete it to delete the agent"
+                holds.append(Hold(code=HoldCode.INVALID, agents=(name,), action=Action.DELETE, text=text, lift=lift))
+            continue
+        if record.protect:
+            text = f"{name} is protected, and stays although it is {'to go' if policy.destroy else 'gone from Git'}"
+            lift = "declare it with `protect: false`, apply, then remove it"
+            holds.append(Hold(code=HoldCode.PROTECTED, agents=(name,), action=Action.DELETE, text=text, lift=lift))
+            continue
+        going.append(record)
+    return going, holds
+
+
+def invalid(declaration: Declaration) -> Iterator[Hold]:
+    """Declared agents that cannot be used: each stays as it is."""
+    for name, frozen in sorted(declaration.frozen_agents.items()):
+        position = frozen.diagnostics[0].position if frozen.diagnostics else None
+        yield Hold(
+            code=HoldCode.INVALID,
+            agents=(name,),
+            action=None,
+            text=f"{name} stays as it is: {frozen.reason}" + (f" ({position})" if position else ""),
+            lift="mend it; `reconciler validate` shows the place",
+            origin=position,
+        )
+
+
+def limit(budget: DeletionBudget, total: int, asked: int | str | None) -> int:
+    """How many deletions are allowed among `total` agents: what was asked for, or max(max, percent)."""
+    if isinstance(asked, int):
+        return asked
+    if isinstance(asked, str):
+        return total * int(asked.rstrip("%")) // 100
+    return max(budget.max, total * budget.percent // 100)
+
+
+def deletions(
+    going: Sequence[Record],
+    records: Mapping[AgentName, Record],
+    declaration: Declaration,
+    *,
+    policy: Policy,
+    rewound: bool,
+    budget: DeletionBudget,
+) -> Hold | None:
+    """Whether the deletions of this plan are held, all together. `destroy` asks for them by name and is not held."""
+    if not going or policy.destroy:
+        return None
+    names = tuple(record.name for record in going)
+    if rewound and not policy.accept_rewind:
+        text = f"{_count(names)}: the branch was rewound, the commit on record is not among its ancestors"
+        return _held(HoldCode.REWIND, names, text, "accept it with --accept-rewind")
+    empty = not declaration.agents and not declaration.frozen_agents
+    if empty and not policy.allow_empty:
+        text = f"{_count(names)}: the fleet declares no agent at all"
+        return _held(HoldCode.EMPTY_FLEET, names, text, "if that is meant, --allow-empty")
+    if empty:
+        return None
+    allowed = limit(budget, len(records), policy.max_deletes)
+    over = len(names) > allowed
+    where = ""
+    if not over and policy.max_deletes is None:
+        where, allowed, over = _over_on_a_cluster(going, records, budget)
+    if over:
+        text = f"{_count(names)}, over the budget of {allowed}{where}"
+        return _held(HoldCode.DELETION_BUDGET, names, text, f"raise it with --max-deletes {len(names)}")
+    return None
+
+
+def _over_on_a_cluster(
+    going: Sequence[Record], records: Mapping[AgentName, Record], budget: DeletionBudget
+) -> tuple[str, int, bool]:
+    leaving = Counter(placed.cluster for record in going for placed in record.placement)
+    there = Counter(placed.cluster for record in records.values() for placed in record.placement)
+    for cluster, count in sorted(leaving.items()):
+        allowed = limit(budget, there[cluster], None)
+        if count > allowed:
+            return f" on {cluster}", allowed, True
+    return "", 0, False
+
+
+def _count(names: Sequence[AgentName]) -> str:
+    return f"{len(names)} delete{'s' if len(names) != 1 else ''}"
+
+
+def _held(code: HoldCode, names: tuple[AgentName, ...], text: str, lift: str) -> Hold:
+    return Hold(code=code, agents=tuple(sorted(names)), action=Action.DELETE, text=text, lift=lift)
+
+
+def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: FleetRecord | None) -> dict[str, str]:
+    """Clusters that are not who they were at first contact, with the reason."""
+    found = {}
+    for cluster, pinned in sorted((fleet.cluster_uids if fleet else {}).items()):
+        identity = identities.get(cluster)
+        if isinstance(identity, Found) and identity.value.uid != pinned:
+            found[cluster] = (
+                f"{cluster} is another cluster than at first contact (it was {pinned}, now {identity.value.uid})"
+            )
+    return found
+
+
+def unreadable_text(cluster: str, observation: Observation[LiveSet] | None) -> str:
+    """Why a cluster's objects are unknown; "" when they are known."""
+    match observation:
+        case Found():
+            return ""
+        case Unreadable(reason=reason):
+            return reason
+    return f"{cluster} was not observed"
