@@ -56,11 +56,14 @@ def entry_id(change: Change) -> str:
     return f"{change.name}:{change.action}:{change.fingerprint}"
 
 
-def intent(change: Change, *, commit: str, at_ms: int) -> JournalEntry:
-    """The entry to write before the first effect of `change`."""
+def intent(change: Change, reserved: Iterable[Reservation], *, commit: str, at_ms: int) -> JournalEntry:
+    """The entry to write before the first effect of `change`; it keeps what was reserved, for the way back."""
     detail = {
         "step": Step.FORWARD.value,
         "specHash": change.agent.spec_hash if change.agent else "",
+        "reservations": [
+            {"cluster": item.cluster, "replicas": item.replicas, "requests": dict(item.requests)} for item in reserved
+        ],
         "objects": [
             {
                 "cluster": item.cluster,
@@ -125,11 +128,16 @@ Key = tuple[str, ObjectRef]
 
 
 def intended_inventory(change: Change, record: Record | None) -> tuple[InventoryEntry, ...]:
-    """Old union new, written before the first effect: whatever happens, every object that may exist is on record."""
+    """Old union new, written before the first effect: whatever happens, every object that may exist is on record.
+
+    What is about to change loses its hash: until the outcome nobody may take it for what was applied last.
+    """
     held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in record.inventory} if record else {}
     for item in change.objects:
         if item.verb is not Verb.DELETE:
-            held.setdefault((item.cluster, item.ref), InventoryEntry(cluster=item.cluster, ref=item.ref))
+            key = item.cluster, item.ref
+            old = held.get(key, InventoryEntry(cluster=item.cluster, ref=item.ref))
+            held[key] = replace(old, resource_version="", hash="")
     for cluster, manifests in change.desired.items():
         for manifest in manifests:
             held.setdefault((cluster, manifest.ref), InventoryEntry(cluster=cluster, ref=manifest.ref))
@@ -158,6 +166,14 @@ def exact_inventory(
             cluster=cluster, ref=ref, uid=live.uid, resource_version=live.resource_version, hash=digest
         )
     return _sorted(held)
+
+
+def former_reservations(entry: JournalEntry) -> tuple[Reservation, ...]:
+    """What was reserved before the change of this entry began."""
+    return tuple(
+        Reservation(cluster=item["cluster"], replicas=item["replicas"], requests=item["requests"])
+        for item in entry.detail.get("reservations", ())
+    )
 
 
 def intended_reservations(change: Change, record: Record | None) -> tuple[Reservation, ...]:

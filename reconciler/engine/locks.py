@@ -45,6 +45,11 @@ class ApplyLock:
             if self._age_ms() >= TTL_MS / 3:
                 await self._renew()
 
+    async def check(self) -> None:
+        """Renew now. Raises LockLost."""
+        async with self._renewing:
+            await self._renew()
+
     def _age_ms(self) -> float:
         return (self._clock.monotonic() - self._renewed) * 1000
 

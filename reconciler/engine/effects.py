@@ -1,0 +1,208 @@
+"""Effects on single objects: put one, remove one, each with preconditions, each safe to repeat.
+
+What a lost reply left behind is observed before anything is tried again: server-side apply of the same manifest changes
+nothing the second time, and a delete names the uid that it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from reconciler.engine.journal import ref_text
+from reconciler.engine.run import Failed, Replan, Run, Unfinished, describe
+from reconciler.model.errors import (
+    ClusterUnavailable,
+    FieldConflict,
+    OutcomeUnknown,
+    PreconditionFailed,
+    Rejected,
+)
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import (
+    HANDOVER_MANAGER,
+    RENDERED_KINDS,
+    TRACKING_ANNOTATION,
+    Absent,
+    Found,
+    LiveObject,
+    Manifest,
+    MustBe,
+    MustBeAbsent,
+    Observation,
+    Precondition,
+    Unreadable,
+)
+from reconciler.model.plan import ObjectChange, Verb
+from reconciler.ports import Cluster
+
+GONE_WITHIN_S = 60.0
+POLL_S = 0.1
+ORDER = {(group, kind): index for index, (group, _version, kind) in enumerate(RENDERED_KINDS)}
+
+Item = TypeVar("Item")
+
+
+def tracking_id(ref: ObjectRef, fleet: str) -> str:
+    """What the tracking annotation of our object says."""
+    return f"{ref_text(ref)}:{fleet}"
+
+
+def is_ours(live: LiveObject, fleet: str) -> bool:
+    """Whether an object says of itself that this fleet made it: the object that it is, not a copy of another."""
+    annotations = live.metadata.get("annotations") or {}
+    return bool(annotations.get(TRACKING_ANNOTATION) == tracking_id(live.ref, fleet))
+
+
+def _marked(live: LiveObject) -> bool:
+    return TRACKING_ANNOTATION in (live.metadata.get("annotations") or {})
+
+
+def backwards(refs: Iterable[tuple[str, ObjectRef]]) -> list[tuple[str, ObjectRef]]:
+    """Objects in the order of deletion: kinds in reverse of their application, what we do not know first."""
+    return sorted(set(refs), key=lambda key: (-ORDER.get((key[1].group, key[1].kind), len(ORDER)), key))
+
+
+async def look(run: Run, cluster: Cluster, ref: ObjectRef) -> LiveObject | None:
+    """Read one object live; None when it is not there. Raises Unfinished when it cannot be read."""
+    answer: Observation[LiveObject] = Unreadable(reason="never asked")
+    for attempt in range(run.retry.attempts):
+        answer = await cluster.get(ref)
+        match answer:
+            case Found(value=live):
+                return live
+            case Absent():
+                return None
+            case Unreadable():
+                await run.pause(attempt)
+    assert isinstance(answer, Unreadable)  # noqa: S101 - the loop left nothing else
+    raise Unfinished(f"{ref} on {cluster.name} cannot be read: {answer.reason}")
+
+
+async def put(run: Run, change: ObjectChange) -> LiveObject:
+    """Do a create, apply or replace, and answer the object as it is then.
+
+    Raises Replan when it is not as planned, Failed when it was refused, Unfinished when the cluster does not answer.
+    """
+    manifest = change.manifest
+    if manifest is None:
+        raise ValueError(f"{change.ref}: only a delete has no manifest")
+    cluster = run.reach(change.cluster)
+    expect = change.expect
+    if change.verb is Verb.REPLACE:
+        await remove(run, change.cluster, change.ref, uid=expect.uid if isinstance(expect, MustBe) else "")
+        await wait_gone(run, change.cluster, change.ref)
+        expect = MustBeAbsent()
+    if change.hand_over_replicas is not None:
+        expect = await _hand_over(run, cluster, manifest, expect, change.hand_over_replicas)
+    return await _apply(run, cluster, manifest, expect, force=bool(change.force))
+
+
+async def _hand_over(
+    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, replicas: int
+) -> Precondition:
+    """Co-own `spec.replicas` under a second manager, so that dropping it from ours does not reset it to 1."""
+    live = await look(run, cluster, manifest.ref)
+    if live is None:
+        return expect
+    body = {
+        "apiVersion": manifest.body["apiVersion"],
+        "kind": manifest.body["kind"],
+        "metadata": {"name": manifest.ref.name, "namespace": manifest.ref.namespace},
+        "spec": {"replicas": live.body.get("spec", {}).get("replicas", replicas)},
+    }
+    second = Manifest(ref=manifest.ref, body=body, hash="", agent=manifest.agent)
+    held = await _apply(run, cluster, second, MustBe(uid=live.uid), force=False, manager=HANDOVER_MANAGER)
+    return MustBe(uid=held.uid)
+
+
+async def _apply(
+    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, *, force: bool, manager: str = ""
+) -> LiveObject:
+    options = {"manager": manager} if manager else {}
+    for attempt in range(run.retry.attempts):
+        await run.lock.keep()
+        try:
+            return await cluster.apply(manifest, expect, force=force, **options)
+        except ClusterUnavailable as error:
+            last: Exception = error
+            await run.pause(attempt)
+        except OutcomeUnknown as error:
+            last = error
+            await run.pause(attempt)
+            expect, force = await _after_unknown(run, cluster, manifest, expect, force=force)
+        except PreconditionFailed as error:
+            raise Replan(describe(error)) from error
+        except FieldConflict as error:
+            owners = ", ".join(f"{path} by {owner}" for path, owner in sorted(error.owners.items()))
+            raise Replan(f"{manifest.ref} on {cluster.name}: owned by others: {owners}") from error
+        except Rejected as error:
+            raise Failed(describe(error)) from error
+    raise Unfinished(f"{manifest.ref} on {cluster.name} could not be applied: {last}") from last
+
+
+async def _after_unknown(
+    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, *, force: bool
+) -> tuple[Precondition, bool]:
+    """What to ask for when a reply was lost. Repeating is safe: what did happen changes nothing the second time.
+
+    Without force, when the object moved: if it was us, we own the fields and there is no conflict; if it was somebody
+    else, the conflict is what must be seen.
+    """
+    live = await look(run, cluster, manifest.ref)
+    if live is None:
+        return (MustBeAbsent() if isinstance(expect, MustBeAbsent) else expect), force
+    if isinstance(expect, MustBe) and live.uid != expect.uid:
+        return expect, force
+    if isinstance(expect, MustBeAbsent) and not is_ours(live, run.fleet):
+        return expect, force
+    moved = not isinstance(expect, MustBe) or expect.resource_version != live.resource_version
+    return MustBe(uid=live.uid), force and not moved
+
+
+async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") -> bool:
+    """Delete an object that is ours; whether it was there. Reads it live, checks that it is ours, names its uid.
+
+    `uid` is the object that is meant, where it is known; one that lost our mark is ours still when it has that uid.
+    Raises Replan for another object of that name, Failed for one that is not ours or may not be deleted, Unfinished
+    when the cluster does not answer.
+    """
+    cluster = run.reach(cluster_name)
+    last: Exception | None = None
+    for attempt in range(run.retry.attempts * 2):  # a status write between read and delete is common
+        await run.lock.keep()
+        live = await look(run, cluster, ref)
+        if live is None:
+            return attempt > 0
+        if not is_ours(live, run.fleet) and (live.uid != uid or _marked(live)):
+            raise Failed(
+                f"{ref} on {cluster_name} does not carry our tracking annotation, so it is not deleted",
+                hint="delete it by hand if it should go",
+            )
+        if uid and live.uid != uid:
+            raise Replan(f"{ref} on {cluster_name} is another object than the one that was planned to go")
+        if live.metadata.get("deletionTimestamp"):
+            return True
+        try:
+            await cluster.delete(ref, MustBe(uid=live.uid, resource_version=live.resource_version))
+        except PreconditionFailed as error:
+            last = error
+        except (ClusterUnavailable, OutcomeUnknown) as error:
+            last = error
+            await run.pause(attempt)
+        except Rejected as error:
+            raise Failed(describe(error)) from error
+        else:
+            return True
+    raise Unfinished(f"{ref} on {cluster_name} could not be deleted: {last}") from last
+
+
+async def wait_gone(run: Run, cluster_name: str, ref: ObjectRef) -> None:
+    """Wait until an object that is being deleted is no longer there. Raises Unfinished when it stays."""
+    cluster = run.reach(cluster_name)
+    until = run.clock.monotonic() + GONE_WITHIN_S
+    while await look(run, cluster, ref) is not None:
+        if run.clock.monotonic() >= until:
+            raise Unfinished(f"{ref} on {cluster_name} is still being deleted after {GONE_WITHIN_S:.0f} s")
+        await run.lock.keep()
+        await run.clock.sleep(POLL_S)

@@ -1,0 +1,217 @@
+"""The ways back: an update to the last good revision, a creation to nothing. Each starts from the record alone.
+
+So they go on after a crash from what the journal says, without the plan that failed. A way back is written to the
+journal, with the quarantine of the spec that failed, before its first effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.engine import journal
+from reconciler.engine.effects import backwards, look, put, remove
+from reconciler.engine.journal import Key, Step
+from reconciler.engine.rollout import RolloutEnd, RolloutResult, watch
+from reconciler.engine.run import Failed, Replan, Run, Unfinished
+from reconciler.engine.settle import settle, wait_pods_gone
+from reconciler.model.events import Outcome
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import LiveObject, Manifest, MustBe, MustBeAbsent
+from reconciler.model.plan import ObjectChange, Verb
+from reconciler.model.registry import (
+    AgentRevision,
+    AgentState,
+    AuditFact,
+    Good,
+    JournalEntry,
+    JournalPhase,
+    Quarantine,
+    Record,
+)
+from reconciler.model.source import JsonObject
+from reconciler.render.canonical import digest
+
+DEFAULT_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How going back ended, for people and for the event."""
+
+    outcome: Outcome
+    text: str
+    reason: str
+    ready: int = 0
+    wanted: int = 0
+
+
+async def turn(
+    run: Run, record: Record, entry: JournalEntry, step: Step, *, reason: str, history: AgentRevision
+) -> tuple[Record, JournalEntry]:
+    """Write down that a change goes back, and quarantine its spec, before anything is undone."""
+    turned = journal.turned(entry, step, reason=reason, at_ms=run.clock.now_ms())
+
+    def build(fresh: Record) -> Record:
+        held = Quarantine(spec_hash=history.spec_hash, since_ms=run.clock.now_ms(), reason=reason)
+        return replace(fresh, quarantine=held, revision=history.number, message=reason)
+
+    fact = AuditFact(
+        actor=run.actor, action=step.value, agent=record.name, commit=entry.commit, message=reason, diff={}
+    )
+    made = await settle(run, record, build, journal_entries=(turned,), revisions=(history,), audit=(fact,))
+    return made, turned
+
+
+async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
+    """Delete all that a failed creation made, release its reservation, and keep the record as quarantined."""
+    reason = str(entry.detail.get("reason", ""))
+    uids = {(item.cluster, item.ref): item.uid for item in record.inventory}
+    scopes = await remove_all(run, uids)
+    await wait_pods_gone(run, scopes)
+
+    def build(fresh: Record) -> Record:
+        return replace(fresh, state=AgentState.QUARANTINED, placement=(), reservations=(), inventory=(), message=reason)
+
+    done = journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms())
+    fact = AuditFact(
+        actor=run.actor, action=Outcome.UNDONE.value, agent=record.name, commit=entry.commit, message=reason, diff={}
+    )
+    await settle(run, record, build, journal_entries=(done,), audit=(fact,))
+    return Way(outcome=Outcome.UNDONE, text="taken back", reason=reason)
+
+
+async def remove_all(run: Run, uids: Mapping[Key, str]) -> Sequence[tuple[str, JsonObject]]:
+    """Delete objects in reverse order of kinds; answers the Deployments that were there, with their clusters.
+
+    Raises Failed and Unfinished after the others were tried, so that one object does not keep the rest.
+    """
+    deployments: list[tuple[str, JsonObject]] = []
+    failures: list[Failed | Replan | Unfinished] = []
+    for cluster, ref in backwards(uids):
+        try:
+            if ref.kind == "Deployment" and (live := await look(run, run.reach(cluster), ref)) is not None:
+                deployments.append((cluster, live.body))
+            await remove(run, cluster, ref, uid=uids[cluster, ref])
+        except (Failed, Replan, Unfinished) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return deployments
+
+
+async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Way:
+    """Apply the last good revision again, delete what it does not have, and watch it to ready."""
+    good = record.good
+    if good is None:
+        raise Failed(f"{record.name} has no good revision to go back to")
+    reason = str(entry.detail.get("reason", ""))
+    applied: dict[Key, tuple[LiveObject, str]] = {}
+    wanted = _manifests(good, record.name)
+    for cluster, manifest in wanted:
+        applied[cluster, manifest.ref] = (await _restore(run, cluster, manifest), manifest.hash)
+    surplus = {
+        (item.cluster, item.ref): item.uid for item in record.inventory if (item.cluster, item.ref) not in applied
+    }
+    await remove_all(run, surplus)
+    targets = [key for key in applied if key[1].kind == "Deployment"]
+    result = await watch(run, record.name, targets, timeout_s=timeout_s)
+    return await _restored(run, record, entry, result, applied=applied, deleted=list(surplus), reason=reason)
+
+
+def _manifests(good: Good, name: AgentName) -> list[tuple[str, Manifest]]:
+    return [
+        (cluster, Manifest(ref=_ref(body), body=body, hash=digest(body), agent=name))
+        for cluster, bodies in sorted(good.manifests.items())
+        for body in bodies
+    ]
+
+
+def _ref(body: JsonObject) -> ObjectRef:
+    group, slash, _version = str(body["apiVersion"]).partition("/")
+    metadata = body["metadata"]
+    return ObjectRef(
+        group=group if slash else "",
+        kind=body["kind"],
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+    )
+
+
+async def _restore(run: Run, cluster: str, manifest: Manifest) -> LiveObject:
+    """Apply a good manifest over whatever is there now; what a person or another tool took since stays theirs."""
+    for _attempt in range(run.retry.attempts):
+        live = await look(run, run.reach(cluster), manifest.ref)
+        change = ObjectChange(
+            cluster=cluster,
+            ref=manifest.ref,
+            verb=Verb.APPLY if live else Verb.CREATE,
+            expect=MustBe(uid=live.uid) if live else MustBeAbsent(),
+            manifest=manifest,
+            hand_over_replicas=_handed_over(manifest, live),
+        )
+        try:
+            return await put(run, change)
+        except Replan as error:
+            last = error
+    raise Failed(f"the last good {manifest.ref} on {cluster} could not be applied: {last.message}") from last
+
+
+def _handed_over(manifest: Manifest, live: LiveObject | None) -> int | None:
+    """The live count to co-own when the good revision leaves replicas to an autoscaler and the failed one did not."""
+    if live is None or manifest.ref.kind != "Deployment" or "replicas" in manifest.body.get("spec", {}):
+        return None
+    count = live.body.get("spec", {}).get("replicas")
+    return count if isinstance(count, int) else None
+
+
+async def _restored(
+    run: Run,
+    record: Record,
+    entry: JournalEntry,
+    result: RolloutResult,
+    *,
+    applied: Mapping[Key, tuple[LiveObject, str]],
+    deleted: Sequence[Key],
+    reason: str,
+) -> Way:
+    good = record.good
+    assert good is not None  # noqa: S101 - the caller has checked
+    if result.end is RolloutEnd.INTERRUPTED or result.end is RolloutEnd.UNREADABLE:
+        return Way(
+            outcome=Outcome.FAILED,
+            text="going back to the last good revision",
+            reason=f"{reason}; {result.reason}",
+            ready=result.ready,
+            wanted=result.wanted,
+        )
+    well = result.end is RolloutEnd.READY
+    back = f"back at revision {good.number} ({good.commit[:7]})"
+    text = f"{reason}; {back}" if well else f"{reason}; {back}, which does not become ready either: {result.reason}"
+
+    def build(fresh: Record) -> Record:
+        return replace(
+            fresh,
+            state=_state(fresh, well=well),
+            document=good.document,
+            spec_hash=good.spec_hash,
+            commit=good.commit,
+            reservations=journal.former_reservations(entry) or fresh.reservations,
+            inventory=journal.exact_inventory(fresh.inventory, applied=applied, deleted=deleted, wanted=applied),
+            message=text,
+        )
+
+    phase = JournalPhase.UNDONE if well else JournalPhase.FAILED
+    outcome = Outcome.ROLLED_BACK if well else Outcome.FAILED
+    fact = AuditFact(
+        actor=run.actor, action=outcome.value, agent=record.name, commit=entry.commit, message=text, diff={}
+    )
+    closed = journal.closed(entry, phase, at_ms=run.clock.now_ms())
+    await settle(run, record, build, journal_entries=(closed,), audit=(fact,))
+    return Way(outcome=outcome, text=back, reason=text, ready=result.ready, wanted=result.wanted)
+
+
+def _state(record: Record, *, well: bool) -> AgentState:
+    if not well:
+        return AgentState.DEGRADED
+    return AgentState.SUSPENDED if record.suspended else AgentState.RUNNING
