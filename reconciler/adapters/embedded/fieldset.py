@@ -21,7 +21,7 @@ _MEMBER: Fields = {}
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class Undeclared(Exception):  # noqa: N818 - named for what was found
+class Undeclared(Exception):
     """A value does not fit its type: `path` as API servers print it, and what is wrong."""
 
     def __init__(self, path: str, problem: str) -> None:
@@ -174,13 +174,13 @@ def fields_of(value: Any, node: Node, *, containers: bool = False, path: str = "
         return _MEMBER
     result: Fields = {_SELF: _MEMBER} if containers and path and value else {}
     if shape is Shape.STRUCT or shape is Shape.MAP:
-        _fields_of_map(value, node, containers, path, result)
+        _fields_of_map(value, node, path, result, containers=containers)
     else:
-        _fields_of_list(value, node, containers, path, result)
+        _fields_of_list(value, node, path, result, containers=containers)
     return result
 
 
-def _fields_of_map(value: Any, node: Node, containers: bool, path: str, result: Fields) -> None:
+def _fields_of_map(value: Any, node: Node, path: str, result: Fields, *, containers: bool) -> None:
     if not isinstance(value, dict):
         raise Undeclared(path, f"expected map, got {_shown(value)}")
     declared = node.fields
@@ -192,11 +192,11 @@ def _fields_of_map(value: Any, node: Node, containers: bool, path: str, result: 
         if inner is None:
             raise Undeclared(below, "field not declared in schema")
         inside = fields_of(child, inner, containers=containers, path=below)
-        if inside or not _says_nothing(child, inner, containers):
+        if inside or not _says_nothing(child, inner, containers=containers):
             result[f"f:{key}"] = inside
 
 
-def _says_nothing(value: Any, node: Node, containers: bool) -> bool:
+def _says_nothing(value: Any, node: Node, *, containers: bool) -> bool:
     """An associative list without items, or a map with nothing but such lists, is no path of its own."""
     if value is None or containers:
         return False
@@ -205,7 +205,7 @@ def _says_nothing(value: Any, node: Node, containers: bool) -> bool:
     return bool(value) and (node.shape is Shape.STRUCT or node.shape is Shape.MAP)
 
 
-def _fields_of_list(value: Any, node: Node, containers: bool, path: str, result: Fields) -> None:
+def _fields_of_list(value: Any, node: Node, path: str, result: Fields, *, containers: bool) -> None:
     if not isinstance(value, list):
         raise Undeclared(path, f"expected list, got {_shown(value)}")
     item_node = node.item

@@ -206,7 +206,8 @@ PodTemplate
 Pod
   apiVersion str; kind str; metadata ObjectMeta; spec PodSpec; status PodStatus
 PodStatus
-  conditions [Condition by type]; containerStatuses [any]; ephemeralContainerStatuses [any]; extendedResourceClaimStatus any
+  conditions [Condition by type]; containerStatuses [any]; ephemeralContainerStatuses [any]
+  extendedResourceClaimStatus any
   hostIP str; hostIPs [any]; initContainerStatuses [any]; message str; nominatedNodeName str; observedGeneration int
   phase str; podIP str; podIPs [any]; qosClass str; reason str; resize str; resourceClaimStatuses [any]
   resources any; allocatedResources any; startTime time
@@ -264,7 +265,8 @@ Container
 EnvVar
   name str; value str; valueFrom EnvSource
 EnvSource
-  configMapKeyRef KeyRef; fieldRef FieldRef; fileKeyRef FileKeyRef; resourceFieldRef ResourceFieldRef; secretKeyRef KeyRef
+  configMapKeyRef KeyRef; fieldRef FieldRef; fileKeyRef FileKeyRef; resourceFieldRef ResourceFieldRef
+  secretKeyRef KeyRef
 KeyRef!
   key str; name str; optional bool*
 FieldRef!
@@ -315,7 +317,8 @@ SecurityContext
 Capabilities
   add [str]; drop [str]
 Volume
-  awsElasticBlockStore any; azureDisk any; azureFile any; cephfs any; cinder any; configMap ConfigMapVolume; csi CsiVolume
+  awsElasticBlockStore any; azureDisk any; azureFile any; cephfs any; cinder any; configMap ConfigMapVolume
+  csi CsiVolume
   downwardAPI DownwardVolume; emptyDir EmptyDir; ephemeral any; fc any; flexVolume any; flocker any
   gcePersistentDisk any; gitRepo any; glusterfs any; hostPath HostPath; image ImageVolume; iscsi any; name str
   nfs NfsVolume; persistentVolumeClaim ClaimVolume; photonPersistentDisk any; portworxVolume any
@@ -386,9 +389,15 @@ def _type(text: str, nodes: dict[str, Node], atomic: dict[str, Node]) -> Node:
         return Node(Shape.ATOMIC, inner=_type(text[:-1], nodes, atomic))
     if text.startswith("{"):
         return Node(Shape.MAP, item=Node(Shape.SCALAR, scalar=text[1:-1], keep=True))
+    if text.startswith("["):
+        return _list_type(text, nodes, atomic)
+    return atomic.get(text) or nodes[text]
+
+
+def _list_type(text: str, nodes: dict[str, Node], atomic: dict[str, Node]) -> Node:
     found = _LIST.fullmatch(text)
     if found is None:
-        return atomic.get(text) or nodes[text]
+        raise ValueError(f"{text!r} is no list type")
     name, keys, distinct = found.groups()
     item = atomic.get(name) or nodes[name]
     if keys is not None:

@@ -193,7 +193,7 @@ def update(
 
 
 def merge(left: Any, right: Any, node: Node) -> Any:
-    """`right` over `left`: maps by key, associative lists by item, all else replaced. Shares what it does not change."""
+    """`right` over `left`: maps by key, associative lists by item, all else replaced. Shares what stays."""
     if right is None or left is None:
         return right
     shape = node.shape

@@ -207,9 +207,7 @@ class Database:
     def events(self, since: int, limit: int) -> list[Event]:
         """Changes after `since`, oldest first. Raises Expired."""
         with self.read():
-            oldest = self._connection.execute("SELECT min(version) FROM changes").fetchone()[0]
-            if oldest is not None and oldest > max(since, 1) + 1:
-                raise Expired(f"changes after {since} are no longer kept (oldest: {oldest}); list again")
+            self._require_kept(since)
             found = self._connection.execute(
                 "SELECT version, type, api_group, kind, namespace, name, uid FROM changes WHERE version > ?"
                 " ORDER BY version LIMIT ?",
@@ -219,6 +217,17 @@ class Database:
             Event(resource_version=version, type=EventType(type_), ref=_ref(*key), uid=uid)
             for version, type_, *key, uid in found
         ]
+
+    def deleted(self, since: int) -> list[ObjectRef]:
+        """References that were deleted after `since`; some may be there again. Raises Expired."""
+        self._require_kept(since)
+        sql = "SELECT api_group, kind, namespace, name FROM changes WHERE version > ? AND type = ? ORDER BY version"
+        return [_ref(*key) for key in self._connection.execute(sql, (since, EventType.DELETED.value))]
+
+    def _require_kept(self, since: int) -> None:
+        oldest = self._connection.execute("SELECT min(version) FROM changes").fetchone()[0]
+        if oldest is not None and oldest > max(since, 1) + 1:
+            raise Expired(f"changes after {since} are no longer kept (oldest: {oldest}); list again")
 
     def wait(self, since: int, timeout: float) -> bool:
         """Look at the counter every 30 ms: one row, some microseconds, and it sees every process."""

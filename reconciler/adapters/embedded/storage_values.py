@@ -91,27 +91,29 @@ def _copy(value: Any, node: Node, path: str) -> Any:
         return _scalar(value, node, path)
     if value is None:
         return _DROP
-    if shape is Shape.ATOMIC:
-        return value if node.inner is None else _copy(value, node.inner, path)
+    if shape is Shape.ATOMIC and node.inner is not None:
+        return _copy(value, node.inner, path)
     if isinstance(value, list):
-        if not value or node.item is None:
-            return _DROP
-        item = node.item
-        if item.shape is Shape.SCALAR and item.scalar != "quantity":
-            return list(value)
-        return [{} if (copied := _copy(one, item, path)) is _DROP else copied for one in value]
+        return _copy_list(value, node, path)
     if shape is Shape.MAP:
         return _copy_map(value, node, path)
     result = {}
     fields = node.fields
     for key, child in value.items():
         inner = fields.get(key)
-        if inner is None:
-            continue
-        copied = _copy(child, inner, f"{path}.{key}")
+        copied = _DROP if inner is None else _copy(child, inner, f"{path}.{key}")
         if copied is not _DROP:
             result[key] = copied
     return result
+
+
+def _copy_list(value: list[Any], node: Node, path: str) -> Any:
+    item = node.item
+    if not value or item is None:
+        return _DROP
+    if item.shape is Shape.SCALAR:
+        return list(value)
+    return [{} if (copied := _copy(one, item, path)) is _DROP else copied for one in value]
 
 
 def _copy_map(value: dict[str, Any], node: Node, path: str) -> Any:

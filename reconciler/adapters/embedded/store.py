@@ -11,6 +11,7 @@ import builtins
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, assert_never
 
@@ -25,12 +26,21 @@ from reconciler.model.errors import PreconditionFailed, Rejected
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import AnyState, MustBe, MustBeAbsent, PodUsage, Precondition
 
-__all__ = ["Event", "EventType", "Expired", "ObjectStore"]
+__all__ = ["Delta", "Event", "EventType", "Expired", "ObjectStore"]
 
 Body = dict[str, Any]
 _ANY = AnyState()
 _SYSTEM = ("default", "kube-system")
 _SERVER_SET = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What changed up to `version`: rows that are there now, by kind, and what was deleted (or replaced) meanwhile."""
+
+    version: int
+    rows: Mapping[tuple[str, str], builtins.list[Row]]
+    deleted: builtins.list[ObjectRef]
 
 
 class ObjectStore:
@@ -90,6 +100,21 @@ class ObjectStore:
         with self._db.read():
             version = self._db.version()
             return [row for group, kind in kinds for row in self._db.rows(group, kind, None, since=since)], version
+
+    def delta(self, since: Mapping[tuple[str, str], int]) -> Delta | None:
+        """What changed of each kind (group, kind) after its version in `since`, read at once; 0 reads all of it.
+
+        None when the deletions since then are no longer kept: read all again.
+        """
+        with self._db.read():
+            version = self._db.version()
+            oldest = min((after for after in since.values() if after), default=0)
+            try:
+                gone = self._db.deleted(oldest) if oldest else []
+            except Expired:
+                return None
+            rows = {kind: self._db.rows(*kind, None, since=after) for kind, after in since.items() if after < version}
+        return Delta(version=version, rows=rows, deleted=gone)
 
     def create(self, obj: Body, *, manager: str) -> Body:
         """Create an object; its fields, defaulted ones too, belong to `manager` (operation Update).

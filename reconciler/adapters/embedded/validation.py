@@ -7,7 +7,7 @@ rules that a manifest written by hand meets; rare field combinations of pods are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -116,7 +116,7 @@ def _metadata(metadata: Body, path: str) -> Iterator[str]:
 def _qualified(key: str, path: str) -> Iterator[str]:
     prefix, slash, name = key.rpartition("/")
     if not _QUALIFIED.match(name) or (slash and (len(prefix) > 253 or not _SUBDOMAIN.match(prefix.lower()))):
-        yield f"{path}: Invalid value: {key[:80]!r}: must be a qualified name like 'example.com/name', at most 63 characters"
+        yield f"{path}: Invalid value: {key[:80]!r}: must be a qualified name like 'example.com/name'"
 
 
 def _label_value(value: str, path: str) -> Iterator[str]:
@@ -132,13 +132,16 @@ def _immutable(live: Body, body: Body, kind: Kind) -> Iterator[str]:
         for key in ("clusterIP", "clusterIPs"):
             if old.get(key) != new.get(key):
                 yield f"spec.{key}: Invalid value: may not change once set"
-    if kind.name in {"ConfigMap", "Secret"} and live.get("immutable"):
-        if any(live.get(key) != body.get(key) for key in ("data", "binaryData", "immutable")):
-            yield "data: Forbidden: field is immutable when `immutable` is set"
+    if kind.name in {"ConfigMap", "Secret"} and live.get("immutable") and _sealed(live) != _sealed(body):
+        yield "data: Forbidden: field is immutable when `immutable` is set"
     if kind.name == "Secret" and live.get("type") != body.get("type"):
         yield "type: Invalid value: field is immutable"
     if kind.name == "Pod" and _frozen(old) != _frozen(new):
-        yield "spec: Forbidden: pod updates may not change fields other than images, activeDeadlineSeconds and tolerations"
+        yield "spec: Forbidden: pod updates may not change fields other than images and tolerations"
+
+
+def _sealed(body: Body) -> list[Any]:
+    return [body.get(key) for key in ("data", "binaryData", "immutable")]
 
 
 def _frozen(spec: Body) -> Body:
@@ -228,18 +231,7 @@ def _container(container: Body, volumes: set[Any], path: str) -> Iterator[str]:
     yield from _dns_label(container.get("name"), f"{path}.name")
     if not container.get("image", "").strip():
         yield f"{path}.image: Required value"
-    names: set[str] = set()
-    for index, port in enumerate(container.get("ports", ())):
-        where = f"{path}.ports[{index}]"
-        yield from _port(port.get("containerPort"), f"{where}.containerPort")
-        yield from _protocol(port.get("protocol"), f"{where}.protocol")
-        name = port.get("name")
-        if name:
-            if not _PORT_NAME.match(name):
-                yield f"{where}.name: Invalid value: {name[:80]!r}: at most 15 of a-z, 0-9 and '-', one of them a letter"
-            if name in names:
-                yield f"{where}.name: Duplicate value: {name!r}"
-            names.add(name)
+    yield from _container_ports(container.get("ports", ()), f"{path}.ports")
     for index, variable in enumerate(container.get("env", ())):
         yield from _variable(variable, f"{path}.env[{index}]")
     for index, mount in enumerate(container.get("volumeMounts", ())):
@@ -249,6 +241,20 @@ def _container(container: Body, volumes: set[Any], path: str) -> Iterator[str]:
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if name in container:
             yield from _probe(container[name], f"{path}.{name}", settles=name == "readinessProbe")
+
+
+def _container_ports(ports: Sequence[Body], path: str) -> Iterator[str]:
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        where = f"{path}[{index}]"
+        yield from _port(port.get("containerPort"), f"{where}.containerPort")
+        yield from _protocol(port.get("protocol"), f"{where}.protocol")
+        name = port.get("name", "")
+        if name and not _PORT_NAME.match(name):
+            yield f"{where}.name: Invalid value: {name[:80]!r}: at most 15 of a-z, 0-9 and '-', one of them a letter"
+        if name and name in names:
+            yield f"{where}.name: Duplicate value: {name!r}"
+        names.add(name)
 
 
 def _variable(variable: Body, path: str) -> Iterator[str]:
@@ -303,6 +309,15 @@ def _service(body: Body) -> Iterator[str]:
         yield "spec.ports: Required value"
     if spec["type"] == "ExternalName" and not spec.get("externalName"):
         yield "spec.externalName: Required value"
+    yield from _service_ports(ports)
+    if spec.get("sessionAffinity") not in {"None", "ClientIP"}:
+        yield f"spec.sessionAffinity: Unsupported value: {spec.get('sessionAffinity')!r}"
+    for key, value in spec.get("selector", {}).items():
+        yield from _qualified(key, "spec.selector")
+        yield from _label_value(value, "spec.selector")
+
+
+def _service_ports(ports: Sequence[Body]) -> Iterator[str]:
     names = set()
     for index, port in enumerate(ports):
         where = f"spec.ports[{index}]"
@@ -318,11 +333,6 @@ def _service(body: Body) -> Iterator[str]:
         if name and name in names:
             yield f"{where}.name: Duplicate value: {name!r}"
         names.add(name)
-    if spec.get("sessionAffinity") not in {"None", "ClientIP"}:
-        yield f"spec.sessionAffinity: Unsupported value: {spec.get('sessionAffinity')!r}"
-    for key, value in spec.get("selector", {}).items():
-        yield from _qualified(key, "spec.selector")
-        yield from _label_value(value, "spec.selector")
 
 
 def _data(body: Body) -> Iterator[str]:
