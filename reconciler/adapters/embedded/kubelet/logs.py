@@ -1,0 +1,96 @@
+"""Where logs of pods lie, and how they are kept small.
+
+`logs/NAMESPACE/POD/CONTAINER.log` holds the present run, raw lines as the process wrote them; `CONTAINER.log.1` what
+was cut off it by size; `CONTAINER.previous.log` the run before the last restart. The process writes its file by itself,
+so nothing is lost when the supervisor ends. Logs of a pod that is gone are kept for a day.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from reconciler.adapters.embedded.kubelet import machine
+
+MAX_BYTES = 10 * 1024 * 1024
+KEEP_GONE_SECONDS = 86_400.0
+_CHUNK = 1024 * 1024
+_STOP_SECONDS = 0.05
+
+
+def log_file(state: Path, namespace: str, pod: str, container: str, *, previous: bool = False) -> Path:
+    """The log of one container; `previous` for the run before the last restart."""
+    name = f"{container}.previous.log" if previous else f"{container}.log"
+    return state / "logs" / namespace / pod / name
+
+
+def prepare(path: Path) -> None:
+    """Make the folder, and put the last run's log aside."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists():
+        path.replace(path.with_name(f"{path.stem}.previous.log"))
+
+
+def rotate(path: Path, group: int, *, limit: int = MAX_BYTES) -> bool:
+    """Cut a log that has grown over `limit` bytes: its text moves to `.1`, the file goes on empty.
+
+    All but the last bytes are copied while the process writes on; for those and the cut its group is stopped, so that
+    no line falls between. Blocks. True when it was cut.
+    """
+    try:
+        if path.stat().st_size <= limit:
+            return False
+    except OSError:
+        return False
+    aside = path.with_name(path.name + ".1")
+    temporary = path.with_name(path.name + ".tmp")
+    with path.open("rb") as source, temporary.open("wb") as target:
+        shutil.copyfileobj(source, target, _CHUNK)
+        members = _halt(group)
+        try:
+            shutil.copyfileobj(source, target, _CHUNK)
+            os.truncate(path, 0)
+        finally:
+            _signal(members, signal.SIGCONT)
+    temporary.replace(aside)
+    return True
+
+
+def _halt(group: int) -> list[int]:
+    """Stop a process group and wait, briefly, until its members really stand still."""
+    members = [row.pid for row in machine.table() if row.group == group and row.state not in "TZX"]
+    _signal(members, signal.SIGSTOP)
+    end = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < end and not all(_stands(pid) for pid in members):
+        time.sleep(0.001)
+    return members
+
+
+def _stands(pid: int) -> bool:
+    """Whether every thread of a process is stopped or gone. Where threads are not listed: taken as so."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return all((task / "stat").read_bytes().rpartition(b")")[2].split()[0] in b"TtZX" for task in tasks)
+    except OSError:
+        return True
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            continue
+
+
+def sweep(state: Path, alive: Callable[[str, str], bool], *, now: float) -> None:
+    """Remove logs of pods that went longer than a day ago. `alive(namespace, pod)` says who is still there."""
+    for folder in (state / "logs").glob("*/*"):
+        if folder.is_dir() and not alive(folder.parent.name, folder.name):
+            newest = max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+            if newest < now - KEEP_GONE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,153 @@
+"""One process of this machine: started in a session of its own, watched to its end, signalled as a group.
+
+Works alike for children and for processes that an earlier supervisor left (those cannot be waited for: their end is
+seen, their exit code is not).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.adapters.embedded.kubelet import machine
+from reconciler.adapters.embedded.kubelet.machine import Identity
+
+POLL_SECONDS = 0.2
+"""How often the end of a process is looked for where the system cannot tell (no pidfd)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process ended. `code` is as a shell says it (128 + signal); None when it was not our child."""
+
+    code: int | None
+    signal: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to start. `executable` is a path; `argv[0]` is what the process is told that it is."""
+
+    executable: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+
+
+class Process:
+    """A running process group. Made by `start` or `adopt`."""
+
+    def __init__(self, identity: Identity, child: subprocess.Popen[bytes] | None) -> None:
+        self.identity = identity
+        self._child = child
+        self._ended: Ended | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @classmethod
+    def start(cls, launch: Launch) -> Process:
+        """Start it with stdin from nowhere and its output appended to its log. Blocks some ms. Raises OSError."""
+        log = os.open(launch.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            child = subprocess.Popen(  # noqa: S603 - what the pod's spec says, without a shell
+                list(launch.argv),
+                executable=launch.executable,
+                env=dict(launch.env),
+                cwd=launch.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                close_fds=True,
+            )
+        finally:
+            os.close(log)
+        return cls(machine.identify(child.pid) or Identity(pid=child.pid, start="?", boot=machine.boot()), child)
+
+    @classmethod
+    def adopt(cls, identity: Identity) -> Process | None:
+        """Take over a process that runs already; None when it is gone."""
+        return cls(identity, None) if machine.is_running(identity) else None
+
+    async def wait(self) -> Ended:
+        """Until it has ended; then what is left of its group is ended too."""
+        if self._ended is None:
+            await self._until_gone()
+            self._end_rest()
+            self._ended = self._reap()
+        return self._ended
+
+    async def stop(self, grace: float) -> Ended:
+        """SIGTERM to the group, SIGKILL after `grace` seconds."""
+        self.signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.wait(), grace)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            return await self.wait()
+
+    def signal(self, number: int) -> None:
+        """Signal the whole group, if it is still this process's."""
+        if self._ended is None and (self._child is not None or machine.is_running(self.identity)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    async def _until_gone(self) -> None:
+        descriptor = _pidfd(self.pid)
+        if descriptor is None:
+            while not self._gone():  # noqa: ASYNC110 - this is for systems that have nothing to wait for
+                await asyncio.sleep(POLL_SECONDS)
+            return
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+        try:
+            if self._child is None and not machine.is_running(self.identity):
+                return
+            loop.add_reader(descriptor, done.set)
+            await done.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _gone(self) -> bool:
+        if self._child is None:
+            return not machine.is_running(self.identity)
+        state = next((row.state for row in [machine._row(self.pid)] if row), "X")  # noqa: SLF001 - one package
+        return state in "ZX"
+
+    def _end_rest(self) -> None:
+        """End what is left of the group: while a child is not reaped, its pid (the group's id) is not given again."""
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            return
+        if machine.identify(self.pid) is None:
+            for row in machine.table():
+                if row.group == row.session == self.pid and row.pid != self.pid:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(row.pid, signal.SIGKILL)
+
+    def _reap(self) -> Ended:
+        if self._child is None:
+            return Ended(code=None)
+        code = self._child.wait()
+        return Ended(code=128 - code, signal=-code) if code < 0 else Ended(code=code)
+
+
+def _pidfd(pid: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
