@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from reconciler.adapters.sqlite.database import DAMAGED_HINT
+from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import (
     AgentRevision,
@@ -49,7 +51,10 @@ class LazyBodies(Mapping[str, tuple[JsonObject, ...]]):
 
     def _read(self) -> Bodies:
         if self._value is None:
-            self._value = _bodies.decode(zlib.decompress(self.packed))
+            try:
+                self._value = _bodies.decode(zlib.decompress(self.packed))
+            except (zlib.error, msgspec.MsgspecError) as error:
+                raise RegistryError(f"manifests to roll back to are damaged: {error}", hint=DAMAGED_HINT) from error
         return self._value
 
     def __getitem__(self, key: str) -> tuple[JsonObject, ...]:
@@ -127,8 +132,23 @@ def decode_revision(body: bytes) -> AgentRevision:
 
 def decode_audit(row: Row) -> AuditEntry:
     """From (seq, at_ms, fact, previous, hash)."""
-    seq, at_ms, fact, previous, hash_ = row
+    seq, at_ms, fact, previous, hash_ = row[:5]
     return AuditEntry(seq=seq, at_ms=at_ms, fact=_fact.decode(fact), previous=previous, hash=hash_)
+
+
+def witness_audit(row: Row) -> AuditEntry:
+    """From (seq, at_ms, fact, previous, hash, agent), for checking: a row that cannot be read has an empty fact.
+
+    The `agent` column is no part of the chain but repeats the fact; where it does not, the row counts as unreadable.
+    """
+    try:
+        entry = decode_audit(row)
+    except msgspec.MsgspecError:
+        entry = None
+    if entry is not None and agent_key(entry.fact.agent) == row[5]:
+        return entry
+    unreadable = AuditFact(actor="", action="", agent=None)
+    return AuditEntry(seq=row[0], at_ms=row[1], fact=unreadable, previous=row[3], hash=row[4])
 
 
 def agent_key(name: AgentName | None) -> str | None:

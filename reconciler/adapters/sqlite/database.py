@@ -15,19 +15,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
+import msgspec
+
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 
 T = TypeVar("T")
 
 BUSY_MS = 10_000
-_DAMAGED = "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
+DAMAGED_HINT = (
+    "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
+)
 _HINTS = {
     "SQLITE_FULL": "free some space on that disk; nothing is applied without a durable record of it",
     "SQLITE_READONLY": "make the file and its folder writable for this user",
     "SQLITE_CANTOPEN": "make the folder exist and writable for this user",
     "SQLITE_PERM": "make the file and its folder writable for this user",
-    "SQLITE_CORRUPT": _DAMAGED,
-    "SQLITE_NOTADB": _DAMAGED,
+    "SQLITE_CORRUPT": DAMAGED_HINT,
+    "SQLITE_NOTADB": DAMAGED_HINT,
     "SQLITE_BUSY": "another process writes to it for longer than it should; look for a reconciler that hangs",
     "SQLITE_LOCKED": "another process writes to it for longer than it should; look for a reconciler that hangs",
     "SQLITE_IOERR": "check the disk (dmesg, smartctl) and the mount",
@@ -87,7 +91,7 @@ class Database:
     def _check(self, connection: sqlite3.Connection) -> None:
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
         if faults != ["ok"]:
-            raise RegistryError(f"{self.path} is damaged: {faults[0].splitlines()[-1]}", hint=_DAMAGED)
+            raise RegistryError(f"{self.path} is damaged: {faults[0].splitlines()[-1]}", hint=DAMAGED_HINT)
 
     async def run(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the thread. A cancelled caller does not stop it: a transaction ends one way or the other."""
@@ -100,6 +104,8 @@ class Database:
             raise
         except sqlite3.Error as error:
             raise translate(error, self.path, doing) from error
+        except msgspec.MsgspecError as error:
+            raise RegistryError(f"{self.path}: cannot {doing}: a row is damaged: {error}", hint=DAMAGED_HINT) from error
 
     @contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -148,17 +148,18 @@ class SqliteRegistry:
         only = "AND agent = ?" if name else ""
         values = (str(name),) if name else ()
 
-        def page(connection: sqlite3.Connection) -> list[codec.Row]:
-            return connection.execute(
+        def page(connection: sqlite3.Connection) -> list[AuditEntry]:
+            rows = connection.execute(
                 "SELECT seq, at_ms, fact, previous, hash FROM audit "  # noqa: S608  # `only` is one of two constants
                 f"WHERE seq > ? {only} ORDER BY seq LIMIT ?",
                 (since, *values, PAGE),
-            ).fetchall()
+            )
+            return [codec.decode_audit(row) for row in rows]
 
-        while rows := await self._database.run("read the audit log", page):
-            for row in rows:
-                yield codec.decode_audit(row)
-            since = rows[-1][0]
+        while entries := await self._database.run("read the audit log", page):
+            for entry in entries:
+                yield entry
+            since = entries[-1].seq
 
     async def verify_audit(self) -> AuditVerdict:
         """Check the whole chain, and that it ends where the last write left it."""
@@ -166,8 +167,8 @@ class SqliteRegistry:
         def work(connection: sqlite3.Connection) -> AuditVerdict:
             with self._database.reading(connection):
                 expected = connection.execute("SELECT audit_seq, audit_hash FROM head").fetchone()
-                rows = connection.execute("SELECT seq, at_ms, fact, previous, hash FROM audit ORDER BY seq")
-                return verify_chain((codec.decode_audit(row) for row in rows), expected=expected)
+                rows = connection.execute("SELECT seq, at_ms, fact, previous, hash, agent FROM audit ORDER BY seq")
+                return verify_chain((codec.witness_audit(row) for row in rows), expected=expected)
 
         return await self._database.run("read the audit log", work)
 

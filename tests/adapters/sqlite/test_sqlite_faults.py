@@ -1,0 +1,468 @@
+"""What the SQLite registry does when the disk, the file, another process or a forger is against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.adapters.sqlite.codec import encode
+from reconciler.adapters.sqlite.schema import MIGRATIONS
+from reconciler.model.audit import next_entry
+from reconciler.model.errors import OutcomeUnknown, RegistryError
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Absent, Found, Unreadable
+from reconciler.model.registry import AgentState
+from tests.contracts.values import TRIAGE, fact, intent, record, revision, write
+from tests.doubles.clock import FakeClock
+
+ROOT = Path(__file__).parents[3]
+WRITER = Path(__file__).with_name("writer.py")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "registry.db"
+
+
+@pytest_asyncio.fixture
+async def opened(path: Path):
+    registries: list[SqliteRegistry] = []
+
+    async def opener() -> SqliteRegistry:
+        registries.append(await SqliteRegistry.open(path, FakeClock()))
+        return registries[-1]
+
+    yield opener
+    for registry in registries:
+        await registry.close()
+
+
+def tamper(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+# files
+
+
+async def test_the_file_and_its_folder_are_the_users_alone(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {
+        "registry.db": 0o600,
+        "registry.db-wal": 0o600,
+        "registry.db-shm": 0o600,
+    }
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(path: Path, opened: Any) -> None:
+    await (await opened()).close()
+    path.chmod(0o644)
+    await opened()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_writes_are_durable_before_they_are_answered(opened: Any) -> None:
+    registry = await opened()
+    settings = await registry._database.run(
+        "look",
+        lambda c: [c.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")],
+    )
+    assert settings == ["wal", 2]
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 40, b"\0" * 8192])
+async def test_a_file_that_is_no_database_is_said_to_be(path: Path, opened: Any, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(RegistryError, match=r"registry\.db") as caught:
+        await opened()
+    assert caught.value.hint
+    assert path.read_bytes() == content, "and it is left alone"
+
+
+async def test_a_database_of_another_program_is_left_alone(path: Path, opened: Any) -> None:
+    path.parent.mkdir()
+    tamper(path, "CREATE TABLE theirs (x)")
+    with pytest.raises(RegistryError, match="another program"):
+        await opened()
+    tables = sqlite3.connect(path).execute("SELECT name FROM sqlite_schema").fetchall()
+    assert tables == [("theirs",)]
+
+
+async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
+    await (await opened()).close()
+    tamper(path, f"INSERT INTO migrations VALUES ({len(MIGRATIONS) + 1}, 0)")  # noqa: S608  # a number
+    with pytest.raises(RegistryError, match="schema version") as caught:
+        await opened()
+    assert "newer reconciler" in caught.value.hint
+
+
+async def test_pages_of_rubbish_are_found_at_open(path: Path, opened: Any) -> None:
+    registry = await opened()
+    for number in range(50):
+        await registry.commit(write(record(AgentName(namespace="n", name=f"a{number}")), audit=(fact(),)))
+    await registry.close()
+    data = bytearray(path.read_bytes())
+    for page in range(4096 * 8, len(data) - 4096, 4096 * 3):
+        data[page : page + 512] = random.Random(page).randbytes(512)
+    path.write_bytes(data)
+    with pytest.raises(RegistryError, match=r"damaged|malformed") as caught:
+        await opened()
+    assert "backup" in caught.value.hint
+
+
+async def test_rubbish_met_later_is_unreadable_and_not_absent(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    tamper(path, "DROP TABLE records")
+    assert isinstance(await registry.snapshot(), Unreadable)
+    assert isinstance(await registry.get(TRIAGE), Unreadable)
+    with pytest.raises(RegistryError):
+        await registry.commit(write(record(version=2)))
+
+
+async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record(), journal=(intent("a"),), revisions=(revision(1),), audit=(fact(),)))
+    for table, column in (("records", "body"), ("journal", "body"), ("revisions", "body"), ("audit", "fact")):
+        tamper(path, f"UPDATE {table} SET {column} = x'7b7d'")  # noqa: S608  # constants above
+    assert isinstance(await registry.snapshot(), Unreadable)
+    assert isinstance(await registry.get(TRIAGE), Unreadable)
+    with pytest.raises(RegistryError, match="journal"):
+        await registry.open_journal()
+    with pytest.raises(RegistryError, match="support/triage"):
+        await registry.revisions(TRIAGE)
+    with pytest.raises(RegistryError, match="audit"):
+        [entry async for entry in registry.audit()]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
+async def test_a_read_only_file_is_said_to_be(path: Path, opened: Any) -> None:
+    await (await opened()).close()
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    with pytest.raises(RegistryError, match=r"registry\.db") as caught:
+        await opened()
+    assert "writable" in caught.value.hint
+    path.parent.chmod(0o700)
+
+
+async def test_a_registry_that_turned_read_only_writes_nothing(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    await registry._database.run("turn", lambda c: c.execute("PRAGMA query_only = 1"))
+    with pytest.raises(RegistryError, match="readonly") as caught:
+        await registry.commit(write(record(version=2)))
+    assert "writable" in caught.value.hint
+    assert await registry.get(TRIAGE) == Found(record())
+
+
+@pytest.mark.parametrize("place", ["file", "missing/parent"])
+async def test_a_place_where_no_file_can_be_is_said_to_be(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("x")
+    where = tmp_path / "file" / "registry.db" if place == "file" else Path("/proc/none/registry.db")
+    with pytest.raises(RegistryError, match="cannot open"):
+        await SqliteRegistry.open(where, FakeClock())
+
+
+async def test_a_full_disk_refuses_and_keeps_what_was(opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record(), audit=(fact(),)))
+    await registry._database.run(
+        "fill",
+        lambda c: c.execute(f"PRAGMA max_page_count = {c.execute('PRAGMA page_count').fetchone()[0]}").fetchone(),
+    )
+    big = fact("x" * 100_000)
+    with pytest.raises(RegistryError, match="full") as caught:
+        await registry.commit(write(record(version=2), journal=(intent("j"),), audit=(big,), op_id="big"))
+    assert "space" in caught.value.hint
+    assert await registry.get(TRIAGE) == Found(record())
+    assert await registry.open_journal() == ()
+    assert (await registry.verify_audit()).count == 1
+    await registry._database.run("free", lambda c: c.execute("PRAGMA max_page_count = 100000").fetchone())
+    await registry.commit(write(record(version=2), audit=(big,), op_id="big"))
+    assert (await registry.verify_audit()).count == 2
+
+
+# a commit that fails in the middle
+
+
+class Failing:
+    """A connection whose COMMIT fails, before or after it took effect."""
+
+    def __init__(self, real: sqlite3.Connection, name: str, *, after: bool) -> None:
+        self._real, self._name, self._after = real, name, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *rest: Any) -> Any:
+        if sql != "COMMIT":
+            return self._real.execute(sql, *rest)
+        if self._after:
+            self._real.execute(sql)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = self._name
+        raise error
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_commit_that_fails_at_the_disk_is_unknown_and_may_be_repeated(opened: Any, after: bool) -> None:
+    registry = await opened()
+    real = registry._database._connection
+    registry._database._connection = Failing(real, "SQLITE_IOERR_FSYNC", after=after)
+    one = write(record(), audit=(fact(),))
+    with pytest.raises(OutcomeUnknown, match="unknown"):
+        await registry.commit(one)
+    registry._database._connection = real
+    await registry.commit(one)
+    assert await registry.get(TRIAGE) == Found(record())
+    assert (await registry.verify_audit()).count == 1
+
+
+async def test_a_commit_that_sqlite_took_back_is_refused(opened: Any) -> None:
+    registry = await opened()
+    real = registry._database._connection
+    registry._database._connection = Failing(real, "SQLITE_FULL", after=False)
+    with pytest.raises(RegistryError, match="cannot write"):
+        await registry.commit(write(record()))
+    registry._database._connection = real
+    assert await registry.get(TRIAGE) == Absent()
+
+
+# crashes
+
+
+def start_writer(path: Path, who: str, *, count: int = 0) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(WRITER), str(path), who, str(count)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def assert_whole(registry: SqliteRegistry) -> int:
+    """Each write of the writer is there whole or not at all; answers how many there are."""
+    state = await registry.snapshot()
+    assert isinstance(state, Found)
+    verdict = await registry.verify_audit()
+    assert verdict.sound, verdict.reason
+    feed = [seq async for seq, _ in registry.changes(0)]
+    writes = sum(held.version for held in state.value.records.values())
+    intents = await registry.open_journal()
+    assert verdict.count == len(feed) == len(intents) == writes == state.value.seq
+    assert feed == list(range(1, writes + 1))
+    return writes
+
+
+async def test_a_writer_killed_at_any_moment_leaves_whole_writes(path: Path, opened: Any) -> None:
+    await (await opened()).close()
+    chance = random.Random(7)
+    survived = 0
+    for round_ in range(50):
+        writer = start_writer(path, f"r{round_}")
+        assert writer.stdout is not None
+        acknowledged = 0
+        for _ in range(chance.randint(1, 6)):
+            acknowledged = int(writer.stdout.readline())
+        threading.Event().wait(chance.random() * 0.004)
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+        writer.stdout.close()
+        writer.wait()
+        registry = await opened()
+        held = await assert_whole(registry)
+        await registry.close()
+        assert held >= survived + max([acknowledged, *map(int, rest)]), "what was answered is kept"
+        survived = held
+    assert survived >= 50
+
+
+async def test_a_torn_log_loses_only_what_was_not_committed(path: Path, opened: Any) -> None:
+    writer = start_writer(path, "w")
+    assert writer.stdout is not None
+    for _ in range(20):
+        writer.stdout.readline()
+    writer.kill()
+    writer.stdout.close()
+    writer.wait()
+    log = path.with_name("registry.db-wal")
+    whole = log.read_bytes()
+    assert len(whole) > 40_000
+    copy = path.read_bytes()
+    for cut in (len(whole) - 1, len(whole) - 2000, len(whole) // 2, len(whole) // 3 + 17, 40, 0):
+        path.write_bytes(copy)
+        log.write_bytes(whole[:cut])
+        path.with_name("registry.db-shm").unlink(missing_ok=True)
+        registry = await opened()
+        await assert_whole(registry)
+        await registry.close()
+    path.write_bytes(copy)
+    torn = bytearray(whole)
+    torn[len(torn) // 2 : len(torn) // 2 + 64] = bytes(64)
+    log.write_bytes(torn)
+    registry = await opened()
+    await assert_whole(registry)
+
+
+async def test_processes_write_side_by_side(path: Path, opened: Any) -> None:
+    registry = await opened()
+    writers = [start_writer(path, f"w{number}", count=40) for number in range(3)]
+    for version in range(1, 21):
+        await registry.commit(write(record(version=version), journal=(intent(f"j{version}"),), audit=(fact(),)))
+    for writer in writers:
+        out, _ = writer.communicate(timeout=60)
+        assert (writer.returncode, out.split()[-1]) == (0, "40")
+    assert await assert_whole(registry) == 140
+
+
+async def test_a_writer_that_never_ends_is_named(opened: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = await opened()
+    await registry._database.run("hurry", lambda c: c.execute("PRAGMA busy_timeout = 50"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RegistryError, match="locked") as caught:
+        await registry.commit(write(record()))
+    assert "another process" in caught.value.hint
+    assert await registry.get(TRIAGE) == Absent(), "readers wait for nobody"
+    other.execute("ROLLBACK")
+    other.close()
+    await registry.commit(write(record()))
+
+
+async def test_a_first_open_by_many_at_once_makes_one_registry(path: Path, opened: Any) -> None:
+    writers = [start_writer(path, f"w{number}", count=5) for number in range(4)]
+    for writer in writers:
+        out, _ = writer.communicate(timeout=60)
+        assert writer.returncode == 0, out
+    assert await assert_whole(await opened()) == 20
+
+
+# forgery
+
+
+FORGERIES: dict[str, tuple[list[str], int, str]] = {
+    "changed": (
+        ["UPDATE audit SET fact = CAST(replace(CAST(fact AS TEXT), 'ada', 'eve') AS BLOB) WHERE seq = 4"],
+        4,
+        "was changed",
+    ),
+    "time": (["UPDATE audit SET at_ms = at_ms + 1 WHERE seq = 4"], 4, "was changed"),
+    "unreadable": (["UPDATE audit SET fact = x'ff' WHERE seq = 4"], 4, "was changed"),
+    "hidden from its agent": (["UPDATE audit SET agent = 'a/b' WHERE seq = 4"], 4, "was changed"),
+    "rehashed": (["UPDATE audit SET hash = printf('%064d', 1) WHERE seq = 4"], 4, "was changed"),
+    "removed": (["DELETE FROM audit WHERE seq = 4"], 4, "entry 4 is missing"),
+    "first removed": (["DELETE FROM audit WHERE seq = 1"], 1, "entry 1 is missing"),
+    "closed gap": (
+        ["DELETE FROM audit WHERE seq = 4", "UPDATE audit SET seq = seq - 1 WHERE seq > 4"],
+        4,
+        "does not continue",
+    ),
+    "reordered": (
+        [
+            "UPDATE audit SET seq = -1 WHERE seq = 4",
+            "UPDATE audit SET seq = 4 WHERE seq = 5",
+            "UPDATE audit SET seq = 5 WHERE seq = -1",
+        ],
+        4,
+        "does not continue",
+    ),
+    "inserted": (
+        [
+            "UPDATE audit SET seq = -seq WHERE seq > 3",
+            "INSERT INTO audit SELECT 4, at_ms, agent, fact, previous, hash FROM audit WHERE seq = 3",
+            "UPDATE audit SET seq = -seq + 1 WHERE seq < 0",
+        ],
+        4,
+        "does not continue",
+    ),
+    "cut off": (["DELETE FROM audit WHERE seq > 7"], 8, "entries 8 to 10 are missing at the end"),
+    "all gone": (["DELETE FROM audit"], 1, "entries 1 to 10 are missing at the end"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+async def test_a_forged_audit_log_is_found_and_the_place_named(path: Path, opened: Any, name: str) -> None:
+    statements, seq, reason = FORGERIES[name]
+    registry = await opened()
+    for number in range(10):
+        await registry.commit(write(audit=(fact(f"a{number}"),), at_ms=number))
+    assert (await registry.verify_audit()).sound
+    tamper(path, *statements)
+    verdict = await registry.verify_audit()
+    assert (verdict.broken_seq, verdict.count) == (seq, seq - 1)
+    assert reason in verdict.reason
+
+
+async def test_an_entry_written_past_the_registry_is_found(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(audit=(fact(),)))
+    held = (await registry.verify_audit()).head
+    forged = next_entry(fact("forged"), at_ms=1, seq=2, previous=held)
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO audit VALUES (2, 1, 'support/triage', ?, ?, ?)", (encode(forged.fact), held, forged.hash)
+    )
+    connection.commit()
+    connection.close()
+    verdict = await registry.verify_audit()
+    assert not verdict.sound
+    assert "does not end" in verdict.reason
+
+
+# keeping
+
+
+async def test_old_lines_of_the_feed_go_and_each_agents_last_one_stays(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = await opened()
+    other = AgentName(namespace="n", name="quiet")
+    await registry.commit(write(record(other)))
+    for version in range(1, 31):
+        await registry.commit(write(record(version=version)))
+    monkeypatch.setattr("reconciler.adapters.sqlite.registry.KEPT_FEED", 10)
+    again = await opened()
+    items = [item async for item in again.changes(0)]
+    assert items[0] == (1, other)
+    assert [seq for seq, _ in items[1:]] == list(range(21, 32))
+
+
+async def test_a_cancelled_caller_leaves_a_whole_write(opened: Any) -> None:
+    registry = await opened()
+    task = asyncio.ensure_future(registry.commit(write(record(), audit=(fact(),))))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    state = await registry.snapshot()
+    assert isinstance(state, Found)
+    assert len(state.value.records) == (await registry.verify_audit()).count
+
+
+async def test_a_gone_record_holds_no_reservation(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    await registry.commit(write(record(version=2, state=AgentState.GONE)))
+    (body,) = sqlite3.connect(path).execute("SELECT body FROM records").fetchone()
+    assert b'"reservations":[]' in body
