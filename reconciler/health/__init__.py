@@ -5,5 +5,6 @@ Must not know: how anything is measured, clusters, registries, the clock; times 
 """
 
 from reconciler.health.assess import assess
+from reconciler.health.requests import probe_request
 
-__all__ = ["assess"]
+__all__ = ["assess", "probe_request"]

@@ -42,6 +42,15 @@ class CardProbe:
     timeout_ms: int = 2000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where one pod can be reached: `ports` by the name that the agent gave them, as they really are on `host`."""
+
+    pod: str
+    host: str
+    ports: Mapping[str, int]
+
+
 ProbeRequest = HttpProbe | TcpProbe | CardProbe
 
 
