@@ -40,12 +40,12 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if manner.show_plan and not as_json:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
-    if not plan.changes:
+    if not plan.changes and not await session.registry.open_journal():
         return 1 if leaves_out(plan) else 0
-    if not manner.approved:
+    if plan.changes and not manner.approved:
         await _agreed(manner.question)
     ledger = Ledger(planned=[change.name for change in plan.changes])
-    width = max(len(str(name)) for name in ledger.planned)
+    width = max((len(str(name)) for name in ledger.planned), default=0)
     stop = asyncio.Event()
     with _signals(stop):
         events = apply_plan(session, plan, request, stop)

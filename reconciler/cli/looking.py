@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.cli.fleets import Session
 from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, Scope, Unreadable
+from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, LiveSet, Observation, Scope, Unreadable
 from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.ports import Cluster, Registry
 
@@ -85,26 +86,29 @@ async def record_of(registry: Registry, name: AgentName) -> Record:
     raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)
 
 
-async def look(clusters: Iterable[Cluster], namespaces: frozenset[str] | None = None) -> Sight:
+async def look(session: Session, namespaces: frozenset[str] | None = None) -> Sight:
     """Observe deployments and pods of agents on every cluster."""
     import asyncio
 
-    listed = list(clusters)
     scope = Scope(kinds=LOOKED_AT, namespaces=namespaces)
-    answers = await asyncio.gather(*(cluster.observe(scope) for cluster in listed))
+
+    async def observed(cluster: Cluster | Unreadable) -> Observation[LiveSet]:
+        return cluster if isinstance(cluster, Unreadable) else await cluster.observe(scope)
+
+    answers = await asyncio.gather(*(observed(cluster) for cluster in session.clusters.values()))
     unreadable: dict[str, str] = {}
     found: dict[AgentName, list[tuple[str, LiveObject]]] = {}
-    for cluster, answer in zip(listed, answers, strict=True):
+    for cluster, answer in zip(session.clusters, answers, strict=True):
         match answer:
             case Found(value=live):
                 for live_object in live.objects.values():
                     name = agent_of(live_object)
                     if name is not None:
-                        found.setdefault(name, []).append((cluster.name, live_object))
+                        found.setdefault(name, []).append((cluster, live_object))
                 if live.unreadable:
-                    unreadable[cluster.name] = "; ".join(sorted(set(live.unreadable.values())))
+                    unreadable[cluster] = "; ".join(sorted(set(live.unreadable.values())))
             case Unreadable(reason=reason):
-                unreadable[cluster.name] = reason
+                unreadable[cluster] = reason
             case Absent():
                 pass
     return Sight(agents={name: _presence(objects) for name, objects in found.items()}, unreadable=unreadable)

@@ -51,7 +51,8 @@ Parallelism = Annotated[
     str | None, typer.Option("--parallelism", metavar="N", help="How many changes at once (default 10).")
 ]
 Timeout = Annotated[
-    str | None, typer.Option("--timeout", metavar="DURATION", help="How long it may take in all (default 10m).")
+    str | None,
+    typer.Option("--timeout", metavar="DURATION", help="Bound each rollout, instead of what its agent says."),
 ]
 LockTimeout = Annotated[
     str | None,

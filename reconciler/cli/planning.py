@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 from reconciler.cli.files import write_atomically
 from reconciler.cli.output import note, terminal, wants_color
 from reconciler.cli.views.diagnostics import finding_text
+from reconciler.model.agent import Agent
+from reconciler.model.errors import UsageError
+from reconciler.model.fleet import Declaration
+from reconciler.model.identity import AgentName
 from reconciler.model.plan import Plan
 from reconciler.model.source import Severity
 
@@ -70,3 +75,16 @@ def ask(question: str) -> bool:
     sys.stderr.write(f"{question} Only 'yes' is accepted: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip() == "yes"
+
+
+def find_agent(declaration: Declaration, name: AgentName) -> Agent:
+    """One valid agent of a declaration. Raises UsageError: why it is invalid, or the nearest name."""
+    if name in declaration.agents:
+        return declaration.agents[name]
+    if name in declaration.frozen_agents:
+        frozen = declaration.frozen_agents[name]
+        told = "\n".join(finding_text(finding, color=False) for finding in frozen.diagnostics)
+        raise UsageError(f"{name} is not valid: {frozen.reason}", hint=told)
+    near = get_close_matches(str(name), [str(known) for known in declaration.agents], n=1)
+    hint = f"did you mean {near[0]}?" if near else "`reconciler explain` is for agents that the files declare"
+    raise UsageError(f"no agent {name} is declared", hint=hint)

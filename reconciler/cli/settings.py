@@ -45,6 +45,10 @@ def _duration(text: str) -> str:
     return text
 
 
+def _optional_duration(text: str) -> str:
+    return _duration(text) if text else text
+
+
 def _max_deletes(text: str) -> str:
     if text and not _MAX_DELETES.match(text):
         raise ValueError("must be a number like 5, or a percentage like 10%")
@@ -75,7 +79,9 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(key="color", default="auto", check=_color, text="colour: auto, always or never"),
         Setting(key="namespace", default="", check=_namespace, text="namespace of `get` without -n or -A"),
         Setting(key="parallelism", default="10", check=_parallelism, text="how many changes `apply` makes at once"),
-        Setting(key="timeout", default="10m", check=_duration, text="how long `apply` may take in all"),
+        Setting(
+            key="timeout", default="", check=_optional_duration, text="bound of each rollout, instead of the agent's"
+        ),
         Setting(key="lockTimeout", default="0s", check=_duration, text="how long `apply` waits for another apply"),
         Setting(
             key="maxDeletes", default="", check=_max_deletes, text="deletions allowed instead of the fleet's budget"
@@ -102,8 +108,10 @@ class Settings:
     def number(self, key: str) -> int:
         return int(self.values[key].text)
 
-    def seconds(self, key: str) -> float:
-        return Duration.parse(self.values[key].text).seconds
+    def seconds(self, key: str) -> float | None:
+        """A duration in seconds; None where it is empty."""
+        text = self.values[key].text
+        return Duration.parse(text).seconds if text else None
 
 
 def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:

@@ -10,9 +10,7 @@ import typer
 from reconciler.cli import options
 from reconciler.cli.applying import Manner, carry_out
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run, saved_plan
-from reconciler.cli.planning import read_plan_file
-from reconciler.cli.settings import Settings
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run
 from reconciler.model.errors import UsageError
 
 
@@ -42,11 +40,7 @@ def apply(  # noqa: PLR0917 - options of a command
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout
     )
     manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings)
-    request = ApplyRequest(
-        parallelism=settings.number("parallelism"),
-        timeout=settings.seconds("timeout"),
-        lock_timeout=settings.seconds("lockTimeout"),
-    )
+    request = ApplyRequest.of(settings)
     if file is not None:
         if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)):
             raise UsageError(
@@ -65,6 +59,30 @@ def apply(  # noqa: PLR0917 - options of a command
 async def _fresh(plan_request: PlanRequest, request: ApplyRequest, manner: Manner) -> int:
     async with opened() as session:
         return await carry_out(session, await make_plan(session, plan_request), request, manner)
+
+
+async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
+    """Plan again what the file was a plan of, and do exactly its changes. Raises UsageError where they are others."""
+    from reconciler.cli.savedplan import read_saved, told
+    from reconciler.plan.planfile import compare, restrict
+
+    saved = read_saved(path)
+    ref, working_tree = saved.document.get("ref") or None, bool(saved.document.get("workingTree"))
+    async with opened() as session:
+        request_again = PlanRequest(ref=None if working_tree else ref, working_tree=working_tree, policy=saved.policy)
+        plan = await make_plan(session, request_again)
+        if plan.fleet != saved.fleet:
+            raise UsageError(f"{path.name} is a plan for fleet {saved.fleet}, this is {plan.fleet}")
+        await session.refuse_spent(saved.digest)
+        differences = compare(saved, plan)
+        if differences:
+            names = ", ".join(str(difference.agent) for difference in differences[:5])
+            more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+            raise UsageError(
+                f"{path.name} no longer holds: {names}{more} would not be changed as planned",
+                hint=f"{told(differences)}\nmake a new plan with `reconciler plan --out FILE`",
+            )
+        return await carry_out(session, restrict(plan, saved), request.spending(saved.digest), manner)
 
 
 command = build(

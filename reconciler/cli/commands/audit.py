@@ -31,9 +31,8 @@ def verify(output: options.Output = "text") -> None:
         told = {"sound": verdict.sound, "entries": verdict.count, "head": verdict.head, "reason": verdict.reason}
         emit(to_json(told | {"brokenAt": verdict.broken_seq}))
     elif verdict.sound:
-        emit(
-            f"The audit chain is whole: {plural(verdict.count, 'entry').replace('entrys', 'entries')}, head {verdict.head}."
-        )
+        entries = "1 entry" if verdict.count == 1 else f"{verdict.count} entries"
+        emit(f"The audit chain is whole: {entries}, head {verdict.head}.")
     else:
         emit(f"The audit chain is broken: {verdict.reason}. {verdict.count} before it are sound, head {verdict.head}.")
     if not verdict.sound:

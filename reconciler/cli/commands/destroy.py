@@ -29,11 +29,7 @@ def destroy(
     manner = Manner(
         approved=auto_approve, output=output, settings=settings, question="Remove all of these? This cannot be undone."
     )
-    request = ApplyRequest(
-        parallelism=settings.number("parallelism"),
-        timeout=settings.seconds("timeout"),
-        lock_timeout=settings.seconds("lockTimeout"),
-    )
+    request = ApplyRequest.of(settings)
 
     async def work() -> int:
         async with opened() as session:

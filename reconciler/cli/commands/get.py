@@ -122,7 +122,7 @@ async def _agents(session: Session, wanted: Wanted) -> Listing:
         and (not wanted.names or str(name) in wanted.names or name.name in wanted.names)
         and all(requirement.matches(record.labels) for requirement in wanted.selector)
     ]
-    sight = await look(session.clusters.values(), frozenset(record.name.namespace for record in chosen))
+    sight = await look(session, frozenset(record.name.namespace for record in chosen))
     for cluster, why in sorted(sight.unreadable.items()):
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
     now_ms = session.clock.now_ms()

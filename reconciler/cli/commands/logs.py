@@ -36,7 +36,7 @@ def logs(
 async def _logs(name: AgentName, wanted: LogOptions, only: str | None) -> None:
     async with opened() as session:
         record = await record_of(session.registry, name)
-        sight = await look(session.clusters.values(), frozenset({name.namespace}))
+        sight = await look(session, frozenset({name.namespace}))
         seen = sight.of(record)
         for why in seen.unreadable:
             note(f"warning: {clean(why)}")

@@ -1,0 +1,161 @@
+"""`reconciler why`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from reconciler.cli import options
+from reconciler.cli.command import build
+from reconciler.cli.fleets import PlanRequest, Session, make_plan, opened, run
+from reconciler.cli.looking import Presence, look, snapshot
+from reconciler.cli.output import clean, emit, one_line, to_json
+from reconciler.cli.views.records import moment
+from reconciler.model.errors import UsageError
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import HoldCode, Plan
+from reconciler.model.registry import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocker:
+    """One thing that keeps an agent, and what clears it."""
+
+    kind: str
+    text: str
+    clears: str
+
+
+def why(agent: options.Agent, output: options.Output = "text") -> None:
+    """Say everything that keeps an agent from being as declared and ready, and what clears each.
+
+    A fresh plan is made, and the record, the journal and the agent's pods are looked at.
+    """
+    name = options.agent_name(agent)
+    told, blockers = run(_why(name))
+    if output == "json":
+        emit(to_json({"agent": str(name), "standing": told, "blockers": [asdict(blocker) for blocker in blockers]}))
+        return
+    if not blockers:
+        emit(f"Nothing keeps {name}: {told}.")
+        return
+    emit(f"{name}: {told}.")
+    for blocker in blockers:
+        emit(f"  {blocker.kind}: {clean(blocker.text)}")
+        if blocker.clears:
+            emit(f"      {clean(blocker.clears)}")
+
+
+async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
+    async with opened() as session:
+        plan = await make_plan(session, PlanRequest())
+        record = (await snapshot(session.registry)).records.get(name)
+        seen = (await look(session, frozenset({name.namespace}))).of(record) if record else Presence()
+        planned = [*_planned(plan, name)]
+        if record is None and not planned and not _open(session, name):
+            raise UsageError(f"no agent {name} is declared or on record", hint="`reconciler get agents` lists agents")
+        found = [*_unreadable(plan), *planned]
+        if record is not None:
+            found += [*_recorded(record), *_pods(seen)]
+        found += [
+            Blocker(
+                kind="unfinished",
+                text=f"{entry.action} began at {moment(entry.at_ms)}: that apply runs still, or stopped in the middle",
+                clears="`reconciler apply` finishes it",
+            )
+            for entry in await session.registry.open_journal()
+            if entry.agent == name
+        ]
+        told = f"it is {record.state}, ready {seen.text}" if record else "it is not on record yet"
+        return told, list(dict.fromkeys(found))
+
+
+def _open(session: Session, name: AgentName) -> bool:
+    return name in session.declaration.agents or name in session.declaration.frozen_agents
+
+
+def _unreadable(plan: Plan) -> list[Blocker]:
+    return [
+        Blocker(
+            kind="unreadable",
+            text=f"{one.source}: {one.problem}",
+            clears="nothing is deleted or judged there until it can be read; `reconciler doctor` looks at it",
+        )
+        for one in plan.completeness
+        if one.problem
+    ]
+
+
+def _planned(plan: Plan, name: AgentName) -> list[Blocker]:
+    found = [
+        Blocker(kind=str(hold.code), text=hold.text, clears=hold.lift) for hold in plan.holds if name in hold.agents
+    ]
+    waiting = {change.name for change in plan.changes}
+    for change in plan.changes:
+        if change.name != name:
+            continue
+        reasons = "; ".join(reason.text for reason in change.reasons) or "it differs from what is declared"
+        found.append(
+            Blocker(kind="not applied", text=f"{change.action}: {reasons}", clears="`reconciler apply` does it")
+        )
+        found += [
+            Blocker(
+                kind=str(HoldCode.DEPENDENCY),
+                text=f"it comes after {other}",
+                clears=f"{other} has to be applied and ready first; `reconciler why {other}`",
+            )
+            for other in change.after
+            if other in waiting
+        ]
+    return found
+
+
+def _recorded(record: Record) -> list[Blocker]:
+    found = []
+    if record.quarantine is not None:
+        quarantine = record.quarantine
+        found.append(
+            Blocker(
+                kind="quarantined",
+                text=f"since {moment(quarantine.since_ms)}: {one_line(quarantine.reason, 400)}",
+                clears=f"change its spec, or try it again with `reconciler resume {record.name}`",
+            )
+        )
+    if record.suspended:
+        found.append(
+            Blocker(kind="suspended", text="by hand", clears=f"`reconciler resume {record.name}` starts it again")
+        )
+    if record.override is not None:
+        override = record.override
+        until = f"until {moment(override.until_ms)}" if override.until_ms else "until it is lifted"
+        found.append(
+            Blocker(
+                kind="scaled by hand",
+                text=f"{override.replicas} replicas by {override.author} {until}: {one_line(override.reason, 200)}",
+                clears="Git takes over when it ends",
+            )
+        )
+    return found
+
+
+def _pods(seen: Presence) -> list[Blocker]:
+    found = [
+        Blocker(kind="unreadable", text=why, clears="nothing is judged there until it can be read")
+        for why in seen.unreadable
+    ]
+    for pod in seen.pods:
+        if not pod.ready and pod.phase != "Terminating":
+            reason = pod.reason or f"{pod.phase.lower()}, not ready yet"
+            found.append(Blocker(kind="pod not ready", text=f"{pod.ref.name}: {reason}", clears=_clears(reason)))
+    return found
+
+
+def _clears(reason: str) -> str:
+    """What helps against a pod's trouble, where that follows from its reason."""
+    if "ecret" in reason:
+        return "`reconciler secret set NAMESPACE/NAME KEY < FILE` gives it its secret"
+    if "CrashLoopBackOff" in reason or "Error" in reason:
+        return "`reconciler logs NAMESPACE/NAME --previous` shows what it printed before it ended"
+    return ""
+
+
+command = build(why, name="why", examples=("reconciler why demo/hello", "reconciler why demo/hello -o json"))
