@@ -1,0 +1,204 @@
+"""The one place that chooses adapters: finds a fleet, and joins its ports into a Session.
+
+Adapters are imported where they are opened, so that a command which needs none of them pays for none.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from reconciler.engine.world import Retry, Stores
+from reconciler.model.errors import ReconcilerError, RegistryError
+from reconciler.model.fleet import (
+    ArangoRegistry,
+    ClusterDeclaration,
+    EmbeddedCluster,
+    FleetSpec,
+    KubernetesCluster,
+    SqliteRegistry,
+)
+from reconciler.model.objects import Unreadable
+from reconciler.ports import Clock, Cluster, Registry, Source
+
+if TYPE_CHECKING:
+    from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
+
+FLEET_FILE = "fleet.yaml"
+STATE_FOLDER = ".reconciler"
+LOCAL = "local"
+
+
+class FleetNotFound(ReconcilerError):
+    """There is no fleet.yaml from a folder up to the root of its Git repository."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLocation:
+    """Where a fleet lies. `git_root` holds `root`; it is `root` itself where there is no repository."""
+
+    root: Path
+    git_root: Path
+    versioned: bool
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the embedded parts keep their state."""
+        return self.root / STATE_FOLDER
+
+
+def find_fleet(start: Path) -> FleetLocation:
+    """The fleet whose fleet.yaml is nearest: in `start` or above it, up to the root of its Git repository.
+
+    Without a repository only `start` itself is looked at. Raises FleetNotFound.
+    """
+    here = start.absolute()
+    git_root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+    for folder in (here, *here.parents):
+        if (folder / FLEET_FILE).is_file():
+            return FleetLocation(root=folder, git_root=git_root or folder, versioned=git_root is not None)
+        if folder == (git_root or here):
+            break
+    raise FleetNotFound(
+        f"there is no {FLEET_FILE} in {start} or above it, up to the Git root",
+        hint="go to a fleet's folder or name it with -C DIR; `reconciler init NAME` starts one",
+    )
+
+
+class Session:
+    """The ports of one fleet, opened when they are asked for and then kept. Implements engine.world.World."""
+
+    def __init__(self, location: FleetLocation, source: Source, clock: Clock) -> None:
+        self.location = location
+        self.state_dir = location.state_dir
+        self._source = source
+        self._clock = clock
+        self._registries: dict[SqliteRegistry | ArangoRegistry, Registry] = {}
+        self._clusters: dict[str, tuple[ClusterDeclaration, Cluster | Unreadable]] = {}
+        self._embedded: list[OpenCluster] = []
+
+    @property
+    def source(self) -> Source:
+        return self._source
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def retry(self) -> Retry:
+        """How calls are tried again: with real randomness."""
+        return Retry(jitter=random.random)
+
+    async def stores(self, fleet: FleetSpec) -> Stores:
+        """See World. Raises ReconcilerError when the registry cannot be opened."""
+        prepare_state(self.state_dir)
+        registry = self._registries.get(fleet.registry)
+        if registry is None:
+            registry = self._registries[fleet.registry] = await self._open_registry(fleet.registry)
+        clusters = {declaration.name: self._cluster(declaration) for declaration in fleet.clusters}
+        return Stores(registry=registry, clusters=clusters)
+
+    async def _open_registry(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
+        match declared:
+            case SqliteRegistry(path=path):
+                from reconciler.adapters.sqlite import SqliteRegistry as Opened
+
+                return await Opened.open(_inside(self.state_dir, path), self._clock)
+            case ArangoRegistry(url=url):
+                raise RegistryError(
+                    f"the registry at {url} cannot be used: this version keeps registries in SQLite only",
+                    hint="leave `registry` out of fleet.yaml",
+                )
+
+    def _cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:
+        known = self._clusters.get(declared.name)
+        if known is not None and known[0] == declared:
+            return known[1]
+        opened = self._open_cluster(declared)
+        self._clusters[declared.name] = declared, opened
+        return opened
+
+    def _open_cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:
+        match declared.backend:
+            case KubernetesCluster():
+                why = "is a Kubernetes cluster, and this version runs embedded clusters only"
+                return Unreadable(reason=f"cluster {declared.name} {why}")
+            case EmbeddedCluster(run=run):
+                from reconciler.adapters.embedded.cluster import EmbeddedCluster as Opened
+                from reconciler.adapters.embedded.lifecycle import ensure_running
+
+                folder = cluster_folder(self.state_dir, declared.name)
+                start: Callable[[Path], None] = lambda state: ensure_running(state, self.location.root)  # noqa: E731
+                try:
+                    prepare_state(folder)
+                    opened = Opened.open(declared.name, folder, run=run, ensure_supervisor=start)
+                except ReconcilerError as error:
+                    return Unreadable(reason=error.message)
+                self._embedded.append(opened)
+                return opened
+
+    async def close(self) -> None:
+        """Close what was opened. Agents go on running."""
+        for cluster in self._embedded:
+            await cluster.close()
+        for registry in self._registries.values():
+            await registry.close()
+        self._embedded.clear()
+        self._registries.clear()
+        self._clusters.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clock: Clock | None = None) -> Session:
+    """A session on the commits of a fleet's repository, or with `working_tree` on its files as they are.
+
+    Opens no cluster and no registry yet. Raises SourceError when there is no repository to read commits of.
+    """
+    from reconciler.adapters.clock import SystemClock
+    from reconciler.adapters.git import CheckedOut, WorkingTree
+
+    source: Source
+    if working_tree:
+        source = WorkingTree(location.git_root, location.root)
+    else:
+        source = CheckedOut(location.git_root, location.root)
+    return Session(location, source, clock or SystemClock())
+
+
+def cluster_folder(state_dir: Path, cluster: str) -> Path:
+    """Where an embedded cluster keeps its state: `local` at the top, others in a folder of their own."""
+    return state_dir if cluster == LOCAL else state_dir / "clusters" / cluster
+
+
+def prepare_state(folder: Path) -> None:
+    """Make a state folder that only its owner can look into. Raises ReconcilerError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise ReconcilerError(
+            f"{folder} cannot be used for state: {error.strerror}", hint="see that the folder can be written"
+        ) from error
+
+
+def _inside(state_dir: Path, path: str) -> Path:
+    """A path of fleet.yaml within the state folder. Raises ReconcilerError for one that leads out of it."""
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ReconcilerError(
+            f"registry path {path!r} leads out of {STATE_FOLDER}/", hint="name a file, like registry.db"
+        )
+    return state_dir / path

@@ -1,0 +1,296 @@
+"""Apply: a plan's changes in waves, several agents at once, under the apply lock, as a stream of events.
+
+Decides nothing new: it executes what the plan says, checks preconditions again, and reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from reconciler.engine import journal
+from reconciler.engine.change import run_change
+from reconciler.engine.journal import Resolution
+from reconciler.engine.locks import ApplyLock, apply_lock
+from reconciler.engine.rollback import Way, roll_back, undo_creation
+from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
+from reconciler.engine.world import Retry, Stores
+from reconciler.model.errors import OutcomeUnknown, RegistryError
+from reconciler.model.events import (
+    ApplyEvent,
+    ApplyFinished,
+    ApplyStarted,
+    ChangeFinished,
+    Outcome,
+)
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
+from reconciler.model.plan import Action, Change, Plan
+from reconciler.model.registry import FleetRecord, JournalEntry, JournalPhase
+from reconciler.ports import Clock
+
+PARALLELISM = 10
+KEPT_SPENT_PLANS = 100
+WORKED = frozenset({Outcome.APPLIED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyOptions:
+    """How an apply is run.
+
+    `actor` and `holder` name who does it, for the audit and for whoever meets the lock. `timeout_s` bounds each
+    rollout instead of what its agent says. `spends` is the digest of the saved plan that this is, if it is one.
+    """
+
+    actor: str
+    holder: str
+    parallelism: int = PARALLELISM
+    timeout_s: float | None = None
+    lock_wait_s: float = 0.0
+    on_wait: Callable[[str], None] | None = None
+    retry: Retry = field(default_factory=Retry)
+    spends: str = ""
+
+
+async def apply(
+    plan: Plan,
+    stores: Stores,
+    clock: Clock,
+    *,
+    options: ApplyOptions,
+    replan: Replanner,
+    stop: asyncio.Event,
+) -> AsyncIterator[ApplyEvent]:
+    """Do a plan, and tell of it while it goes on. The last event is ApplyFinished, always, unless this raises.
+
+    When `stop` is set no further operation starts; those under way write down where they are. Raises LockHeld before
+    anything is done, LockLost, and RegistryError when the registry cannot be reached at the start.
+    """
+    events: asyncio.Queue[ApplyEvent | None] = asyncio.Queue()
+
+    async def work() -> None:
+        try:
+            async with apply_lock(
+                stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
+            ) as lock:
+                run = _run(plan, stores, clock, lock, options=options, replan=replan, stop=stop, emit=events.put_nowait)
+                await _apply(run, plan, options)
+        finally:
+            events.put_nowait(None)
+
+    task = asyncio.create_task(work())
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        await task
+    finally:
+        if not task.done():  # the reader went away: stop as if asked to, and leave nothing running
+            stop.set()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _run(
+    plan: Plan,
+    stores: Stores,
+    clock: Clock,
+    lock: ApplyLock,
+    *,
+    options: ApplyOptions,
+    replan: Replanner,
+    stop: asyncio.Event,
+    emit: Callable[[ApplyEvent], None],
+) -> Run:
+    return Run(
+        registry=stores.registry,
+        clusters=stores.clusters,
+        clock=clock,
+        lock=lock,
+        retry=options.retry,
+        actor=options.actor,
+        id=stores.registry.new_id(),
+        fleet=plan.fleet,
+        commit_id=plan.revision.commit,
+        stop=stop,
+        emit=emit,
+        replan=replan,
+        timeout_s=options.timeout_s,
+    )
+
+
+async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
+    started = run.clock.monotonic()
+    run.emit(ApplyStarted(total=len(plan.changes)))
+    await _first(run, plan, options)
+    resolved = await _resolve_open(run, plan)
+    finished = await _waves(run, plan.changes, options.parallelism)
+    interrupted = run.stop.is_set()
+    if not interrupted:
+        await _note_commit(run, plan)
+    outcomes = [item.outcome for item in (*resolved, *finished)]
+    skipped = sum(outcome in (Outcome.SKIPPED, Outcome.SUPERSEDED) for outcome in outcomes)
+    applied = sum(outcome in WORKED for outcome in outcomes)
+    run.emit(
+        ApplyFinished(
+            applied=applied,
+            failed=len(outcomes) - applied - skipped,
+            skipped=skipped,
+            duration_ms=round((run.clock.monotonic() - started) * 1000),
+            sequence=run.sequence,
+            interrupted=interrupted,
+        )
+    )
+
+
+async def _fleet(run: Run) -> FleetRecord | None:
+    answer = await run.registry.snapshot()
+    match answer:
+        case Found(value=snapshot):
+            run.sequence = max(run.sequence, snapshot.seq)
+            return snapshot.fleet
+        case Absent():
+            return None
+        case Unreadable(reason=reason):
+            raise RegistryError(f"the registry cannot be read: {reason}")
+
+
+async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
+    """Before any effect: pin each cluster's identity at first contact, and spend the saved plan."""
+    fleet = await _fleet(run)
+    uids = dict(fleet.cluster_uids) if fleet else {}
+    for name in sorted({item.cluster for change in plan.changes for item in change.objects} - set(uids)):
+        found = run.clusters.get(name)
+        if found is not None and not isinstance(found, Unreadable):
+            identity: Observation[ClusterIdentity] = await found.identity()
+            if isinstance(identity, Found):
+                uids[name] = identity.value.uid
+    spent = tuple(fleet.spent_plans) if fleet else ()
+    if options.spends:
+        spent = (*(item for item in spent if item != options.spends), options.spends)[-KEPT_SPENT_PLANS:]
+    await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent)
+
+
+async def _note_commit(run: Run, plan: Plan) -> None:
+    """Remember the commit that the whole fleet was brought to; what it is compared with is the next one."""
+    if plan.partial or plan.policy.destroy or not plan.revision.commit:
+        return
+    fleet = await _fleet(run)
+    uids, spent = (fleet.cluster_uids, fleet.spent_plans) if fleet else ({}, ())
+    await _put_fleet(run, plan, fleet, commit=plan.revision.commit, uids=uids, spent=spent)
+
+
+async def _put_fleet(
+    run: Run, plan: Plan, fleet: FleetRecord | None, *, commit: str, uids: Mapping[str, str], spent: tuple[str, ...]
+) -> None:
+    before = fleet or FleetRecord(name=plan.fleet, version=0)
+    after = replace(before, commit=commit, cluster_uids=dict(sorted(uids.items())), spent_plans=spent)
+    if after != before:
+        await run.commit(fleet=replace(after, version=before.version + 1))
+
+
+async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
+    """What an earlier run left open: handed to the changes of this plan, gone on with, or closed."""
+    planned = {change.name for change in plan.changes}
+    finished: list[ChangeFinished] = []
+    for entry in await run.registry.open_journal():
+        record = await run.read(entry.agent)
+        match journal.resolve(entry, record=record, planned=entry.agent in planned):
+            case Resolution.SUPERSEDE:
+                run.open_entries[entry.agent] = (*run.open_entries.get(entry.agent, ()), entry)
+            case Resolution.CLOSE:
+                await run.commit(journal=(journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms()),))
+            case Resolution.ROLL_BACK | Resolution.UNDO as which if record is not None and not run.stop.is_set():
+                back = roll_back if which is Resolution.ROLL_BACK else undo_creation
+                finished.append(await _go_on(run, entry, back(run, record, entry)))
+            case _:
+                pass  # held or not a target: it stays on record
+    for event in finished:
+        run.emit(event)
+    return finished
+
+
+async def _go_on(run: Run, entry: JournalEntry, going_back: Awaitable[Way]) -> ChangeFinished:
+    started = run.clock.monotonic()
+    try:
+        way = await going_back
+    except (Unfinished, Failed, Replan, RegistryError, OutcomeUnknown) as error:
+        way = Way(outcome=Outcome.FAILED, text="not finished", reason=describe(error))
+    return ChangeFinished(
+        agent=entry.agent,
+        action=Action(entry.action),
+        outcome=way.outcome,
+        text=way.text,
+        ready=way.ready,
+        wanted=way.wanted,
+        duration_ms=round((run.clock.monotonic() - started) * 1000),
+        reason=way.reason,
+    )
+
+
+async def _waves(run: Run, changes: Sequence[Change], parallelism: int) -> list[ChangeFinished]:
+    """All changes, in the order of the plan: one wave after another, agents of a wave at once, deletes last."""
+    slots = asyncio.Semaphore(max(1, parallelism))
+    results: dict[AgentName, asyncio.Task[ChangeFinished]] = {}
+    for _wave, group in groupby(changes, key=lambda change: (change.action is Action.DELETE, change.wave)):
+        tasks: list[asyncio.Task[ChangeFinished]] = []
+        for change in group:
+            # only what stands earlier in the plan is waited for, so nothing can wait in a circle
+            before = {name: results[name] for name in change.after if name in results}
+            task = asyncio.create_task(_one(run, change, before, slots))
+            results[change.name] = task
+            tasks.append(task)
+        await _all(tasks)
+    return [task.result() for task in results.values()]
+
+
+async def _all(tasks: Iterable[asyncio.Task[ChangeFinished]]) -> None:
+    """Wait for all; when one raises (the lock was lost), end the others before saying so."""
+    pending = list(tasks)
+    try:
+        await asyncio.gather(*pending)
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _one(
+    run: Run, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]], slots: asyncio.Semaphore
+) -> ChangeFinished:
+    for name, task in sorted(before.items()):
+        done = await task
+        if done.outcome not in WORKED:
+            return _skip(run, change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
+    async with slots:
+        if run.stop.is_set():
+            return _skip(run, change, "the run was asked to stop before it began")
+        finished = await run_change(run, change)
+    run.emit(finished)
+    return finished
+
+
+_WORDS: Mapping[Outcome, str] = {
+    Outcome.APPLIED: "applied",
+    Outcome.FAILED: "not brought up",
+    Outcome.ROLLED_BACK: "rolled back",
+    Outcome.UNDONE: "taken back",
+    Outcome.SKIPPED: "skipped",
+    Outcome.SUPERSEDED: "overtaken by a newer commit",
+}
+
+
+def _skip(run: Run, change: Change, reason: str) -> ChangeFinished:
+    event = ChangeFinished(
+        agent=change.name,
+        action=change.action,
+        outcome=Outcome.SKIPPED,
+        text="skipped",
+        ready=0,
+        wanted=0,
+        duration_ms=0,
+        reason=reason,
+    )
+    run.emit(event)
+    return event

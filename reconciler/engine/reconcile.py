@@ -1,0 +1,202 @@
+"""From a source to a plan: read, place, render, observe, compare. The stages are pure; this feeds them.
+
+PlanningCache only saves work: each of its parts is keyed by what it was made of, and a plan with a warm cache equals
+one with a cold cache.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reconciler.engine.observe import Observed, observe
+from reconciler.engine.run import Replanner
+from reconciler.engine.world import Stores, World
+from reconciler.model.agent import Agent
+from reconciler.model.fleet import Declaration, FleetSpec
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Absent, Found, Manifest, Scope
+from reconciler.model.plan import Change, Hold, Plan, Policy
+from reconciler.model.registry import Record, RegistrySnapshot
+from reconciler.model.source import Revision
+from reconciler.placement import PlacementRequest, PlacementResult, place
+from reconciler.plan import PlanCache, PlanInput, make_plan
+from reconciler.render.render import Renderer
+from reconciler.spec import SpecCache, read_fleet
+
+Desired = Mapping[AgentName, Mapping[str, tuple[Manifest, ...]]]
+
+
+@dataclass(slots=True)
+class PlanningCache:
+    """What one process remembers between plans of one fleet. Give the same one to every plan."""
+
+    spec: SpecCache = field(default_factory=SpecCache)
+    plan: PlanCache = field(default_factory=PlanCache)
+    placed: PlacementResult | None = None
+    renderer: Renderer | None = None
+    declaration: Declaration | None = None
+
+
+async def compute_plan(world: World, *, policy: Policy, ref: str = "", cache: PlanningCache | None = None) -> Plan:
+    """The plan that brings the fleet to what `ref` declares; "" is what the source says is current.
+
+    Raises SourceError when the source cannot be read, UsageError for a target that nobody knows, and ReconcilerError
+    when the registry cannot be opened. Everything else is in the plan: what cannot be read, is invalid, or is held.
+    """
+    memory = cache if cache is not None else PlanningCache()
+    revision = await world.source.revision(ref)
+    declaration = await declare(world, revision, memory)
+    if declaration.fleet is None:
+        return make_plan(_nothing_known(declaration, policy))
+    stores = await world.stores(declaration.fleet)
+    observed = await observe(stores, Scope())
+    rewound = await _rewound(world, observed, revision)
+    with collector_paused():
+        return _plan(declaration, declaration.fleet, observed, memory, policy=policy, rewound=rewound, world=world)
+
+
+async def declare(world: World, revision: Revision, cache: PlanningCache) -> Declaration:
+    """What a revision declares. Raises SourceError."""
+    known = cache.declaration
+    if known is not None and known.revision == revision and not revision.working_tree:
+        return known
+    blobs = await world.source.blobs(revision)
+    with collector_paused():
+        cache.declaration = read_fleet(revision, blobs, cache=cache.spec)
+    return cache.declaration
+
+
+def _plan(
+    declaration: Declaration,
+    fleet: FleetSpec,
+    observed: Observed,
+    memory: PlanningCache,
+    *,
+    policy: Policy,
+    rewound: bool,
+    world: World,
+) -> Plan:
+    now_ms = world.clock.now_ms()
+    placed = _place(declaration, fleet, observed, memory, now_ms=now_ms)
+    return make_plan(
+        PlanInput(
+            declaration=declaration,
+            placed=placed.placed,
+            reservations=placed.reservations,
+            placement_holds=placed.holds,
+            desired=_render(declaration.agents, fleet, placed, memory),
+            observations=observed.live,
+            identities=observed.identities,
+            registry=observed.registry,
+            policy=policy,
+            rewound=rewound,
+            now_ms=now_ms,
+        ),
+        memory.plan,
+    )
+
+
+def _place(
+    declaration: Declaration, fleet: FleetSpec, observed: Observed, memory: PlanningCache, *, now_ms: int
+) -> PlacementResult:
+    request = PlacementRequest(
+        agents=declaration.agents,
+        clusters=fleet.clusters,
+        capacities=observed.capacities,
+        records=_records(observed),
+        quotas=fleet.quotas,
+        now_ms=now_ms,
+    )
+    memory.placed = place(request, previous=memory.placed)
+    return memory.placed
+
+
+def _records(observed: Observed) -> Mapping[AgentName, Record]:
+    match observed.registry:
+        case Found(value=RegistrySnapshot() as snapshot):
+            return snapshot.records
+        case _:
+            return {}
+
+
+def _render(
+    agents: Mapping[AgentName, Agent], fleet: FleetSpec, placed: PlacementResult, memory: PlanningCache
+) -> Desired:
+    renderer = memory.renderer
+    if renderer is None or renderer.fleet != fleet.name:
+        renderer = memory.renderer = Renderer(fleet.name)
+    where = placed.placed
+    return {name: renderer.render(agent, where[name]) for name, agent in agents.items() if name in where}
+
+
+async def _rewound(world: World, observed: Observed, revision: Revision) -> bool:
+    """Whether the commit on record is no ancestor of this one: a force-push, or a checkout of something older."""
+    match observed.registry:
+        case Found(value=RegistrySnapshot(fleet=fleet)) if fleet is not None and fleet.commit not in (
+            "",
+            revision.commit,
+        ):
+            return not await world.source.is_ancestor(Revision(commit=fleet.commit), revision)
+        case _:
+            return False
+
+
+def _nothing_known(declaration: Declaration, policy: Policy) -> PlanInput:
+    """Without a usable fleet.yaml nothing is known of clusters or registry: the plan holds the findings alone."""
+    return PlanInput(
+        declaration=declaration,
+        placed={},
+        reservations={},
+        placement_holds=(),
+        desired={},
+        observations={},
+        identities={},
+        registry=Absent(),
+        policy=policy,
+    )
+
+
+def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> Replanner:
+    """Plans single agents again, at the revision of `plan`."""
+    memory = cache if cache is not None else PlanningCache()
+    ref = "" if plan.revision.working_tree else plan.revision.commit
+
+    async def again(name: AgentName) -> Change | Hold | None:
+        policy = Policy(
+            targets=(name,),
+            clusters=plan.policy.clusters,
+            destroy=plan.policy.destroy,
+            allow_empty=True,
+            accept_rewind=True,
+            max_deletes=1,
+        )
+        fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory)
+        change = next((item for item in fresh.changes if item.name == name), None)
+        held = next((item for item in fresh.holds if name in item.agents and item.blocks_exit), None)
+        return change or held
+
+    return again
+
+
+async def open_stores(world: World, plan: Plan, cache: PlanningCache) -> Stores | None:
+    """The stores of the fleet that a plan was made for; None when its fleet.yaml cannot be used."""
+    ref = "" if plan.revision.working_tree else plan.revision.commit
+    declaration = cache.declaration
+    if declaration is None or declaration.revision != plan.revision:
+        declaration = await declare(world, await world.source.revision(ref), cache)
+    return await world.stores(declaration.fleet) if declaration.fleet else None
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Bulk work without the garbage collector: it makes many objects and no cycles."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
