@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -288,52 +288,89 @@ def _rollout(entry: a.RolloutEntry) -> Rollout:
     )
 
 
-def agent_spec(body: a.AgentBody, namespace: str) -> AgentSpec:
-    """The frozen spec of a complete, judged body."""
-    replicas = None if body.autoscaling else (1 if body.replicas is None else body.replicas)
-    disruption = body.disruption
-    return AgentSpec(
-        description=body.description,
-        image=body.image or "",
-        command=body.command,
-        args=body.args,
-        env=tuple(EnvVar(name=item.name, value=item.value, secret=_secret(item.secret)) for item in body.env),
-        replicas=replicas,
-        autoscaling=_autoscaling(body.autoscaling),
-        resources=Resources(requests=_quantities(body.resources.requests), limits=_quantities(body.resources.limits)),
-        model_config=_model(body.model_settings),
-        system_message=body.system_message,
-        tools=tuple(map(_tool, body.tools)),
-        skills=tuple(
-            Skill(id=s.id, name=s.name, description=s.description, tags=s.tags, examples=s.examples)
-            for s in body.skills
-        ),
-        config=body.config,
-        ports=tuple(Port(name=port.name, port=port.port, protocol=port.protocol) for port in body.ports),
-        probes=Probes(
-            startup=_probe(body.probes.startup),
-            readiness=_probe(body.probes.readiness),
-            liveness=_probe(body.probes.liveness),
-        ),
-        health=_health(body.health),
-        recovery=_recovery(body.recovery),
-        rollout=_rollout(body.rollout),
-        disruption=None
-        if disruption is None
-        else Disruption(min_available=disruption.min_available, max_unavailable=disruption.max_unavailable),
-        placement=_placement(body.placement),
-        depends_on=tuple(agent_name(reference, namespace) for reference in body.depends_on),
-        wave=body.wave,
-        alerts=tuple(map(alert, body.alerts)),
-        suspend=body.suspend,
-        protect=body.protect,
-        adopt=body.adopt,
+def _same(value: Any) -> Any:
+    return value
+
+
+def _env(items: tuple[r.Env, ...]) -> tuple[EnvVar, ...]:
+    return tuple(EnvVar(name=item.name, value=item.value, secret=_secret(item.secret)) for item in items)
+
+
+def _resources(entry: r.ResourcesEntry) -> Resources:
+    return Resources(requests=_quantities(entry.requests), limits=_quantities(entry.limits))
+
+
+def _skills(items: tuple[a.SkillEntry, ...]) -> tuple[Skill, ...]:
+    return tuple(
+        Skill(id=s.id, name=s.name, description=s.description, tags=s.tags, examples=s.examples) for s in items
     )
 
 
-def agent_document(body: a.AgentBody, spec: AgentSpec) -> dict[str, Any]:
+def _ports(items: tuple[r.PortEntry, ...]) -> tuple[Port, ...]:
+    return tuple(Port(name=port.name, port=port.port, protocol=port.protocol) for port in items)
+
+
+def _probes(entry: r.ProbesEntry) -> Probes:
+    return Probes(startup=_probe(entry.startup), readiness=_probe(entry.readiness), liveness=_probe(entry.liveness))
+
+
+def _disruption(entry: a.DisruptionEntry | None) -> Disruption | None:
+    if entry is None:
+        return None
+    return Disruption(min_available=entry.min_available, max_unavailable=entry.max_unavailable)
+
+
+FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "description": ("description", _same),
+    "image": ("image", lambda image: image or ""),
+    "command": ("command", _same),
+    "args": ("args", _same),
+    "env": ("env", _env),
+    "replicas": ("replicas", _same),
+    "autoscaling": ("autoscaling", _autoscaling),
+    "resources": ("resources", _resources),
+    "model_settings": ("model_config", _model),
+    "system_message": ("system_message", _same),
+    "tools": ("tools", lambda items: tuple(map(_tool, items))),
+    "skills": ("skills", _skills),
+    "config": ("config", _same),
+    "ports": ("ports", _ports),
+    "probes": ("probes", _probes),
+    "health": ("health", _health),
+    "recovery": ("recovery", _recovery),
+    "rollout": ("rollout", _rollout),
+    "disruption": ("disruption", _disruption),
+    "placement": ("placement", _placement),
+    "depends_on": ("depends_on", _same),
+    "wave": ("wave", _same),
+    "alerts": ("alerts", lambda items: tuple(map(alert, items))),
+    "suspend": ("suspend", _same),
+    "protect": ("protect", _same),
+    "adopt": ("adopt", _same),
+}
+"""Each field of an authoring body: its name in AgentSpec, and how its value is built. No field needs another's value,
+so what comes from a template is built once for all agents that inherit it."""
+ALIASES: Mapping[str, str] = {name: a.AgentBody.model_fields[name].alias or name for name in FIELDS}
+
+
+def parts(body: a.AgentBody, fields: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The named fields of a validated body: as values of AgentSpec by its names, and as JSON by YAML names."""
+    names = set(fields)
+    built = {FIELDS[name][0]: FIELDS[name][1](getattr(body, name)) for name in names}
+    shown: dict[str, Any] = body.model_dump(mode="json", by_alias=True, exclude_none=True, include=names)
+    return built, shown
+
+
+def agent_spec(built: Mapping[str, Any], namespace: str) -> AgentSpec:
+    """The frozen spec of all parts: `replicas` defaults to 1 without autoscaling, references get a namespace."""
+    replicas = None if built["autoscaling"] else (1 if built["replicas"] is None else built["replicas"])
+    depends_on = tuple(agent_name(reference, namespace) for reference in built["depends_on"])
+    return AgentSpec(**{**built, "replicas": replicas, "depends_on": depends_on})
+
+
+def agent_document(shown: Mapping[str, Any], spec: AgentSpec) -> dict[str, Any]:
     """The spec as JSON in YAML names, defaults filled in, keys in the order of the model: what plans compare."""
-    document: dict[str, Any] = body.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"extends"})
+    document = {alias: shown[alias] for alias in ALIASES.values() if alias in shown}
     if spec.replicas is not None:
         document["replicas"] = spec.replicas
     if spec.depends_on:

@@ -1,41 +1,73 @@
 """A whole revision: every file read, every agent resolved, agents judged among each other.
 
-May live here: assembly of a Declaration and the cache that makes its cost grow with what changed. Must not: know
+May live here: the step from the revision that a cache knows to another, and the Declaration at its end. Must not: know
 what becomes of agents after they are declared.
+
+There is one way to read: the difference to what the cache holds. A first reading differs in everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePosixPath
 
 from reconciler.model.agent import Agent
 from reconciler.model.fleet import Declaration, FleetSpec, Frozen
 from reconciler.model.identity import AgentName
-from reconciler.model.source import Blob, Diagnostic, Document, Layer, Position, Revision, Severity
+from reconciler.model.source import Blob, Diagnostic, Document, Position, Revision, Severity
+from reconciler.spec.among import judged
 from reconciler.spec.documents import locate
 from reconciler.spec.files import FLEET_FILE, AgentEntry, FileReading, diagnose, is_fleet_file, read_file
 from reconciler.spec.fleetfile import read_fleet_document
-from reconciler.spec.nearest import did_you_mean
-from reconciler.spec.provenance import place
-from reconciler.spec.resolve import Resolved, Sources, chain_problem, judge_template, layers_of, resolve
+from reconciler.spec.lineage import Lineage, lineage
+from reconciler.spec.nearest import Suggestions
+from reconciler.spec.resolve import Resolved, chain_problem, judge_template, resolve
 from reconciler.spec.shape import Problem
-from reconciler.spec.templates import ChainError
-from reconciler.spec.validate import cycle, selects
+from reconciler.spec.templates import Chain, ChainError, chain_of, parents, stacked
 
-_Key = tuple[Any, ...]
+_Found = tuple[Diagnostic, ...]
+_FLEET = ("fleet", "")
+_NO_FLEET_HINT = "`reconciler init` writes one; it names the fleet and its clusters"
 
 
 @dataclass(slots=True)
 class SpecCache:
-    """Work that need not be done again: keyed by blob ids, so it can never be wrong, only cold.
+    """What the last reading knew, so that the next one does only what changed.
 
-    One cache serves one repository; give the same one to every `read_fleet`.
+    All of it follows from the blobs, compared by id: it can be cold, never wrong. One cache serves one repository;
+    give the same one to every `read_fleet`, one call at a time.
     """
 
-    files: dict[str, tuple[str, str, FileReading]] = field(default_factory=dict)
-    resolved: dict[tuple[str, int], tuple[_Key, Resolved]] = field(default_factory=dict)
+    blobs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Path to blob id and mode, of ignored files too."""
+    files: dict[str, FileReading] = field(default_factory=dict)
+    entries: dict[AgentName, tuple[AgentEntry, ...]] = field(default_factory=dict)
+    extending: dict[str, set[AgentName]] = field(default_factory=dict)
+    """Template name to the agents whose `extends` names it, whether it exists or not."""
+    template_files: set[str] = field(default_factory=set)
+    templates: dict[str, Document] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+    lineages: dict[tuple[str, ...], Lineage | ChainError] = field(default_factory=dict)
+    resolved: dict[AgentName, Resolved] = field(default_factory=dict)
+    fleet: FleetSpec | None = None
+    among: dict[AgentName, _Found] = field(default_factory=dict)
+    noise: dict[object, _Found] = field(default_factory=dict)
+    """Findings by what they speak of: a path, a template, an agent. What is clean is not in here."""
+    declaration: Declaration | None = None
+
+    def source(self, path: str) -> bytes:
+        """The bytes of a file that was read."""
+        reading = self.files.get(path)
+        return reading.data if reading else b""
+
+    def note(self, about: object, found: _Found) -> None:
+        """Keep the findings about something, in place of those of before."""
+        if found:
+            self.noise[about] = found
+        else:
+            self.noise.pop(about, None)
 
 
 def read_fleet(revision: Revision, blobs: Mapping[str, Blob], *, cache: SpecCache | None = None) -> Declaration:
@@ -43,212 +75,288 @@ def read_fleet(revision: Revision, blobs: Mapping[str, Blob], *, cache: SpecCach
 
     `blobs` are the files of the fleet's folder by path. Positions carry the commit in which a blob was first read.
     """
-    return _Assembly(revision, cache if cache is not None else SpecCache()).run(blobs)
+    state = cache if cache is not None else SpecCache()
+    try:
+        state.declaration = _Step(revision, state).run(blobs)
+    except BaseException:
+        state.__init__()  # type: ignore[misc] # half a step is worth nothing: the next reading begins anew
+        raise
+    return state.declaration
 
 
-class _Assembly:
+class _Step:
+    """From what the cache knows to one revision."""
+
     def __init__(self, revision: Revision, cache: SpecCache) -> None:
         self.revision, self.cache = revision, cache
-        self.sources = Sources()
-        self.found: dict[tuple[Position, str, str], Diagnostic] = {}
-        self.agents: dict[AgentName, Agent] = {}
-        self.frozen: dict[AgentName, Frozen] = {}
-        self.paths: dict[str, Frozen] = {}
-        self.known_chains: dict[str, tuple[Layer, ...]] = {}
+        self.names: set[AgentName] = set()
+        """Agents to resolve anew."""
+        self.regrouped = False
+        """Whether what agents are judged by among each other is another than before."""
+        self.relined = False
+        """Whether some agent stands on other templates than before."""
 
     def run(self, blobs: Mapping[str, Blob]) -> Declaration:
-        readings = self._files(blobs)
-        for reading in readings:
-            self._note(reading.diagnostics)
-            if reading.unreadable:
-                self.paths[reading.path] = Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable)
-        templates = self._templates(readings)
-        fleet = self._fleet(readings)
-        self._agents(readings, templates)
-        if fleet is not None:
-            self._placements(fleet)
-        self._dependencies()
-        return Declaration(
-            revision=self.revision,
-            fleet=fleet,
-            agents=self.agents,
-            frozen_agents=dict(sorted(self.frozen.items())),
-            frozen_paths=self.paths,
-            templates=self._radius(templates),
-            diagnostics=tuple(sorted(self.found.values(), key=_order)),
-            files=len(readings),
-        )
+        cache = self.cache
+        before = cache.declaration
+        changed = self._changed(blobs)
+        if before is not None and not changed:
+            return dataclasses.replace(before, revision=self.revision)
+        templates, fleet = self._read(changed, blobs)
+        if templates:
+            self.relined = True
+            self._templates()
+        if fleet or before is None:
+            self._fleet()
+        self._resolve()
+        if self.regrouped:
+            self._among()
+        return self._declaration(before)
 
-    def _files(self, blobs: Mapping[str, Blob]) -> list[FileReading]:
-        kept = self.cache.files
-        readings = []
-        for path in sorted(filter(is_fleet_file, blobs)):
-            blob = blobs[path]
-            known = kept.get(path)
-            if known is None or known[0] != blob.id or known[1] != blob.mode:
-                known = (blob.id, blob.mode, read_file(path, blob, self.revision.commit))
-                kept[path] = known
-            readings.append(known[2])
-            self.sources.put(path, blob.data)
-        if len(kept) > len(readings):
-            for path in kept.keys() - blobs.keys():
-                del kept[path]
-        return readings
+    def _changed(self, blobs: Mapping[str, Blob]) -> list[str]:
+        """Paths of the fleet whose content changed, came or went, sorted."""
+        known = self.cache.blobs
+        changed = [path for path, blob in blobs.items() if known.get(path) != (blob.id, blob.mode)]
+        gone = known.keys() - blobs.keys()
+        for path in changed:
+            known[path] = (blobs[path].id, blobs[path].mode)
+        for path in gone:
+            del known[path]
+        return sorted(filter(is_fleet_file, (*changed, *gone)))
 
-    def _note(self, diagnostics: tuple[Diagnostic, ...]) -> None:
-        for diagnostic in diagnostics:
-            self.found.setdefault((diagnostic.position, diagnostic.code, diagnostic.message), diagnostic)
+    def _read(self, changed: list[str], blobs: Mapping[str, Blob]) -> tuple[bool, bool]:
+        """Read the changed files. Whether templates, and whether the fleet, are touched by them."""
+        cache = self.cache
+        templates = fleet = False
+        for path in changed:
+            old = cache.files.pop(path, None)
+            new = read_file(path, blobs[path], self.revision.commit) if path in blobs else None
+            if new is not None:
+                cache.files[path] = new
+            cache.note(path, new.diagnostics if new else ())
+            for reading in (old, new):
+                if reading is not None:
+                    templates = templates or bool(reading.templates)
+                    fleet = fleet or bool(reading.fleets) or path == FLEET_FILE
+            cache.template_files.discard(path)
+            if new is not None and new.templates:
+                cache.template_files.add(path)
+            self._exchange(old.agents if old else (), new.agents if new else (), path)
+        return templates, fleet
 
-    def _templates(self, readings: list[FileReading]) -> dict[str, Document]:
+    def _exchange(self, old: tuple[AgentEntry, ...], new: tuple[AgentEntry, ...], path: str) -> None:
+        """Agents that a file no longer declares as before, and those that it declares now."""
+        cache = self.cache
+        entries = cache.entries
+        lines = [{(entry.name, parents(entry.document)) for entry in side} for side in (old, new)]
+        self.relined = self.relined or lines[0] != lines[1]
+        for entry in old:
+            self.names.add(entry.name)
+            rest = tuple(other for other in entries.pop(entry.name, ()) if other.document.path != path)
+            if rest:
+                entries[entry.name] = rest
+            for parent in parents(entry.document):
+                cache.extending[parent].discard(entry.name)
+        for entry in new:
+            self.names.add(entry.name)
+            entries[entry.name] = (*entries.get(entry.name, ()), entry)
+        for name in {entry.name for entry in (*old, *new)}:
+            for entry in entries.get(name, ()):
+                for parent in parents(entry.document):
+                    cache.extending.setdefault(parent, set()).add(name)
+
+    def _templates(self) -> None:
         """Templates by name; one that is declared twice counts nowhere, so that nothing depends on file order."""
+        cache, old = self.cache, self.cache.templates
         declared: dict[str, list[Document]] = {}
-        for reading in readings:
-            for name, document in reading.templates:
+        for path in sorted(cache.template_files):
+            for name, document in cache.files[path].templates:
                 declared.setdefault(name, []).append(document)
-        result = {}
-        for name, documents in declared.items():
+        new = {name: documents[0] for name, documents in declared.items() if len(documents) == 1}
+        touched = {name for name in old.keys() | new.keys() if old.get(name) is not new.get(name)}
+        touched |= {name for name, documents in declared.items() if len(documents) > 1}
+        touched |= {name for about in cache.noise if isinstance(about, tuple) and (name := about[1])}
+        touched = _closure(touched, (*old.items(), *new.items()))
+        cache.templates = new
+        cache.chains = {name: layers for name, layers in cache.chains.items() if name not in touched}
+        cache.lineages = {names: known for names, known in cache.lineages.items() if touched.isdisjoint(names)}
+        suggestions = self._suggestions()
+        for name in sorted(touched):
+            self.names |= cache.extending.get(name, set())
+            documents = declared.get(name, [])
             if len(documents) == 1:
-                result[name] = documents[0]
-                self._note(judge_template(documents[0], self.sources.get(documents[0].path)))
+                cache.note(("template", name), self._template(name, documents[0], suggestions))
             else:
-                self._note(self._twice(f"the template {name!r}", documents))
-        for document in result.values():
-            self._chain(document, result)
-        return result
+                cache.note(("template", name), self._twice(f"the template {name!r}", documents) if documents else ())
 
-    def _chain(self, document: Document, templates: Mapping[str, Document]) -> None:
+    def _suggestions(self) -> Suggestions:
+        """Hints for unknown templates: the file that should hold it and cannot be read, or a name like it."""
+        broken = [path for path, reading in self.cache.files.items() if reading.unreadable] if self.cache.noise else []
+        notes = {PurePosixPath(path).stem: f"{path} cannot be read" for path in sorted(broken)}
+        return Suggestions(self.cache.templates, notes)
+
+    def _template(self, name: str, document: Document, suggestions: Suggestions) -> _Found:
+        cache = self.cache
+        data = cache.source(document.path)
+        found = judge_template(document, data)
         try:
-            layers_of(document, templates, self.known_chains)
+            chain_of(name, cache.templates, asked=(), known=cache.chains)
         except ChainError as error:
-            self._note((chain_problem(document, error, templates, self.sources.get(document.path)),))
+            return (*found, chain_problem(document, error, suggestions, data))
+        return found
 
-    def _twice(self, what: str, documents: list[Document]) -> tuple[Diagnostic, ...]:
-        places = [locate(document, ("metadata", "name")) for document in documents]
+    def _twice(self, what: str, documents: Iterable[Document]) -> _Found:
+        places = sorted(locate(document, ("metadata", "name")) for document in documents)
         found = []
         for position in places:
-            others = ", ".join(str(other) for other in places if other != position)
+            others = ", ".join(str(other) for other in places[:4] if other != position)
             problem = Problem(code="declared-twice", message=f"{what} is declared here and at {others}", path=())
-            found.append(diagnose(problem, position, self.sources.get(position.path)))
+            found.append(diagnose(problem, position, self.cache.source(position.path)))
         return tuple(found)
 
-    def _fleet(self, readings: list[FileReading]) -> FleetSpec | None:
-        documents = [document for reading in readings for document in reading.fleets]
+    def _fleet(self) -> None:
+        cache = self.cache
+        before, cache.fleet = cache.fleet, None
+        found: _Found = ()
+        documents = [document for _, reading in sorted(cache.files.items()) for document in reading.fleets]
         home = [document for document in documents if document.path == FLEET_FILE]
-        if not home:
-            if FLEET_FILE not in self.paths:
-                problem = Problem(code="no-fleet", message="no Fleet is declared in fleet.yaml", path=())
-                self._note((diagnose(problem, Position(path=FLEET_FILE), b""),))
-            return None
+        reading = cache.files.get(FLEET_FILE)
         if len(documents) > 1:
-            self._note(self._twice("a Fleet", documents))
-            return None
-        broken = any(diagnostic.position.path == FLEET_FILE for diagnostic in self.found.values())
-        fleet, found = read_fleet_document(home[0], self.sources.get(FLEET_FILE))
-        self._note(found)
-        return None if broken else fleet
+            found = self._twice("a Fleet", documents)
+        elif home:
+            fleet, found = read_fleet_document(home[0], cache.source(FLEET_FILE))
+            cache.fleet = fleet if reading is not None and not reading.diagnostics else None
+        elif reading is None or not reading.unreadable:
+            hint = f"the one in {documents[0].path} belongs there" if documents else _NO_FLEET_HINT
+            problem = Problem(code="no-fleet", message="no Fleet is declared in fleet.yaml", path=(), hint=hint)
+            found = (diagnose(problem, Position(path=FLEET_FILE), cache.source(FLEET_FILE)),)
+        cache.note(_FLEET, found)
+        if before is None or cache.fleet is None or before.clusters != cache.fleet.clusters:
+            self.regrouped = True
 
-    def _agents(self, readings: list[FileReading], templates: Mapping[str, Document]) -> None:
-        declared: dict[AgentName, list[AgentEntry]] = {}
-        for reading in readings:
-            for entry in reading.agents:
-                declared.setdefault(entry.name, []).append(entry)
-        for name, entries in sorted(declared.items()):
-            if len(entries) > 1:
-                found = self._twice(f"the agent {name}", [entry.document for entry in entries])
-                self._note(found)
-                self.frozen[name] = Frozen(reason="declared more than once", diagnostics=found)
-            else:
-                self._agent(entries[0], templates)
+    def _resolve(self) -> None:
+        cache = self.cache
+        suggestions = self._suggestions()
+        for name in sorted(self.names, key=_by_name):
+            old = cache.resolved.pop(name, None)
+            entries = cache.entries.get(name)
+            new = self._one(name, entries, suggestions) if entries else None
+            if new is not None:
+                cache.resolved[name] = new
+            cache.note(name, new.diagnostics if new else ())
+            self._compare(name, old.agent if old else None, new.agent if new else None, (old is None) != (new is None))
 
-    def _agent(self, entry: AgentEntry, templates: Mapping[str, Document]) -> None:
+    def _compare(self, name: AgentName, old: Agent | None, new: Agent | None, came_or_went: bool) -> None:  # noqa: FBT001 - private
+        if came_or_went or name in self.cache.among:
+            self.regrouped = True
+        if old is None or new is None:
+            self.regrouped = self.regrouped or old is not new
+            return
+        if old.spec.depends_on != new.spec.depends_on or old.spec.placement.clusters != new.spec.placement.clusters:
+            self.regrouped = True
+
+    def _one(self, name: AgentName, entries: tuple[AgentEntry, ...], suggestions: Suggestions) -> Resolved:
+        cache = self.cache
+        if len(entries) > 1:
+            found = self._twice(f"the agent {name}", [entry.document for entry in entries])
+            return Resolved(agent=None, diagnostics=found)
+        entry = entries[0]
         if entry.metadata is None:
-            self._freeze(entry.name, entry.broken)
-            return
-        document = entry.document
-        try:
-            layers = layers_of(document, templates, self.known_chains)
-        except ChainError as error:
-            found = chain_problem(document, error, templates, self.sources.get(document.path))
-            self._freeze(entry.name, (found,))
-            return
-        key: _Key = tuple((layer.document.path, layer.document.blob, layer.document.index) for layer in layers)
-        place_of = (document.path, document.index)
-        known = self.cache.resolved.get(place_of)
-        if known is None or known[0] != key:
-            known = (key, resolve(entry.name, entry.metadata, layers, self.sources))
-            self.cache.resolved[place_of] = known
-        self._note(known[1].diagnostics)
-        if known[1].agent is None:
-            self._freeze(entry.name, known[1].diagnostics)
+            return Resolved(agent=None, diagnostics=entry.broken)
+        names = parents(entry.document)
+        base = cache.lineages.get(names)
+        if base is None:
+            try:
+                base = lineage(stacked(names, cache.templates, asked=(), known=cache.chains)[0])
+            except ChainError as error:
+                base = error
+            cache.lineages[names] = base
+        if isinstance(base, ChainError):
+            found = (chain_problem(entry.document, base, suggestions, cache.source(entry.document.path)),)
+            return Resolved(agent=None, diagnostics=found)
+        return resolve(name, entry.metadata, entry.document, base, cache.source)
+
+    def _among(self) -> None:
+        resolved = self.cache.resolved
+        valid = {name: one.agent for name, one in resolved.items() if one.agent is not None}
+        cache = self.cache
+        cache.among = judged(valid, declared=resolved.keys(), fleet=cache.fleet, source=cache.source)
+
+    def _declaration(self, before: Declaration | None) -> Declaration:
+        cache = self.cache
+        if before is None or self.regrouped:
+            valid = [name for name, one in cache.resolved.items() if one.agent is not None and name not in cache.among]
+            agents = {name: agent for name in sorted(valid, key=_by_name) if (agent := cache.resolved[name].agent)}
         else:
-            self.agents[entry.name] = known[1].agent
+            agents = dict(before.agents)
+            for name in self.names & agents.keys():
+                agent = cache.resolved[name].agent
+                if agent is not None:
+                    agents[name] = agent
+        return Declaration(
+            revision=self.revision,
+            fleet=cache.fleet,
+            agents=agents,
+            frozen_agents=self._frozen(),
+            frozen_paths={
+                path: Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable)
+                for path, reading in sorted(cache.files.items() if cache.noise else ())
+                if reading.unreadable
+            },
+            templates=_radius(cache) if before is None or self.relined else before.templates,
+            diagnostics=_sorted(cache),
+            files=len(cache.files),
+        )
 
-    def _freeze(self, name: AgentName, found: tuple[Diagnostic, ...]) -> None:
-        self._note(found)
-        self.agents.pop(name, None)
-        reason = found[0].message if found else "invalid"
-        self.frozen[name] = Frozen(reason=reason, diagnostics=found)
-
-    def _placements(self, fleet: FleetSpec) -> None:
-        """A placement that selects no cluster. Judged once for each distinct selector."""
-        verdicts: dict[str, bool] = {}
-        for name, agent in list(self.agents.items()):
-            selector = agent.spec.placement.clusters
-            if selector.everything:
-                continue
-            key = repr(selector)
-            if key not in verdicts:
-                verdicts[key] = any(selects(selector, cluster) for cluster in fleet.clusters)
-            if not verdicts[key]:
-                clusters = ", ".join(cluster.name for cluster in fleet.clusters)
-                problem = Problem(
-                    code="no-cluster",
-                    message="the placement selects no cluster",
-                    path=("placement", "clusters"),
-                    hint=f"the fleet has {clusters}",
-                    key=True,
-                )
-                self._freeze(name, (self._at(agent, problem),))
-
-    def _at(self, agent: Agent, problem: Problem) -> Diagnostic:
-        position = place(agent.layers, problem.path, key=problem.key)
-        return diagnose(problem, position, self.sources.get(position.path))
-
-    def _dependencies(self) -> None:
-        """Unknown dependencies and cycles. An agent that depends on an invalid one stays valid: that one exists."""
-        asking = {name: agent for name, agent in self.agents.items() if agent.spec.depends_on}
-        declared = self.agents.keys() | self.frozen.keys()
-        edges = {name: agent.spec.depends_on for name, agent in asking.items()}
-        for name, agent in asking.items():
-            for index, other in enumerate(agent.spec.depends_on):
-                if other not in declared:
-                    problem = Problem(
-                        code="unknown-dependency",
-                        message=f"unknown agent '{other}' in dependsOn",
-                        path=("dependsOn", f"[{index}]"),
-                        hint=did_you_mean(str(other), map(str, declared)),
-                    )
-                    self._freeze(name, (self._at(agent, problem),))
-                    break
-            else:
-                chain = cycle(name, lambda here: edges.get(here, ()))
-                if chain:
-                    text = " -> ".join(map(str, chain))
-                    problem = Problem(
-                        code="dependency-cycle", message=f"dependsOn goes in a circle: {text}", path=("dependsOn",)
-                    )
-                    self._freeze(name, (self._at(agent, problem),))
-
-    def _radius(self, templates: Mapping[str, Document]) -> dict[str, tuple[AgentName, ...]]:
-        reached: dict[str, list[AgentName]] = {name: [] for name in templates}
-        for name, agent in self.agents.items():
-            for template in agent.lineage:
-                reached[template].append(name)
-        return {template: tuple(sorted(names)) for template, names in sorted(reached.items())}
+    def _frozen(self) -> dict[AgentName, Frozen]:
+        cache = self.cache
+        why = {name: one.diagnostics for name, one in cache.resolved.items() if one.agent is None} | cache.among
+        return {
+            name: Frozen(reason=why[name][0].message if why[name] else "invalid", diagnostics=why[name])
+            for name in sorted(why, key=_by_name)
+        }
 
 
-def _order(diagnostic: Diagnostic) -> tuple[Position, str, str]:
-    return diagnostic.position, diagnostic.code, diagnostic.message
+def _closure(names: set[str], documents: Iterable[tuple[str, Document]]) -> set[str]:
+    """The named templates and all that stand on them, directly or not."""
+    users: dict[str, set[str]] = {}
+    for name, document in documents:
+        for parent in parents(document):
+            users.setdefault(parent, set()).add(name)
+    reached, waiting = set(names), list(names)
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in reached:
+                reached.add(user)
+                waiting.append(user)
+    return reached
+
+
+def _by_name(name: AgentName) -> tuple[str, str]:
+    return name.namespace, name.name
+
+
+def _radius(cache: SpecCache) -> dict[str, tuple[AgentName, ...]]:
+    """Each template with the agents that inherit from it: frozen ones too, and of templates that are missing."""
+    asked = {name for name, agents in cache.extending.items() if agents}
+    asked.update(parent for document in cache.templates.values() for parent in parents(document))
+    result = {}
+    for template in sorted(asked | cache.templates.keys()):
+        agents: set[AgentName] = set()
+        for name in _closure({template}, cache.templates.items()):
+            agents |= cache.extending.get(name, set())
+        result[template] = tuple(sorted(agents, key=_by_name))
+    return result
+
+
+def _sorted(cache: SpecCache) -> _Found:
+    """All findings in the order of files and lines, each once."""
+    unique = {}
+    for found in (*cache.noise.values(), *cache.among.values()):
+        for one in found:
+            at = one.position
+            unique[at.path, at.line, at.column, one.code, one.message] = one
+    return tuple(unique[key] for key in sorted(unique))
 
 
 def errors(declaration: Declaration) -> Iterator[Diagnostic]:

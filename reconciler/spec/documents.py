@@ -4,13 +4,15 @@ May live here: reading one file, its limits, and looking positions up. Must not:
 Why events: composing recurses in C and dies at depth 200,000; a merge-key bomb takes seconds. Events are flat, so
 each limit is checked before anything is built.
 
-Positions are packed in preorder: two ints a node, `line << 20 | column` of its key (or -1) and of its value.
+Positions are packed in preorder: two ints a node, `line << 21 | column` of its key (or -1) and of its value.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
-from dataclasses import dataclass
+from collections.abc import Callable
+from sys import intern
 from typing import Any
 
 import yaml
@@ -21,32 +23,23 @@ from reconciler.spec.scalars import plain
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
-MAX_NODES = 50_000
+MAX_NODES = 100_000
 MAX_DOCUMENTS = 1_000
 MAX_KEY = 253
 MAX_SNIPPET = 200
 LINK_MODE = "120000"
-_SHIFT = 20
+_SHIFT = 21
 _MASK = (1 << _SHIFT) - 1
 _STR_TAG = "tag:yaml.org,2002:str"
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""All but the printable characters of YAML 1.2.2, section 5.1."""
 
 
 class _Refused(Exception):
     def __init__(self, code: str, message: str, mark: int, hint: str = "", length: int = 1) -> None:
         super().__init__(message)
         self.code, self.message, self.mark, self.hint, self.length = code, message, mark, hint, length
-
-
-@dataclass(slots=True)
-class _Frame:
-    """An open collection. `keys` is None for a list; `key` is the key whose value is awaited."""
-
-    value: Any
-    start: int
-    anchor: str | None
-    keys: dict[str, int] | None
-    key: str | None = None
-    key_mark: int = -1
 
 
 def read_documents(path: str, blob: Blob, revision: str = "") -> tuple[tuple[Document, ...], tuple[Diagnostic, ...]]:
@@ -69,6 +62,8 @@ def read_documents(path: str, blob: Blob, revision: str = "") -> tuple[tuple[Doc
     return documents, ()
 
 
+_PLAIN_UTF8 = "save it as UTF-8 without a byte-order mark"
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16 or UTF-32"), (b"\xfe\xff", "UTF-16"))
 _EMPTY_HINT = "agents that came from it stay as they are; delete the file to delete them"
 
 
@@ -77,177 +72,204 @@ def _text(blob: Blob) -> str:
         raise _Refused("symlink", "symbolic links are not followed", 0, "put the file itself here")
     if len(blob.data) > MAX_BYTES:
         raise _Refused("file-too-large", f"the file has {len(blob.data)} bytes, {MAX_BYTES} are allowed", 0)
+    for mark, name in _BYTE_ORDER_MARKS:
+        if blob.data.startswith(mark):
+            raise _Refused("not-utf8", f"the file begins with a byte-order mark of {name}", 0, _PLAIN_UTF8)
     try:
-        return blob.data.decode("utf-8-sig")
+        text = blob.data.decode()
     except UnicodeDecodeError as error:
-        before = blob.data[: error.start]
-        line = before.count(b"\n")
-        column = len(before) - (before.rfind(b"\n") + 1)
+        at = _place(blob.data[: error.start].decode(), error.start)
+        raise _Refused("not-utf8", f"byte 0x{blob.data[error.start]:02x} is not UTF-8", at, _PLAIN_UTF8) from None
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        message = f"the control character {forbidden.group()!r} cannot stand in YAML"
         raise _Refused(
-            "not-utf8", f"byte 0x{blob.data[error.start]:02x} is not UTF-8", line << _SHIFT | column
-        ) from None
+            "control-character", message, _place(text, forbidden.start()), 'write it as "\\xNN" if it is meant'
+        )
+    return text
 
 
 class _Reader:
-    """One file's events, folded into values and marks."""
+    """One file's events, folded into values and marks.
+
+    The open collection is kept in fields of its own, those around it on a stack: `_keys` is None for a list, `_key`
+    the key whose value is awaited. Events come by the million, so each is one look-up and one short method.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._stack: list[_Frame] = []
+        self._nodes = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stack: list[tuple[Any, dict[str, int] | None, str | None, int, int, str | None]] = []
+        self._value: Any = None
+        self._keys: dict[str, int] | None = None
+        self._key: str | None = None
+        self._key_mark = -1
+        self._start = 0
+        self._anchor: str | None = None
         self._anchors: dict[str, tuple[Any, array[int]]] = {}
         self._marks = array("q")
-        self._nodes = 0
         self._root: Any = None
-        self._root_mark = 0
 
     def documents(self) -> list[tuple[JsonObject, array[int]]]:
         try:
-            return list(self._read())
+            return self._read()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            at = _pack(mark) if mark else 0
-            raise _Refused("bad-yaml", str(error.problem or error.context or "not YAML"), at) from None
-        except yaml.reader.ReaderError as error:
-            before = self._text[: error.position]
-            place = before.count("\n") << _SHIFT | (len(before) - (before.rfind("\n") + 1))
-            raise _Refused("bad-yaml", f"character {error.character!r}: {error.reason}", place) from None
-        except yaml.YAMLError as error:
-            raise _Refused("bad-yaml", str(error).splitlines()[0], 0) from None
+            raise _Refused("bad-yaml", _words(error), _pack(mark) if mark else 0) from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise _Refused("bad-yaml", str(error).partition("\n")[0] or "not YAML", 0) from None
 
-    def _read(self) -> Any:
+    def _read(self) -> list[tuple[JsonObject, array[int]]]:
         parser = yaml.CSafeLoader(self._text)
+        handlers: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: self._open,
+            yaml.SequenceStartEvent: self._open,
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.AliasEvent: self._alias,
+        }
+        found: list[tuple[JsonObject, array[int]]] = []
+        count = 0
         try:
-            count = 0
-            while True:
-                event = parser.get_event()
-                if event is None or isinstance(event, yaml.StreamEndEvent):
-                    return
-                if isinstance(event, yaml.DocumentStartEvent):
+            while (event := parser.get_event()) is not None:
+                kind = type(event)
+                handler = handlers.get(kind)
+                if handler is not None:
+                    handler(event)
+                elif kind is yaml.DocumentStartEvent:
                     count += 1
                     if count > MAX_DOCUMENTS:
-                        raise _Refused(
-                            "too-many-documents", f"more than {MAX_DOCUMENTS} documents", _pack(event.start_mark)
-                        )
+                        mark = _pack(event.start_mark)
+                        raise _Refused("too-many-documents", f"more than {MAX_DOCUMENTS} documents", mark)
                     self._begin()
-                elif isinstance(event, yaml.DocumentEndEvent):
-                    if self._root is None:
-                        continue
-                    if not isinstance(self._root, dict):
+                elif kind is yaml.DocumentEndEvent and self._root is not None:
+                    if type(self._root) is not dict:
                         raise _Refused(
-                            "not-a-mapping", "a document is a mapping with apiVersion and kind", self._root_mark
+                            "not-a-mapping", "a document is a mapping with apiVersion and kind", self._marks[1]
                         )
-                    yield self._root, self._marks
-                elif not isinstance(event, yaml.StreamStartEvent):
-                    self._event(event)
+                    found.append((self._root, self._marks))
         finally:
             parser.dispose()
+        return found
 
-    def _begin(self) -> None:
-        self._stack, self._anchors, self._marks, self._root, self._nodes = [], {}, array("q"), None, 0
-
-    def _event(self, event: Any) -> None:
-        mark = _pack(event.start_mark)
-        if isinstance(event, yaml.ScalarEvent):
-            self._scalar(event, mark)
-        elif isinstance(event, yaml.AliasEvent):
-            self._alias(event.anchor or "", mark)
-        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
-            self._open(event, mark)
-        else:
-            frame = self._stack.pop()
-            if frame.anchor:
-                self._anchors[frame.anchor] = (frame.value, self._marks[frame.start :])
-
-    def _open(self, event: Any, mark: int) -> None:
+    def _open(self, event: Any) -> None:
+        mark = event.start_mark
+        at = mark.line << _SHIFT | mark.column
         if event.tag is not None:
-            raise _Refused("tag", f"the tag {event.tag[:60]} is not known here", mark, "leave tags out")
+            raise _Refused("tag", f"the tag {event.tag[:60]} is not known here", at, "leave tags out")
         if len(self._stack) >= MAX_DEPTH:
-            raise _Refused("too-deep", f"nested deeper than {MAX_DEPTH} levels", mark)
-        if self._awaits_key():
-            raise _Refused("bad-key", "a key is text, not a list or mapping", mark)
-        is_map = isinstance(event, yaml.MappingStartEvent)
-        value: Any = {} if is_map else []
+            raise _Refused("too-deep", f"nested deeper than {MAX_DEPTH} levels", at)
+        if self._keys is not None and self._key is None:
+            raise _Refused("bad-key", "a key is text, not a list or mapping", at)
+        is_map = type(event) is yaml.MappingStartEvent
         start = len(self._marks)
-        self._put(value, mark)
-        self._stack.append(_Frame(value, start, event.anchor, {} if is_map else None))
+        value: Any = {} if is_map else []
+        self._put(value, at)
+        self._stack.append((self._value, self._keys, self._key, self._key_mark, self._start, self._anchor))
+        self._value, self._keys, self._key = value, {} if is_map else None, None
+        self._start, self._anchor = start, event.anchor
 
-    def _scalar(self, event: Any, mark: int) -> None:
-        if event.tag not in (None, _STR_TAG, "!"):
-            raise _Refused("tag", f"the tag {event.tag[:60]} is not known here", mark, "leave tags out, quote text")
-        try:
-            value = plain(event.value) if event.implicit[0] and event.tag is None else event.value
-        except ValueError as error:
-            raise _Refused("bad-number", str(error), mark, length=len(event.value[:MAX_SNIPPET])) from None
-        if self._awaits_key():
-            self._key(value, event, mark)
+    def _close(self, _event: Any) -> None:
+        if self._anchor:
+            self._anchors[self._anchor] = (self._value, self._marks[self._start :])
+        self._value, self._keys, self._key, self._key_mark, self._start, self._anchor = self._stack.pop()
+
+    def _scalar(self, event: Any) -> None:
+        mark = event.start_mark
+        at = mark.line << _SHIFT | mark.column
+        tag: str | None = event.tag
+        value: Any = event.value
+        if tag is None:
+            if event.implicit[0]:
+                try:
+                    value = plain(value)
+                except ValueError as error:
+                    raise _Refused("bad-number", str(error), at, length=len(value[:MAX_SNIPPET])) from None
+        elif tag not in (_STR_TAG, "!"):
+            raise _Refused("tag", f"the tag {tag[:60]} is not known here", at, "leave tags out, quote text")
+        if self._keys is not None and self._key is None:
+            self._put_key(value, event, at)
             return
         start = len(self._marks)
-        self._put(value, mark)
+        self._put(value, at)
         if event.anchor:
             self._anchors[event.anchor] = (value, self._marks[start:])
 
-    def _key(self, value: Any, event: Any, mark: int) -> None:
-        frame = self._stack[-1]
+    def _put_key(self, value: Any, event: Any, at: int) -> None:
         text: str = event.value
         if text == "<<" and event.implicit[0]:
-            raise _Refused("merge-key", "merge keys (<<) are not read", mark, "use a template and `extends`", 2)
-        if not isinstance(value, str):
-            raise _Refused("bad-key", f"the key {text[:40]!r} is not text", mark, "quote it", len(text))
+            raise _Refused("merge-key", "merge keys (<<) are not read", at, "use a template and `extends`", 2)
+        if type(value) is not str:
+            raise _Refused("bad-key", f"the key {text[:40]!r} is not text", at, "quote it", max(1, len(text[:40])))
         if len(text) > MAX_KEY:
-            raise _Refused("bad-key", f"a key of {len(text)} characters; {MAX_KEY} are allowed", mark)
-        if frame.keys is None:
+            raise _Refused("bad-key", f"a key of {len(text)} characters; {MAX_KEY} are allowed", at)
+        keys = self._keys
+        if keys is None:  # pragma: no cover - only mappings await keys
             return
-        if text in frame.keys:
-            line = (frame.keys[text] >> _SHIFT) + 1
-            raise _Refused(
-                "duplicate-key", f"the key {text!r} stands twice, first in line {line}", mark, length=len(text)
-            )
-        frame.keys[text] = mark
-        frame.key, frame.key_mark = text, mark
+        if text in keys:
+            line = (keys[text] >> _SHIFT) + 1
+            message = f"the key {text[:60]!r} stands twice, first in line {line}"
+            raise _Refused("duplicate-key", message, at, "keep one of them", max(1, len(text)))
+        text = intern(text)
+        keys[text] = at
+        self._key, self._key_mark = text, at
+        if event.anchor:
+            self._anchors[event.anchor] = (text, array("q", (-1, at)))
 
-    def _alias(self, anchor: str, mark: int) -> None:
-        if self._awaits_key():
-            raise _Refused("bad-key", "a key is text, not an alias", mark)
-        known = self._anchors.get(anchor)
+    def _alias(self, event: Any) -> None:
+        at = _pack(event.start_mark)
+        if self._keys is not None and self._key is None:
+            raise _Refused("bad-key", "a key is text, not an alias", at)
+        known = self._anchors.get(event.anchor)
         if known is None:
-            raise _Refused("bad-alias", f"*{anchor} is not set before it is used, or holds itself", mark)
+            message = f"*{event.anchor[:60]} is not set before it is used, or holds itself"
+            raise _Refused("bad-alias", message, at)
         value, marks = known
-        self._count(len(marks) // 2, mark)
-        key_mark = self._attach(value, mark)
-        self._marks.append(key_mark)
-        self._marks.extend(marks[1:])
+        self._nodes += len(marks) // 2 - 1
+        self._put(value, marks[1])
+        self._marks.extend(marks[2:])
 
-    def _put(self, value: Any, mark: int) -> None:
-        self._count(1, mark)
-        self._marks.append(self._attach(value, mark))
-        self._marks.append(mark)
-
-    def _count(self, nodes: int, mark: int) -> None:
-        self._nodes += nodes
+    def _put(self, value: Any, at: int) -> None:
+        """Put a value where one is awaited."""
+        self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _Refused("too-many-nodes", f"more than {MAX_NODES} values in one document, aliases counted", mark)
-
-    def _awaits_key(self) -> bool:
-        return bool(self._stack) and self._stack[-1].keys is not None and self._stack[-1].key is None
-
-    def _attach(self, value: Any, mark: int) -> int:
-        """Put a value into the open collection; its key's mark, or -1."""
-        if not self._stack:
-            self._root, self._root_mark = value, mark
-            return -1
-        frame = self._stack[-1]
-        if frame.keys is None:
-            frame.value.append(value)
-            return -1
-        frame.value[frame.key] = value
-        frame.key = None
-        return frame.key_mark
+            raise _Refused("too-many-nodes", f"more than {MAX_NODES} values in one file, aliases counted", at)
+        into = self._value
+        if into is None:
+            self._root = value
+            self._marks.extend((-1, at))
+        elif self._keys is None:
+            into.append(value)
+            self._marks.extend((-1, at))
+        else:
+            into[self._key] = value
+            self._key = None
+            self._marks.extend((self._key_mark, at))
 
 
 def _pack(mark: Any) -> int:
     line: int = mark.line
     column: int = mark.column
-    return line << _SHIFT | min(column, _MASK)
+    return line << _SHIFT | column
+
+
+def _place(text: str, offset: int) -> int:
+    """The packed position of the character at `offset`."""
+    before = text[:offset]
+    lines = _BREAK.split(before)
+    return len(lines) - 1 << _SHIFT | len(lines[-1])
+
+
+def _words(error: yaml.MarkedYAMLError) -> str:
+    """What libyaml says, with a word more where beginners trip."""
+    said = str(error.problem or error.context or "not YAML")
+    if "cannot start any token" in said:
+        return f"{said}: a tab cannot indent, and @ or ` cannot begin plain text"
+    return said
 
 
 def locate(document: Document, path: FieldPath, *, key: bool = False) -> Position:
@@ -313,7 +335,7 @@ def _length(value: Any) -> int:
 
 def snippet(data: bytes, line: int) -> str:
     """Line `line` (from 1) of a file for a person, cut to 200 characters."""
-    lines = data.decode("utf-8", "replace").splitlines()
+    lines = _BREAK.split(data.decode("utf-8", "replace"), maxsplit=line)
     return lines[line - 1][:MAX_SNIPPET] if 0 < line <= len(lines) else ""
 
 

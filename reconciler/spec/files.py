@@ -6,7 +6,6 @@ May live here: envelopes (apiVersion, kind, metadata) and identities. Must not: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -54,7 +53,7 @@ class FileReading:
 
 def is_fleet_file(path: str) -> bool:
     """Whether a path is read at all: YAML, and in no hidden folder."""
-    return path.endswith((".yaml", ".yml")) and not any(part.startswith(".") for part in PurePosixPath(path).parts)
+    return path.endswith((".yaml", ".yml")) and not path.startswith(".") and "/." not in path
 
 
 def read_file(path: str, blob: Blob, revision: str) -> FileReading:
@@ -109,7 +108,8 @@ class _FileReader:
             )
             self._lose(self._at(problem, document))
             return
-        found = [self._at(problem, document) for problem in _envelope(document, kind)]
+        metadata, wrong = _envelope(document, kind)
+        found = [self._at(problem, document) for problem in wrong]
         self.diagnostics += found
         match kind:
             case "Fleet":
@@ -119,7 +119,7 @@ class _FileReader:
                 if name is not None:
                     self.templates.append((name, document))
             case _:
-                self._agent(document, tuple(found))
+                self._agent(document, metadata, tuple(found))
 
     def _ours(self, document: Document) -> bool:
         """Whether a document is for us. A foreign one is left alone outside of our own folders."""
@@ -139,7 +139,7 @@ class _FileReader:
         self._lose(self._at(problem, document))
         return False
 
-    def _agent(self, document: Document, found: tuple[Diagnostic, ...]) -> None:
+    def _agent(self, document: Document, metadata: BaseModel | None, found: tuple[Diagnostic, ...]) -> None:
         name, namespace = _name(document.value), self._namespace(document)
         if name is None or namespace is None:
             if name is not None and not found:
@@ -154,16 +154,16 @@ class _FileReader:
                 self.diagnostics += found
             self.unreadable += found
             return
-        metadata = None if found else AgentMetadata.model_validate(document.value["metadata"])
         identity = AgentName(namespace=namespace, name=name)
-        self.agents.append(AgentEntry(name=identity, document=document, metadata=metadata, broken=found))
+        sound = metadata if isinstance(metadata, AgentMetadata) and not found else None
+        self.agents.append(AgentEntry(name=identity, document=document, metadata=sound, broken=found))
 
     def _namespace(self, document: Document) -> str | None:
         metadata = document.value.get("metadata")
         given = metadata.get("namespace") if isinstance(metadata, dict) else None
         if isinstance(given, str):
             return given
-        parts = PurePosixPath(self.path).parts
+        parts = self.path.split("/")
         return parts[1] if len(parts) > 2 and parts[0] == "agents" and given is None else None
 
     def _at(self, problem: Problem, document: Document) -> Diagnostic:
@@ -180,8 +180,8 @@ def _name(value: Any) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _envelope(document: Document, kind: str) -> list[Problem]:
-    """What is wrong with the document around its spec."""
+def _envelope(document: Document, kind: str) -> tuple[BaseModel | None, list[Problem]]:
+    """The metadata, as far as it is valid, and what is wrong with the document around its spec."""
     value = document.value
     found = [
         Problem(
@@ -196,9 +196,13 @@ def _envelope(document: Document, kind: str) -> list[Problem]:
     ]
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):
-        return [*found, Problem(code="missing-field", message="'metadata' is missing", path=("metadata",), key=True)]
+        return None, [
+            *found,
+            Problem(code="missing-field", message="'metadata' is missing", path=("metadata",), key=True),
+        ]
+    model = None
     try:
-        _METADATA[kind].model_validate(metadata)
+        model = _METADATA[kind].model_validate(metadata)
     except ValidationError as error:
         for problem in problems(error, metadata, _METADATA[kind]):
             path = ("metadata", *problem.path)
@@ -210,4 +214,4 @@ def _envelope(document: Document, kind: str) -> list[Problem]:
         found.append(Problem(code="wrong-type", message="a mapping is expected here", path=("spec",)))
     if spec is None and kind == "Agent":
         found.append(Problem(code="missing-field", message="'spec' is missing", path=(), key=True))
-    return found
+    return model, found

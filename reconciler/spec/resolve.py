@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,11 @@ from reconciler.spec.authoring import AgentBody, AgentMetadata
 from reconciler.spec.build import agent_document, agent_spec
 from reconciler.spec.documents import locate
 from reconciler.spec.files import diagnose
-from reconciler.spec.nearest import did_you_mean
+from reconciler.spec.lineage import Lineage, lay, whole
+from reconciler.spec.nearest import Suggestions
 from reconciler.spec.provenance import place
 from reconciler.spec.shape import PARTIAL, Problem, problems
-from reconciler.spec.templates import ChainError, chain_of, merged, parents, without_nulls
+from reconciler.spec.templates import ChainError, parents, without_nulls
 from reconciler.spec.validate import coherent, complete, literals
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -38,74 +39,62 @@ class Resolved:
     diagnostics: tuple[Diagnostic, ...]
 
 
-class Sources:
-    """The bytes of files by path, for the source lines in findings."""
-
-    def __init__(self) -> None:
-        self._data: dict[str, bytes] = {}
-
-    def put(self, path: str, data: bytes) -> None:
-        self._data[path] = data
-
-    def get(self, path: str) -> bytes:
-        return self._data.get(path, b"")
+Source = Callable[[str], bytes]
+"""The bytes of a file by its path, for the source lines in findings."""
 
 
-def layers_of(
-    document: Document, templates: Mapping[str, Document], known: dict[str, tuple[Layer, ...]]
-) -> tuple[Layer, ...]:
-    """The layers of an agent, its own file last. Raises ChainError."""
-    layers: dict[str, Layer] = {}
-    for parent in parents(document):
-        for layer in chain_of(parent, templates, asked=(), known=known):
-            layers.setdefault(layer.name, layer)
-    return (*layers.values(), Layer(name="", document=document))
-
-
-def chain_problem(document: Document, error: ChainError, templates: Mapping[str, Document], data: bytes) -> Diagnostic:
+def chain_problem(document: Document, error: ChainError, suggestions: Suggestions, data: bytes) -> Diagnostic:
     """A broken chain of templates, said at the `extends` entry through which `document` reaches it."""
     first = next((name for name in error.chain if name in parents(document)), None)
     index = parents(document).index(first) if first is not None else 0
     position = locate(document, ("spec", "extends", f"[{index}]"))
-    hint = did_you_mean(error.chain[-1], templates) if error.code == "unknown-template" else ""
+    hint = suggestions.hint(error.chain[-1]) if error.code == "unknown-template" else ""
     found = diagnose(Problem(code=error.code, message=error.message, path=(), hint=hint), position, data)
     if len(error.chain) < 2:
         return found
     return dataclasses.replace(found, chain=(" -> ".join(error.chain),))
 
 
-def resolve(name: AgentName, metadata: AgentMetadata, layers: tuple[Layer, ...], sources: Sources) -> Resolved:
+def resolve(name: AgentName, metadata: AgentMetadata, document: Document, base: Lineage, source: Source) -> Resolved:
     """Merge, judge and build one agent. Never raises."""
-    value = without_nulls(merged(layers))
+    own = Layer(name="", document=document)
+    layers = (*base.layers, own)
     try:
-        body = AgentBody.model_validate(value)
-    except ValidationError as error:
-        return _invalid(problems(error, value, AgentBody), layers, sources)
-    found = list(complete(body))
+        laid = lay(base, own)
+    except ValidationError:
+        return _invalid(_shape_problems(whole(base, own)), layers, source)
+    found = list(complete(laid.body))
     if found:
-        return _invalid(found, layers, sources)
-    spec = agent_spec(body, name.namespace)
+        return _invalid(found, layers, source)
+    spec = agent_spec(laid.built, name.namespace)
     found = list(coherent(spec))
     if found:
-        return _invalid(found, layers, sources)
-    document = agent_document(body, spec)
-    sensitive = tuple(literals(body))
-    own = layers[-1].document
+        return _invalid(found, layers, source)
+    shown = agent_document(laid.shown, spec)
+    sensitive = tuple(literals(laid.body))
     agent = Agent(
         name=name,
         labels=metadata.labels,
         annotations=metadata.annotations,
         spec=spec,
-        document=document,
-        spec_hash=spec_hash(document, metadata.labels, metadata.annotations),
+        document=shown,
+        spec_hash=spec_hash(shown, metadata.labels, metadata.annotations),
         layers=layers,
-        position=locate(own, ("metadata", "name"), key=True),
+        position=locate(document, ("metadata", "name"), key=True),
         sensitive=sensitive,
     )
-    return Resolved(agent=agent, diagnostics=tuple(_warning(path, layers, sources) for path in sensitive))
+    return Resolved(agent=agent, diagnostics=tuple(_warning(path, layers, source) for path in sensitive))
 
 
-def _warning(path: FieldPath, layers: tuple[Layer, ...], sources: Sources) -> Diagnostic:
+def _shape_problems(value: dict[str, Any]) -> list[Problem]:
+    try:
+        AgentBody.model_validate(value)
+    except ValidationError as error:
+        return problems(error, value, AgentBody)
+    return []  # pragma: no cover - what is invalid field by field is invalid as a whole
+
+
+def _warning(path: FieldPath, layers: tuple[Layer, ...], source: Source) -> Diagnostic:
     what = path[-2].strip("[]") if path[-1] == "value" else path[-1]
     position = place(layers, path)
     problem = Problem(
@@ -114,7 +103,7 @@ def _warning(path: FieldPath, layers: tuple[Layer, ...], sources: Sources) -> Di
         path=path,
         hint="give it by reference: secret: {name, key}",
     )
-    return diagnose(problem, position, sources.get(position.path), severity=Severity.WARNING)
+    return diagnose(problem, position, source(position.path), severity=Severity.WARNING)
 
 
 def spec_hash(document: JsonObject, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
@@ -122,11 +111,11 @@ def spec_hash(document: JsonObject, labels: Mapping[str, str], annotations: Mapp
     return hashlib.sha256(_canonical([document, labels, annotations])).hexdigest()
 
 
-def _invalid(found: list[Problem], layers: tuple[Layer, ...], sources: Sources) -> Resolved:
+def _invalid(found: list[Problem], layers: tuple[Layer, ...], source: Source) -> Resolved:
     diagnostics = []
     for problem in found:
         position = place(layers, problem.path, key=problem.key)
-        diagnostics.append(diagnose(problem, position, sources.get(position.path)))
+        diagnostics.append(diagnose(problem, position, source(position.path)))
     return Resolved(agent=None, diagnostics=tuple(diagnostics))
 
 

@@ -9,12 +9,14 @@ layer below set; where a mapping takes one of several alternatives, the layer ab
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.model.source import Document, Layer
 from reconciler.spec.documents import item_name
 
 MAX_CHAIN = 16
+MAX_LAYERS = 64
 OPAQUE = frozenset({"config", "parameters", "labels", "annotations"})
 """Fields whose content is the author's own: no alternatives are looked for in there."""
 
@@ -76,14 +78,25 @@ def _merge_named(base: list[Any], over: list[Any], *, opaque: bool) -> list[Any]
     return result
 
 
+_LEAVES = frozenset({str, int, float, bool})
+
+
 def without_nulls(value: Any) -> Any:
-    """`value` without the keys that are null; the same object where there are none."""
-    if isinstance(value, dict):
-        kept = {key: without_nulls(item) for key, item in value.items() if item is not None}
-        same = len(kept) == len(value) and all(kept[key] is value[key] for key in kept)
-        return value if same else kept
-    if isinstance(value, list):
-        items = [without_nulls(item) for item in value]
+    """`value` without the keys that are null; the same object where there are none. Nulls in lists stay."""
+    if type(value) is dict:
+        changed: dict[str, Any] | None = None
+        for key, item in value.items():
+            if type(item) in _LEAVES:
+                continue
+            kept = None if item is None else without_nulls(item)
+            if kept is not item or item is None:
+                changed = dict(value) if changed is None else changed
+                changed[key] = kept
+        if changed is None:
+            return value
+        return {key: item for key, item in changed.items() if item is not None}
+    if type(value) is list:
+        items = [item if type(item) in _LEAVES else without_nulls(item) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
@@ -105,44 +118,67 @@ def parents(document: Document) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))[:MAX_CHAIN]
 
 
-def chain_of(
-    name: str,
-    templates: Mapping[str, Document],
-    *,
-    asked: tuple[str, ...],
-    known: dict[str, tuple[Layer, ...]],
-) -> tuple[Layer, ...]:
-    """The layers of template `name`, farthest first, each document once: where it first lays its values down.
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A template with all it stands on: `layers` farthest first; `longest`, its longest line, itself first."""
 
-    A template that is reached twice (a diamond) counts at its first place. `known` keeps what was walked.
-    Raises ChainError for an unknown name, a cycle, or a chain of more than MAX_CHAIN templates.
+    layers: tuple[Layer, ...]
+    longest: tuple[str, ...]
+
+
+def chain_of(name: str, templates: Mapping[str, Document], *, asked: tuple[str, ...], known: dict[str, Chain]) -> Chain:
+    """The chain of template `name`; each document once in it: where it first lays its values down.
+
+    `asked` are the templates that led here; `known` keeps what was walked. Raises ChainError for an unknown name, a
+    cycle, or a line of more than MAX_CHAIN templates; the same whatever was walked before.
     """
-    if name in known:
-        return known[name]
     here = (*asked, name)
     if name in asked:
         raise ChainError("template-cycle", f"the template {name!r} extends itself", here)
-    if len(here) > MAX_CHAIN + 1:
-        raise ChainError("template-chain", f"templates extend each other over more than {MAX_CHAIN} steps", here)
-    document = templates.get(name)
-    if document is None:
-        raise ChainError("unknown-template", f"unknown template {name!r}", here)
+    if len(here) > MAX_CHAIN:
+        raise ChainError("template-chain", _LONG, here)
+    found = known.get(name)
+    if found is None:
+        document = templates.get(name)
+        if document is None:
+            raise ChainError("unknown-template", f"unknown template {name!r}", here)
+        layers, longest = stacked(parents(document), templates, asked=here, known=known)
+        found = known[name] = Chain((*layers, Layer(name=name, document=document)), (name, *longest))
+    if len(asked) + len(found.longest) > MAX_CHAIN:
+        raise ChainError("template-chain", _LONG, (*asked, *found.longest))
+    return found
+
+
+_LONG = f"templates extend each other over more than {MAX_CHAIN} steps"
+
+
+def stacked(
+    names: tuple[str, ...], templates: Mapping[str, Document], *, asked: tuple[str, ...], known: dict[str, Chain]
+) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """The layers that `extends: names` stands for, left to right, and its longest line. Raises ChainError."""
     layers: dict[str, Layer] = {}
-    for parent in parents(document):
-        for layer in chain_of(parent, templates, asked=here, known=known):
+    longest: tuple[str, ...] = ()
+    for name in names:
+        chain = chain_of(name, templates, asked=asked, known=known)
+        for layer in chain.layers:
             layers.setdefault(layer.name, layer)
-    layers[name] = Layer(name=name, document=document)
-    if len(layers) > 4 * MAX_CHAIN:
-        raise ChainError("template-chain", f"{name!r} stands on more than {4 * MAX_CHAIN} templates", here)
-    known[name] = tuple(layers.values())
-    return known[name]
+        longest = max(longest, chain.longest, key=len)
+    if len(layers) > MAX_LAYERS:
+        raise ChainError(
+            "template-chain", f"more than {MAX_LAYERS} templates in one line of descent", (*asked, *longest)
+        )
+    return tuple(layers.values()), longest
+
+
+def written_spec(document: Document) -> dict[str, Any]:
+    """What a document's spec says itself; empty where there is no mapping."""
+    spec = document.value.get("spec")
+    return {key: value for key, value in spec.items() if key != "extends"} if isinstance(spec, dict) else {}
 
 
 def merged(layers: tuple[Layer, ...]) -> dict[str, Any]:
     """The specs of all layers, one laid on the other; nulls are still in it, `extends` is not."""
     result: Any = {}
     for layer in layers:
-        spec = layer.document.value.get("spec")
-        if isinstance(spec, dict):
-            result = merge(result, {key: value for key, value in spec.items() if key != "extends"})
+        result = merge(result, written_spec(layer.document))
     return dict(result)

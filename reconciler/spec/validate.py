@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from reconciler.model.agent import AgentSpec, ClusterSelector, ExecTarget, Expression, ProbeTarget
 from reconciler.model.fleet import ClusterDeclaration
-from reconciler.model.identity import AgentName, FieldPath
+from reconciler.model.identity import FieldPath
 from reconciler.spec.authoring import AgentBody
 from reconciler.spec.documents import item_name
 from reconciler.spec.nearest import did_you_mean
@@ -167,22 +167,3 @@ def _holds(expression: Expression, labels: Mapping[str, str]) -> bool:
             return value is not None
         case "DoesNotExist":
             return value is None
-
-
-def cycle(start: AgentName, edges: Callable[[AgentName], Sequence[AgentName]]) -> tuple[AgentName, ...]:
-    """A cycle of dependencies through `start`, beginning and ending with it; empty when there is none. No recursion."""
-    came: dict[AgentName, AgentName] = {}
-    waiting = [start]
-    while waiting:
-        here = waiting.pop()
-        for there in edges(here):
-            if there == start:
-                chain = [start, here]
-                while here != start:
-                    here = came[here]
-                    chain.append(here)
-                return tuple(reversed(chain))
-            if there not in came:
-                came[there] = here
-                waiting.append(there)
-    return ()
