@@ -6,7 +6,7 @@ Decides nothing new: it executes what the plan says, checks preconditions again,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -62,7 +62,7 @@ async def apply(
     options: ApplyOptions,
     replan: Replanner,
     stop: asyncio.Event,
-) -> AsyncIterator[ApplyEvent]:
+) -> AsyncGenerator[ApplyEvent, None]:
     """Do a plan, and tell of it while it goes on. The last event is ApplyFinished, always, unless this raises.
 
     When `stop` is set no further operation starts; those under way write down where they are. Raises LockHeld before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ class PlanSpent(ReconcilerError):
 
 async def apply_plan(
     world: World, plan: Plan, *, options: ApplyOptions, stop: asyncio.Event, cache: PlanningCache | None = None
-) -> AsyncIterator[ApplyEvent]:
+) -> AsyncGenerator[ApplyEvent, None]:
     """Apply a plan that `compute_plan` made in this world; events as `engine.apply.apply` tells them, and its errors.
 
     Raises UsageError for a plan without a fleet.
@@ -88,7 +88,7 @@ async def apply_saved(
     stop: asyncio.Event,
     ref: str = "",
     cache: PlanningCache | None = None,
-) -> AsyncIterator[ApplyEvent]:
+) -> AsyncGenerator[ApplyEvent, None]:
     """Do exactly what a saved plan says, once. Raises as `check_saved` and `apply_plan`."""
     memory = cache if cache is not None else PlanningCache()
     plan = await check_saved(world, saved, ref=ref, cache=memory)

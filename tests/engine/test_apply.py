@@ -1,0 +1,52 @@
+"""Applying plans on the embedded cluster that runs nothing: what is on record, in the store, and told."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.model.events import Outcome
+from reconciler.model.plan import Action
+from reconciler.model.registry import AgentState
+from tests.engine.fleets import FleetRepo, agent, applied, end, finished, plan_of, record, snapshot
+
+
+@pytest.fixture
+def repo(tmp_path):
+    return FleetRepo(tmp_path / "fleet")
+
+
+async def test_a_new_agent_is_created_and_the_next_plan_is_empty(repo):
+    repo.commit({"agents/triage.yaml": agent("triage")})
+    async with await repo.session() as world:
+        events = await applied(world)
+        assert finished(events)["support/triage"].outcome is Outcome.APPLIED
+        assert (end(events).applied, end(events).failed) == (1, 0)
+        assert (await record(world, "support/triage")).state is AgentState.RUNNING
+        assert (await plan_of(world)).changes == ()
+
+
+async def test_an_update_keeps_the_id_and_counts_a_revision(repo):
+    repo.commit({"agents/triage.yaml": agent("triage")})
+    async with await repo.session() as world:
+        await applied(world)
+        before = await record(world, "support/triage")
+        repo.commit({"agents/triage.yaml": agent("triage", image="acme/agent:2")})
+        plan = await plan_of(world)
+        assert [change.action for change in plan.changes] == [Action.UPDATE]
+        await applied(world, plan)
+        after = await record(world, "support/triage")
+        assert (after.id, after.revision) == (before.id, 2)
+        assert after.good is not None
+        assert after.good.number == 2
+        assert (await plan_of(world)).changes == ()
+
+
+async def test_a_removed_agent_is_deleted_with_all_its_objects(repo):
+    repo.commit({"agents/triage.yaml": agent("triage"), "agents/other.yaml": agent("other")})
+    async with await repo.session() as world:
+        await applied(world)
+        repo.commit({"agents/triage.yaml": None})
+        events = await applied(world)
+        assert finished(events)["support/triage"].outcome is Outcome.APPLIED
+        assert [str(name) for name in (await snapshot(world)).records] == ["support/other"]
+        assert (await plan_of(world)).changes == ()
