@@ -202,7 +202,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
             record.document if record else {},
             agent.document,
             sensitive=frozenset(agent.sensitive),
-            origin=lambda path: origin(agent, path),
+            origin=(lambda path: origin(agent, path)) if record else (lambda _: None),
         )
     unfinished = record is not None and record.state in (AgentState.DEPLOYING, AgentState.REGISTERED)
     moved = record is not None and _moved(record.placement, wanted.placed)
