@@ -7,7 +7,10 @@ template set). `shape` judges a document by the models in exactly that sense; a 
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -92,3 +95,38 @@ def shape(document: Any) -> list[Problem]:
 
 def _partial(problem: Problem) -> bool:
     return problem.code in PARTIAL and problem.path[:1] == ("spec",)
+
+
+def files() -> dict[str, str]:
+    """File name to the text of its schema, as it stands in `schemas/`."""
+    return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas().items()}
+
+
+def stale(folder: Path) -> list[str]:
+    """The schema files in `folder` that are not as they should be, sorted."""
+    wanted = files()
+    there = {path.name for path in folder.glob("*.json")}
+    return sorted(
+        {name for name, text in wanted.items() if name not in there or (folder / name).read_text("utf-8") != text}
+        | (there - wanted.keys())
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """`--write DIR` writes the schemas, `--check DIR` says which are stale (exit code 1)."""
+    match arguments:
+        case ["--write", folder]:
+            for name, text in files().items():
+                (Path(folder) / name).write_text(text, "utf-8")
+            return 0
+        case ["--check", folder]:
+            names = stale(Path(folder))
+            for name in names:
+                sys.stderr.write(f"{folder}/{name} is stale; write it anew with `make schemas`\n")
+            return 1 if names else 0
+    sys.stderr.write("usage: python -m reconciler.spec.schema --check|--write DIR\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
