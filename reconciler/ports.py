@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+from reconciler.model.audit import AuditVerdict
 from reconciler.model.health import ProbeRequest, Sample
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
@@ -121,6 +122,9 @@ class Registry(Protocol):
 
     def audit(self, *, name: AgentName | None = None, since: int = 0) -> AsyncIterator[AuditEntry]:
         """Audit entries with seq > `since`, ascending."""
+
+    async def verify_audit(self) -> AuditVerdict:
+        """Check the whole audit chain, its end included. Raises RegistryError when it cannot be read."""
 
     def changes(self, since: int) -> AsyncIterator[tuple[int, AgentName]]:
         """(sequence, agent) of every record write after `since`, ascending, each once; ends at the present."""

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from reconciler.cli.failures import INTERRUPTED_EXIT
-from reconciler.cli.fleets import ApplyRequest, Session, apply_plan
+from reconciler.cli.fleets import ApplyRequest, Session
 from reconciler.cli.output import ReaderGone, emit, note, wants_color
-from reconciler.cli.planning import ask, findings_note, leaves_out, shown_plan
+from reconciler.cli.planning import ask, findings_note, has_errors, leaves_out, shown_plan
 from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
@@ -40,7 +40,7 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if manner.show_plan and not as_json:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
-    if not plan.changes and not await session.registry.open_journal():
+    if not plan.changes and not await _unfinished(session, plan):
         return 1 if leaves_out(plan) else 0
     if plan.changes and not manner.approved:
         await _agreed(manner.question)
@@ -48,13 +48,20 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     width = max((len(str(name)) for name in ledger.planned), default=0)
     stop = asyncio.Event()
     with _signals(stop):
-        events = apply_plan(session, plan, request, stop)
+        events = session.apply(plan, request, stop)
         await (_as_json(events, ledger) if as_json else _as_text(events, ledger, width, color=color))
     if not as_json:
         _quietly(closing(ledger))
     if ledger.end is not None and ledger.end.interrupted:
         return INTERRUPTED_EXIT
     return 0 if ledger.all_applied and not leaves_out(plan) else 1
+
+
+async def _unfinished(session: Session, plan: Plan) -> bool:
+    """Whether an earlier apply left something open: then there is something to do even without changes."""
+    if has_errors(plan):
+        return False
+    return bool(await (await session.stores()).registry.open_journal())
 
 
 async def _agreed(question: str) -> None:

@@ -1,51 +1,32 @@
-"""The fleet that a command works on: found from a folder, read, and opened. What commands know of bootstrap."""
+"""The fleet that a command works on: found from a folder, read, and opened. All that commands know of bootstrap."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import os
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from reconciler.cli.command import invocation
+from reconciler.cli.output import note
 from reconciler.cli.settings import Settings
 from reconciler.model.errors import UsageError
-from reconciler.model.fleet import Declaration
-from reconciler.model.plan import Policy
+from reconciler.model.events import ApplyEvent
+from reconciler.model.fleet import Declaration, FleetSpec
+from reconciler.model.objects import Found, Unreadable
+from reconciler.model.plan import Plan, Policy
+from reconciler.ports import Clock, Cluster, Registry
+
+if TYPE_CHECKING:
+    from reconciler.bootstrap import FleetLocation
+    from reconciler.bootstrap import Session as World
+    from reconciler.engine.reconcile import PlanningCache
+    from reconciler.engine.world import Stores
 
 T = TypeVar("T")
-STATE_FOLDER = ".reconciler"
-FLEET_FILE = "fleet.yaml"
-
-
-class NoFleet(UsageError):
-    """There is no fleet to look at."""
-
-
-def find() -> Path:
-    """The fleet's folder: the nearest one with a fleet.yaml, from where the command works up to the Git root."""
-    start = invocation().folder()
-    for folder in (start, *start.parents):
-        if (folder / FLEET_FILE).is_file():
-            invocation().state_folder = folder / STATE_FOLDER
-            return folder
-        if (folder / ".git").exists():
-            break
-    raise NoFleet(
-        f"there is no fleet.yaml in {start} or above it, up to the Git root",
-        hint="go to a fleet's folder or name it with -C DIR; `reconciler init NAME` starts one",
-    )
-
-
-def state_folder() -> Path:
-    """Where the state of the embedded parts lies."""
-    return find() / STATE_FOLDER
-
-
-def run(work: Coroutine[object, object, T]) -> T:
-    """Run one command's asynchronous work to its end."""
-    return asyncio.run(work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +70,143 @@ class ApplyRequest:
         return replace(self, spends=digest)
 
 
-async def read_working_tree(root: Path) -> Declaration:
-    """What the files declare as they are, committed or not."""
-    from reconciler.adapters.git import WorkingTree, find_root
+class Session:
+    """A fleet that is open: its world, and what was read and planned of it in this run."""
+
+    def __init__(self, world: World, cache: PlanningCache) -> None:
+        self.world = world
+        self.cache = cache
+
+    @property
+    def clock(self) -> Clock:
+        return self.world.clock
+
+    async def plan(self, request: PlanRequest) -> Plan:
+        """Make a plan. Raises what the source and the registry raise, and UsageError for an unknown target."""
+        from reconciler.engine.reconcile import compute_plan
+
+        return await compute_plan(self.world, policy=request.policy, ref=request.ref or "", cache=self.cache)
+
+    async def declaration(self, ref: str | None = None) -> Declaration:
+        """What a revision declares. Raises SourceError."""
+        from reconciler.engine.reconcile import declare
+
+        return await declare(self.world, await self.world.source.revision(ref or ""), self.cache)
+
+    async def stores(self) -> OpenStores:
+        """Registry and clusters, as the fleet.yaml that is checked out says. Raises ReconcilerError."""
+        declaration = self.cache.declaration or await self.declaration()
+        if declaration.fleet is None:
+            raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
+        stores = await self.world.stores(declaration.fleet)
+        return OpenStores(
+            fleet=declaration.fleet, registry=stores.registry, clusters=stores.clusters, clock=self.clock, both=stores
+        )
+
+    async def apply(self, plan: Plan, request: ApplyRequest, stop: asyncio.Event) -> AsyncIterator[ApplyEvent]:
+        """Do a plan; see engine.apply."""
+        from reconciler.engine.apply import ApplyOptions, apply
+        from reconciler.engine.reconcile import replanner
+
+        options = ApplyOptions(
+            actor=whoami(),
+            holder=f"{whoami()}, process {os.getpid()}",
+            parallelism=request.parallelism,
+            timeout_s=request.timeout,
+            lock_wait_s=request.lock_timeout,
+            on_wait=note,
+            retry=self.world.retry,
+            spends=request.spends,
+        )
+        stores = (await self.stores()).both
+        replan = replanner(self.world, plan, self.cache)
+        async for event in apply(plan, stores, self.clock, options=options, replan=replan, stop=stop):
+            yield event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStores:
+    """Where an open fleet lives. A cluster that cannot be opened is Unreadable."""
+
+    fleet: FleetSpec
+    registry: Registry
+    clusters: Mapping[str, Cluster | Unreadable]
+    clock: Clock
+    both: Stores
+
+    async def refuse_spent(self, digest: str) -> None:
+        """Raises UsageError when the saved plan with this digest was applied before."""
+        answer = await self.registry.snapshot()
+        fleet = answer.value.fleet if isinstance(answer, Found) else None
+        if fleet is not None and digest in fleet.spent_plans:
+            raise UsageError(
+                "this plan has been applied already: a plan is spent once it is applied",
+                hint="make a new one with `reconciler plan --out FILE`",
+            )
+
+
+def whoami() -> str:
+    """Who runs this, for the audit: user and machine."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{platform.node() or 'unknown'}"
+
+
+def locate() -> FleetLocation:
+    """Where the fleet lies: found from where the command works, up to the Git root. Raises FleetNotFound."""
+    from reconciler.bootstrap import find_fleet
+
+    location = find_fleet(invocation().folder())
+    invocation().state_folder = location.state_dir
+    return location
+
+
+@asynccontextmanager
+async def opened(*, working_tree: bool = False) -> AsyncIterator[Session]:
+    """The fleet, opened for one command. Raises FleetNotFound, SourceError."""
+    location = locate()
+    from reconciler.bootstrap import open_fleet
+    from reconciler.engine.reconcile import PlanningCache
+
+    async with await open_fleet(location, working_tree=working_tree) as world:
+        yield Session(world, PlanningCache())
+
+
+def run(work: Coroutine[object, object, T]) -> T:
+    """Run one command's asynchronous work to its end."""
+    return asyncio.run(work)
+
+
+async def declared(request: PlanRequest) -> Declaration:
+    """What a revision declares, without opening any store."""
+    async with opened(working_tree=request.working_tree) as session:
+        return await session.declaration(request.ref)
+
+
+async def read_working_tree() -> Declaration:
+    """What the files declare as they are, committed or not; nothing of the engine is needed for it."""
+    from reconciler.bootstrap import open_fleet
     from reconciler.spec import read_fleet
 
-    source = WorkingTree(find_root(root) or root, root)
-    revision = await source.revision("")
-    return read_fleet(revision, await source.blobs(revision))
+    async with await open_fleet(locate(), working_tree=True) as world:
+        revision = await world.source.revision("")
+        return read_fleet(revision, await world.source.blobs(revision))
 
 
-def git_prefix(root: Path) -> str:
+def git_prefix(location: FleetLocation) -> str:
     """Where the fleet's folder lies in its repository; "" for the root, or without a repository."""
-    for folder in (root, *root.parents):
-        if (folder / ".git").exists():
-            return "" if folder == root else root.relative_to(folder).as_posix()
-    return ""
+    return "" if location.root == location.git_root else location.root.relative_to(location.git_root).as_posix()
+
+
+def state_folder() -> Path:
+    """Where the state of the embedded parts lies, made if need be. Raises ReconcilerError."""
+    from reconciler.bootstrap import prepare_state
+
+    folder = locate().state_dir
+    prepare_state(folder)
+    return folder

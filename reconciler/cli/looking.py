@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.cli.fleets import Session
+from reconciler.cli.fleets import OpenStores
 from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, LiveSet, Observation, Scope, Unreadable
@@ -86,7 +86,7 @@ async def record_of(registry: Registry, name: AgentName) -> Record:
     raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)
 
 
-async def look(session: Session, namespaces: frozenset[str] | None = None) -> Sight:
+async def look(stores: OpenStores, namespaces: frozenset[str] | None = None) -> Sight:
     """Observe deployments and pods of agents on every cluster."""
     import asyncio
 
@@ -95,10 +95,10 @@ async def look(session: Session, namespaces: frozenset[str] | None = None) -> Si
     async def observed(cluster: Cluster | Unreadable) -> Observation[LiveSet]:
         return cluster if isinstance(cluster, Unreadable) else await cluster.observe(scope)
 
-    answers = await asyncio.gather(*(observed(cluster) for cluster in session.clusters.values()))
+    answers = await asyncio.gather(*(observed(cluster) for cluster in stores.clusters.values()))
     unreadable: dict[str, str] = {}
     found: dict[AgentName, list[tuple[str, LiveObject]]] = {}
-    for cluster, answer in zip(session.clusters, answers, strict=True):
+    for cluster, answer in zip(stores.clusters, answers, strict=True):
         match answer:
             case Found(value=live):
                 for live_object in live.objects.values():

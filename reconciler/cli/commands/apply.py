@@ -10,7 +10,7 @@ import typer
 from reconciler.cli import options
 from reconciler.cli.applying import Manner, carry_out
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, opened, run
 from reconciler.model.errors import UsageError
 
 
@@ -57,8 +57,8 @@ def apply(  # noqa: PLR0917 - options of a command
 
 
 async def _fresh(plan_request: PlanRequest, request: ApplyRequest, manner: Manner) -> int:
-    async with opened() as session:
-        return await carry_out(session, await make_plan(session, plan_request), request, manner)
+    async with opened(working_tree=plan_request.working_tree) as session:
+        return await carry_out(session, await session.plan(plan_request), request, manner)
 
 
 async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
@@ -68,12 +68,12 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
 
     saved = read_saved(path)
     ref, working_tree = saved.document.get("ref") or None, bool(saved.document.get("workingTree"))
-    async with opened() as session:
+    async with opened(working_tree=working_tree) as session:
         request_again = PlanRequest(ref=None if working_tree else ref, working_tree=working_tree, policy=saved.policy)
-        plan = await make_plan(session, request_again)
+        plan = await session.plan(request_again)
         if plan.fleet != saved.fleet:
             raise UsageError(f"{path.name} is a plan for fleet {saved.fleet}, this is {plan.fleet}")
-        await session.refuse_spent(saved.digest)
+        await (await session.stores()).refuse_spent(saved.digest)
         differences = compare(saved, plan)
         if differences:
             names = ", ".join(str(difference.agent) for difference in differences[:5])

@@ -24,7 +24,7 @@ def verify(output: options.Output = "text") -> None:
 
     async def work() -> AuditVerdict:
         async with opened() as session:
-            return await session.registry.verify_audit()
+            return await (await session.stores()).registry.verify_audit()
 
     verdict = run(work())
     if output == "json":
@@ -52,7 +52,7 @@ def list_(
 async def _list(name: AgentName | None, since: int, *, as_json: bool) -> None:
     async with opened() as session:
         rows = []
-        async for entry in session.registry.audit(name=name, since=since):
+        async for entry in (await session.stores()).registry.audit(name=name, since=since):
             if as_json:
                 emit(json.dumps(audit_json(entry), ensure_ascii=False))
                 continue

@@ -6,12 +6,12 @@ from typing import Any
 
 from reconciler.cli import options
 from reconciler.cli.command import build
-from reconciler.cli.fleets import Session, opened, run
+from reconciler.cli.fleets import OpenStores, opened, run
 from reconciler.cli.looking import Pod, Presence, look, record_of
 from reconciler.cli.output import clean, emit, one_line, table, to_json
 from reconciler.cli.views.records import age, audit_json, moment, record_json
 from reconciler.model.identity import AgentName
-from reconciler.model.registry import AuditEntry, Record
+from reconciler.model.registry import AuditEntry, Record, Reservation
 
 LAST_CHANGES = 8
 
@@ -25,9 +25,10 @@ def describe(agent: options.Agent, output: options.Output = "text") -> None:
 
 async def _describe(name: AgentName) -> tuple[dict[str, Any], str]:
     async with opened() as session:
-        record = await record_of(session.registry, name)
-        seen = (await look(session, frozenset({name.namespace}))).of(record)
-        entries = [entry async for entry in session.registry.audit(name=name)][-LAST_CHANGES:]
+        stores = await session.stores()
+        record = await record_of(stores.registry, name)
+        seen = (await look(stores, frozenset({name.namespace}))).of(record)
+        entries = [entry async for entry in stores.registry.audit(name=name)][-LAST_CHANGES:]
         value = record_json(record) | {
             "ready": seen.ready,
             "replicas": seen.wanted,
@@ -43,7 +44,7 @@ async def _describe(name: AgentName) -> tuple[dict[str, Any], str]:
             "unreadable": list(seen.unreadable),
             "lastChanges": [audit_json(entry) for entry in entries],
         }
-        return value, _text(session, record, seen, entries)
+        return value, _text(stores, record, seen, entries)
 
 
 def pod_json(pod: Pod) -> dict[str, Any]:
@@ -60,8 +61,8 @@ def pod_json(pod: Pod) -> dict[str, Any]:
     }
 
 
-def _text(session: Session, record: Record, seen: Presence, entries: list[AuditEntry]) -> str:
-    now = session.clock.now_ms()
+def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[AuditEntry]) -> str:
+    now = stores.clock.now_ms()
     facts = [
         ("Agent", str(record.name)),
         ("Id", record.id),
@@ -98,11 +99,11 @@ def _pod_row(pod: Pod) -> tuple[str, ...]:
 
 
 def _held(record: Record) -> list[str]:
-    return [
-        f"{held.replicas} x ({', '.join(f'{key} {value}' for key, value in sorted(held.requests.items())) or 'nothing'})"
-        f" on {held.cluster}"
-        for held in record.reservations
-    ]
+    return [f"{held.replicas} x ({_requests(held)}) on {held.cluster}" for held in record.reservations]
+
+
+def _requests(held: Reservation) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(held.requests.items())) or "nothing"
 
 
 def _blockers(record: Record) -> list[tuple[str, str]]:

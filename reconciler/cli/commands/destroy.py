@@ -9,7 +9,7 @@ import typer
 from reconciler.cli import options
 from reconciler.cli.applying import Manner, carry_out
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import ApplyRequest, PlanRequest, make_plan, opened, run
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, opened, run
 
 
 def destroy(
@@ -33,7 +33,7 @@ def destroy(
 
     async def work() -> int:
         async with opened() as session:
-            plan = await make_plan(session, PlanRequest(policy=policy))
+            plan = await session.plan(PlanRequest(policy=policy))
             return await carry_out(session, plan, request, manner)
 
     code = run(work())

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import typer
 
+from reconciler.bootstrap import FleetLocation
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import STATE_FOLDER, find, opened, read_working_tree
+from reconciler.cli.fleets import locate, opened, read_working_tree
 from reconciler.cli.output import clean, emit, paint, to_json, wants_color
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import Found, Unreadable
@@ -50,11 +51,11 @@ def doctor(output: options.Output = "text") -> None:
     """Look at what reconciler needs here: what works, what does not, what to do. Exit 1 where something fails."""
     findings = [_python(), _git(), _temporary()]
     try:
-        root = find()
+        location = locate()
     except ReconcilerError as error:
         findings.append(Finding(name="fleet", state=State.WARNING, seen=error.message, todo=error.hint))
     else:
-        findings += [_guarded("state folder", lambda: _state(root)), _guarded("files", lambda: _files(root))]
+        findings += [_guarded("state folder", lambda: _state(location)), _guarded("files", _files)]
         findings += asyncio.run(_stores())
     if output == "json":
         emit(to_json([asdict(finding) for finding in findings]))
@@ -119,12 +120,12 @@ def _space(name: str, folder: Path, free: int) -> Finding:
     return Finding(name=name, state=State.OK, seen=seen)
 
 
-def _state(root: Path) -> Finding:
+def _state(location: FleetLocation) -> Finding:
     """Whether state can be kept: the folder can be written, and SQLite's write-ahead log works there."""
     import sqlite3
 
-    folder = root / STATE_FOLDER
-    place = folder if folder.is_dir() else root
+    folder = location.state_dir
+    place = folder if folder.is_dir() else location.root
     with tempfile.TemporaryDirectory(dir=place, prefix=".doctor-") as trial:
         connection = sqlite3.connect(Path(trial) / "trial.db")
         try:
@@ -141,8 +142,8 @@ def _state(root: Path) -> Finding:
     return _space("state folder", folder, shutil.disk_usage(place).free)
 
 
-def _files(root: Path) -> Finding:
-    declaration = asyncio.run(read_working_tree(root))
+def _files() -> Finding:
+    declaration = asyncio.run(read_working_tree())
     errors = sum(finding.severity is Severity.ERROR for finding in declaration.diagnostics)
     seen = f"{declaration.files} read, {len(declaration.agents)} agents valid"
     if errors:
@@ -159,8 +160,9 @@ async def _stores() -> list[Finding]:
     """The registry and every cluster, asked once."""
     try:
         async with opened() as session:
-            findings = [await _registry(session.registry)]
-            for name, cluster in session.clusters.items():
+            stores = await session.stores()
+            findings = [await _registry(stores.registry)]
+            for name, cluster in stores.clusters.items():
                 answer = cluster if isinstance(cluster, Unreadable) else await cluster.identity()
                 if isinstance(answer, Found):
                     seen = f"{answer.value.version}, uid {answer.value.uid}"

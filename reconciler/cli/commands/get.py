@@ -12,12 +12,12 @@ import typer
 
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import Session, declared, opened, run
+from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.cli.views.records import age, record_json
 from reconciler.model.errors import UsageError
-from reconciler.model.objects import Found
+from reconciler.model.objects import Found, Unreadable
 from reconciler.model.registry import Record
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
@@ -104,11 +104,12 @@ async def _once(wanted: Wanted) -> Listing:
     if wanted.kind == "templates":
         return await _templates(wanted)
     async with opened() as session:
-        return await (_agents(session, wanted) if wanted.kind == "agents" else _clusters(session, wanted))
+        stores = await session.stores()
+        return await (_agents(stores, wanted) if wanted.kind == "agents" else _clusters(stores, wanted))
 
 
-async def _agents(session: Session, wanted: Wanted) -> Listing:
-    records = (await snapshot(session.registry)).records
+async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
+    records = (await snapshot(stores.registry)).records
     if wanted.names:
         for name in sorted(wanted.names):
             if not any(name in (str(known), known.name) for known in records):
@@ -122,10 +123,10 @@ async def _agents(session: Session, wanted: Wanted) -> Listing:
         and (not wanted.names or str(name) in wanted.names or name.name in wanted.names)
         and all(requirement.matches(record.labels) for requirement in wanted.selector)
     ]
-    sight = await look(session, frozenset(record.name.namespace for record in chosen))
+    sight = await look(stores, frozenset(record.name.namespace for record in chosen))
     for cluster, why in sorted(sight.unreadable.items()):
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
-    now_ms = session.clock.now_ms()
+    now_ms = stores.clock.now_ms()
     values = [_agent_value(record, sight) for record in chosen]
     rows = [_agent_row(record, sight, now_ms, wide=wanted.output == "wide") for record in chosen]
     headers: tuple[str, ...] = ("NAMESPACE", "NAME", "STATE", "READY", "REVISION", "CLUSTERS", "AGE")
@@ -157,7 +158,7 @@ def _agent_row(record: Record, sight: Sight, now_ms: int, *, wide: bool) -> tupl
 
 
 async def _templates(wanted: Wanted) -> Listing:
-    declaration = await declared()
+    declaration = await declared(PlanRequest())
     chosen = sorted(name for name in declaration.templates if not wanted.names or name in wanted.names)
     values = [{"name": name, "agents": [str(agent) for agent in declaration.templates[name]]} for name in chosen]
     rows = []
@@ -169,12 +170,13 @@ async def _templates(wanted: Wanted) -> Listing:
     return _sorted(headers, rows, chosen, values, wanted.sort_by)
 
 
-async def _clusters(session: Session, wanted: Wanted) -> Listing:
+async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
     values, rows, names = [], [], []
-    for declaration in session.fleet.clusters:
+    for declaration in stores.fleet.clusters:
         if wanted.names and declaration.name not in wanted.names:
             continue
-        answer = await session.clusters[declaration.name].identity()
+        cluster = stores.clusters[declaration.name]
+        answer = cluster if isinstance(cluster, Unreadable) else await cluster.identity()
         state = "reachable" if isinstance(answer, Found) else "unreachable"
         uid, version = (answer.value.uid, answer.value.version) if isinstance(answer, Found) else ("", "")
         backend = type(declaration.backend).__name__.removesuffix("Cluster").lower()
@@ -242,11 +244,12 @@ def _show(listing: Listing, wanted: Wanted) -> None:
 async def _watch(wanted: Wanted) -> None:
     """Print the list, then each row again when it changes. Ends with Ctrl-C or when the reader goes away."""
     async with opened() as session:
+        stores = await session.stores()
         before: dict[str, tuple[str, ...]] = {}
         first = True
         while True:
             started = time.monotonic()
-            listing = await _agents(session, wanted)
+            listing = await _agents(stores, wanted)
             # The age of an agent is no change of it.
             now = {name: row[:6] + row[7:] for name, row in zip(listing.names, listing.rows, strict=True)}
             for name, row in zip(listing.names, listing.rows, strict=True):

@@ -45,8 +45,8 @@ def audit_row(entry: AuditEntry) -> tuple[str, ...]:
 
 async def _read(name: AgentName) -> tuple[tuple[AgentRevision, ...], list[AuditEntry]]:
     async with opened() as session:
-        revisions = await session.registry.revisions(name)
-        return revisions, [entry async for entry in session.registry.audit(name=name)]
+        revisions = await (await session.stores()).registry.revisions(name)
+        return revisions, [entry async for entry in (await session.stores()).registry.audit(name=name)]
 
 
 command = build(

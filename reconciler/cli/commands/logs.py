@@ -10,12 +10,12 @@ import typer
 
 from reconciler.cli import options
 from reconciler.cli.command import build
-from reconciler.cli.fleets import Session, opened, run
+from reconciler.cli.fleets import OpenStores, opened, run
 from reconciler.cli.looking import Pod, look, record_of
 from reconciler.cli.output import clean, emit, note, terminal
 from reconciler.model.errors import Rejected, UsageError
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import LogOptions
+from reconciler.model.objects import LogOptions, Unreadable
 
 
 def logs(
@@ -35,8 +35,9 @@ def logs(
 
 async def _logs(name: AgentName, wanted: LogOptions, only: str | None) -> None:
     async with opened() as session:
-        record = await record_of(session.registry, name)
-        sight = await look(session, frozenset({name.namespace}))
+        stores = await session.stores()
+        record = await record_of(stores.registry, name)
+        sight = await look(stores, frozenset({name.namespace}))
         seen = sight.of(record)
         for why in seen.unreadable:
             note(f"warning: {clean(why)}")
@@ -48,17 +49,20 @@ async def _logs(name: AgentName, wanted: LogOptions, only: str | None) -> None:
             )
         prefixed = len(pods) > 1
         if wanted.follow:
-            await asyncio.gather(*(_print(session, pod, wanted, prefixed=prefixed) for pod in pods))
+            await asyncio.gather(*(_print(stores, pod, wanted, prefixed=prefixed) for pod in pods))
         else:
             for pod in pods:
-                await _print(session, pod, wanted, prefixed=prefixed)
+                await _print(stores, pod, wanted, prefixed=prefixed)
 
 
-async def _print(session: Session, pod: Pod, wanted: LogOptions, *, prefixed: bool) -> None:
+async def _print(stores: OpenStores, pod: Pod, wanted: LogOptions, *, prefixed: bool) -> None:
     raw = not terminal(sys.stdout)
     prefix = f"[{pod.ref.name}] " if prefixed else ""
+    cluster = stores.clusters[pod.cluster]
+    if isinstance(cluster, Unreadable):
+        raise UsageError(f"cluster {pod.cluster} cannot be read: {cluster.reason}")
     try:
-        async for line in session.clusters[pod.cluster].logs(pod.ref, wanted):
+        async for line in cluster.logs(pod.ref, wanted):
             text = line.rstrip("\n")
             emit(prefix + (text if raw else clean(text)))
     except Rejected as error:

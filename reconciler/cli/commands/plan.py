@@ -11,7 +11,7 @@ import typer
 
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import PlanRequest, make_plan, opened, run
+from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.output import emit, note, wants_color
 from reconciler.cli.planning import findings_note, has_errors, save, shown_plan
 from reconciler.model.plan import Plan
@@ -51,8 +51,8 @@ def plan(  # noqa: PLR0917 - options of a command
         out = options.out_file(invocation().folder() / out)
 
     async def work() -> Plan:
-        async with opened() as session:
-            return await make_plan(session, request)
+        async with opened(working_tree=working_tree) as session:
+            return await session.plan(request)
 
     made = run(work())
     if out is not None:

@@ -9,7 +9,7 @@ import typer
 
 from reconciler.cli.command import build, invocation
 from reconciler.cli.files import write_atomically
-from reconciler.cli.fleets import find
+from reconciler.cli.fleets import locate
 from reconciler.cli.output import emit, note
 from reconciler.cli.schemas import schema_files
 from reconciler.model.errors import UsageError
@@ -38,7 +38,7 @@ def schema(
     elif check is not None:
         _check(invocation().folder() / check, files)
     else:
-        folder = invocation().folder() / write if write is not None else find() / ".schemas"
+        folder = invocation().folder() / write if write is not None else locate().root / ".schemas"
         _write(folder, files)
         note(f"Wrote {len(files)} schemas to {folder}.")
 

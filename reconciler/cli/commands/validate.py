@@ -11,7 +11,7 @@ import typer
 
 from reconciler.cli.command import build, invocation
 from reconciler.cli.failures import show_error
-from reconciler.cli.fleets import find, git_prefix, read_working_tree, run
+from reconciler.cli.fleets import git_prefix, locate, read_working_tree, run
 from reconciler.cli.output import emit, wants_color
 from reconciler.cli.views.diagnostics import Report, render
 from reconciler.model.errors import ReconcilerError, UsageError
@@ -36,14 +36,16 @@ def validate(
     """
     settings = invocation().settings()
     try:
-        root = find()
-        declaration = run(read_working_tree(root))
-        wanted = {_inside(root, file) for file in files or ()}
+        location = locate()
+        declaration = run(read_working_tree())
+        wanted = {_inside(location.root, file) for file in files or ()}
     except ReconcilerError as error:
         show_error(error.message, error.hint)
         raise typer.Exit(COULD_NOT_RUN) from error
     findings = [f for f in declaration.diagnostics if not wanted or f.position.path in wanted]
-    report = Report(findings=findings, files=declaration.files, agents=len(declaration.agents), prefix=git_prefix(root))
+    report = Report(
+        findings=findings, files=declaration.files, agents=len(declaration.agents), prefix=git_prefix(location)
+    )
     emit(render(report, output_format, color=wants_color(settings.text("color"), sys.stdout, os.environ)))
     if report.count(Severity.ERROR) or (strict and findings):
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from reconciler.cli import options
 from reconciler.cli.command import build
-from reconciler.cli.fleets import PlanRequest, Session, make_plan, opened, run
+from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.looking import Presence, look, snapshot
 from reconciler.cli.output import clean, emit, one_line, to_json
 from reconciler.cli.views.records import moment
@@ -47,11 +47,13 @@ def why(agent: options.Agent, output: options.Output = "text") -> None:
 
 async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
     async with opened() as session:
-        plan = await make_plan(session, PlanRequest())
-        record = (await snapshot(session.registry)).records.get(name)
-        seen = (await look(session, frozenset({name.namespace}))).of(record) if record else Presence()
+        plan = await session.plan(PlanRequest())
+        stores = await session.stores()
+        declaration = await session.declaration()
+        record = (await snapshot(stores.registry)).records.get(name)
+        seen = (await look(stores, frozenset({name.namespace}))).of(record) if record else Presence()
         planned = [*_planned(plan, name)]
-        if record is None and not planned and not _open(session, name):
+        if record is None and not planned and not (name in declaration.agents or name in declaration.frozen_agents):
             raise UsageError(f"no agent {name} is declared or on record", hint="`reconciler get agents` lists agents")
         found = [*_unreadable(plan), *planned]
         if record is not None:
@@ -62,15 +64,11 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
                 text=f"{entry.action} began at {moment(entry.at_ms)}: that apply runs still, or stopped in the middle",
                 clears="`reconciler apply` finishes it",
             )
-            for entry in await session.registry.open_journal()
+            for entry in await stores.registry.open_journal()
             if entry.agent == name
         ]
         told = f"it is {record.state}, ready {seen.text}" if record else "it is not on record yet"
         return told, list(dict.fromkeys(found))
-
-
-def _open(session: Session, name: AgentName) -> bool:
-    return name in session.declaration.agents or name in session.declaration.frozen_agents
 
 
 def _unreadable(plan: Plan) -> list[Blocker]:

@@ -77,9 +77,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    server = ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080"))), Handler)
+    host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080"))
+    server = ThreadingHTTPServer((host, port), Handler)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"{AGENT.get('name', 'hello')} listens on {server.server_address[0]}:{server.server_port}", flush=True)
+    print(f"{AGENT.get('name', 'hello')} listens on {host}:{port}", flush=True)
     server.serve_forever()
     server.server_close()
 
