@@ -161,7 +161,8 @@ def _start(state_dir: Path, fleet_dir: Path, idle_seconds: float) -> None:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise ClusterUnavailable(
-                f"the embedded cluster's supervisor cannot be started: {error}{_tail(state_dir)}", hint=f"see {log.name}"
+                f"the embedded cluster's supervisor cannot be started: {error}{_tail(state_dir)}",
+                hint=f"see {log.name}",
             ) from error
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and read_said(state_dir) is None:

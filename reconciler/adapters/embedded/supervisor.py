@@ -109,7 +109,7 @@ class Supervisor:
         if now - self._busy_at < self._idle or now - lifecycle.wanted_at(self._state) < self._idle:
             return False
         self._say(Phase.ENDING)
-        if now - lifecycle.wanted_at(self._state) >= self._idle and self._store.resource_version() == self._view.version:
+        if now - lifecycle.wanted_at(self._state) >= self._idle and self._nothing_new():
             log.info("nothing is left to run: ending")
             return True
         self._say(Phase.READY)
@@ -117,7 +117,13 @@ class Supervisor:
 
     def _has_work(self) -> bool:
         wanted = any(int(body["spec"].get("replicas", 0)) for body in self._view.all("apps", "Deployment"))
-        return wanted or bool(self._view.refs("", "Pod")) or self._kubelet.busy()
+        return wanted or self._kubelet.busy()
+
+    def _nothing_new(self) -> bool:
+        try:
+            return self._store.resource_version() == self._view.version
+        except ClusterError:
+            return False
 
     def _here(self) -> bool:
         return (self._state / lifecycle.LOCK).exists() and (self._state / lifecycle.DATABASE).exists()
@@ -132,7 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="reconciler.adapters.embedded.supervisor", description=__doc__)
     parser.add_argument("state_dir", type=Path)
     parser.add_argument("fleet_dir", type=Path)
-    parser.add_argument("--idle", type=float, default=lifecycle.IDLE_SECONDS, help="seconds without work before it ends")
+    parser.add_argument(
+        "--idle", type=float, default=lifecycle.IDLE_SECONDS, help="seconds without work before it ends"
+    )
     parser.add_argument("--detach", action="store_true", help="leave the caller's session and return")
     told = parser.parse_args(arguments)
     if told.detach and _is_parent():
@@ -161,7 +169,6 @@ def _is_parent() -> bool:
     if os.fork():
         return True
     os.setsid()
-    os.umask(0o077)
     os.closerange(3, 1 << 16)
     return False
 

@@ -64,7 +64,9 @@ def wish(autoscaler: Body, *, current: int, pods: list[Body], usage: dict[Object
     if unreadable:
         problem = _UNKNOWN_METRIC.format(names=", ".join(sorted(unreadable)))
     reason = "FailedGetResourceMetric" if not unreadable else "InvalidMetricSourceType"
-    return Wish(replicas=max(asked, default=None), current=tuple(seen), reason=reason if problem else "", problem=problem)
+    return Wish(
+        replicas=max(asked, default=None), current=tuple(seen), reason=reason if problem else "", problem=problem
+    )
 
 
 _DEFAULT_METRIC: Body = {
@@ -234,7 +236,9 @@ def _status(body: Body, current: int, desired: int, asked: Wish, *, now: float) 
         active = ("False", "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
     low, high = int(body["spec"].get("minReplicas", 1)), int(body["spec"].get("maxReplicas", 1))
     limited = asked.replicas is not None and not low <= asked.replicas <= high
-    bound = ("True", "TooManyReplicas" if desired == high else "TooFewReplicas", "held at the bound") if limited else None
+    bound = (
+        ("True", "TooManyReplicas" if desired == high else "TooFewReplicas", "held at the bound") if limited else None
+    )
     conditions = [
         _condition(before, "AbleToScale", "True", "SucceededGetScale", "the scale of the target was read", now),
         _condition(before, "ScalingActive", *active, now),

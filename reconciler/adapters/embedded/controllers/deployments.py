@@ -201,7 +201,11 @@ def _progressing(
     if current and current.get("reason") == "DeploymentPaused":
         text, reason = "Deployment is resumed", "DeploymentResumed"
         return _condition(before, "Progressing", "Unknown", reason, text, now=now)
-    if current and current.get("reason") == "NewReplicaSetAvailable" and counts["replicas"] == counts["updatedReplicas"]:
+    if (
+        current
+        and current.get("reason") == "NewReplicaSetAvailable"
+        and counts["replicas"] == counts["updatedReplicas"]
+    ):
         return current
     desired = _desired(deployment)
     done = counts["updatedReplicas"] == counts["replicas"] == counts["availableReplicas"] == desired
@@ -209,7 +213,11 @@ def _progressing(
         text = f'ReplicaSet "{name}" has successfully progressed.'
         return _condition(before, "Progressing", "True", "NewReplicaSetAvailable", text, now=now)
     late = current is not None and current.get("reason") == "ProgressDeadlineExceeded"
-    if current is None or _moved(before, counts) or (late and before.get("observedGeneration") != counts["observedGeneration"]):
+    if (
+        current is None
+        or _moved(before, counts)
+        or (late and before.get("observedGeneration") != counts["observedGeneration"])
+    ):
         text = f'ReplicaSet "{name}" is progressing.'
         return _condition(before, "Progressing", "True", "ReplicaSetUpdated", text, now=now, again=True)
     if not late and now >= seconds(current.get("lastUpdateTime", "")) + limit:

@@ -113,7 +113,9 @@ class Controllers:
                 case "ReplicaSet":
                     self._replica_set(ref, body)
                 case _:
-                    self._store.patch_status(ref, disruption.make_status(body, self._pods(ref.namespace)), manager=MANAGER)
+                    self._store.patch_status(
+                        ref, disruption.make_status(body, self._pods(ref.namespace)), manager=MANAGER
+                    )
         except PreconditionFailed:
             self._again(ref, 0.0)  # it changed meanwhile: the next round sees how
         except ClusterError as error:

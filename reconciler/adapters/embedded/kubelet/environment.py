@@ -147,7 +147,8 @@ def _from(source: Body, setting: Setting) -> dict[str, str]:
         elif secret := source.get("secretRef"):
             name = secret.get("name", "")
             values = {
-                key: setting.sources.secret(namespace, name, key) for key in setting.sources.secret_keys(namespace, name)
+                key: setting.sources.secret(namespace, name, key)
+                for key in setting.sources.secret_keys(namespace, name)
             }
         else:
             return {}

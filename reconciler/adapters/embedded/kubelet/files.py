@@ -42,7 +42,9 @@ class Sources:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise ConfigError(f'secret "{namespace}/{name}" has no key "{key}": set it with `{command} < FILE`') from None
+            raise ConfigError(
+                f'secret "{namespace}/{name}" has no key "{key}": set it with `{command} < FILE`'
+            ) from None
         except OSError as error:
             raise ConfigError(f'secret "{namespace}/{name}" key "{key}" cannot be read: {error.strerror}') from None
         with os.fdopen(descriptor, "rb") as stream:
@@ -61,7 +63,9 @@ class Sources:
         except OSError:
             keys = []
         if not keys:
-            raise ConfigError(f'secret "{namespace}/{name}" is missing: set it with `reconciler secret set {namespace}/{name} KEY`')
+            raise ConfigError(
+                f'secret "{namespace}/{name}" is missing: set it with `reconciler secret set {namespace}/{name} KEY`'
+            )
         return keys
 
     def config(self, namespace: str, name: str) -> dict[str, bytes]:
@@ -88,7 +92,7 @@ class PathMap:
         """`text` with a mount path at its start replaced by the folder; anything else as it is."""
         for mount, folder in self.pairs:
             if text == mount or text.startswith(f"{mount}/"):
-                return f"{folder}{text[len(mount):]}"
+                return f"{folder}{text[len(mount) :]}"
         return text
 
 
@@ -165,7 +169,9 @@ def _volume_files(volume: Body, namespace: str, sources: Sources) -> dict[str, b
     if "emptyDir" in volume or set(volume) == {"name"}:
         return None
     kind = next(iter(sorted(set(volume) - {"name"})))
-    raise ConfigError(f"volume {volume['name']!r}: the embedded cluster has no {kind} volumes (configMap, secret, emptyDir, projected)")
+    raise ConfigError(
+        f"volume {volume['name']!r}: the embedded cluster has no {kind} volumes (configMap, secret, emptyDir, projected)"
+    )
 
 
 def _projected(source: Body, namespace: str, sources: Sources) -> dict[str, bytes]:

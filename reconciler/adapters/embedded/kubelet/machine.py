@@ -158,7 +158,11 @@ def _ps(which: list[str]) -> list[ProcessRow]:
     columns = "pid=,pgid=,sess=,state=,rss=,time=,lstart="
     try:
         done = subprocess.run(
-            ["ps", *which, "-o", columns], capture_output=True, timeout=_PS_SECONDS, check=False, env={"LC_ALL": "C", "PATH": os.defpath}
+            ["ps", *which, "-o", columns],
+            capture_output=True,
+            timeout=_PS_SECONDS,
+            check=False,
+            env={"LC_ALL": "C", "PATH": os.defpath},
         )
     except (OSError, subprocess.SubprocessError):
         return []

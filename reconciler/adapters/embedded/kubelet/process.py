@@ -49,6 +49,7 @@ class Process:
         self.identity = identity
         self._child = child
         self._ended: Ended | None = None
+        self._watch: asyncio.Task[Ended] | None = None
 
     @property
     def pid(self) -> int:
@@ -81,11 +82,16 @@ class Process:
 
     async def wait(self) -> Ended:
         """Until it has ended; then what is left of its group is ended too."""
-        if self._ended is None:
-            await self._until_gone()
-            self._end_rest()
-            self._ended = self._reap()
-        return self._ended
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._see_end())
+        return await asyncio.shield(self._watch)
+
+    def forget(self) -> None:
+        """Stop watching, and let it run on: the next supervisor takes it over."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._child is not None and self._ended is None:
+            self._child.returncode = 0  # nobody waits for it any more, and that is meant
 
     async def stop(self, grace: float) -> Ended:
         """SIGTERM to the group, SIGKILL after `grace` seconds."""
@@ -101,6 +107,12 @@ class Process:
         if self._ended is None and (self._child is not None or machine.is_running(self.identity)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
+
+    async def _see_end(self) -> Ended:
+        await self._until_gone()
+        self._end_rest()
+        self._ended = self._reap()
+        return self._ended
 
     async def _until_gone(self) -> None:
         descriptor = _pidfd(self.pid)
@@ -122,8 +134,7 @@ class Process:
     def _gone(self) -> bool:
         if self._child is None:
             return not machine.is_running(self.identity)
-        state = next((row.state for row in [machine._row(self.pid)] if row), "X")  # noqa: SLF001 - one package
-        return state in "ZX"
+        return machine.identify(self.pid) is None
 
     def _end_rest(self) -> None:
         """End what is left of the group: while a child is not reaped, its pid (the group's id) is not given again."""
