@@ -25,6 +25,7 @@ _SAFE = (
     "-c", "submodule.recurse=false",
     "-c", "diff.external=",
     "-c", "core.quotePath=false",
+    "-c", "advice.graftFileDeprecated=false",
     "-c", "gc.autoDetach=false",
     "-c", "maintenance.autoDetach=false",
 )  # fmt: skip
@@ -89,10 +90,12 @@ def environment(protocols: tuple[str, ...] = ()) -> dict[str, str]:
 class Git:
     """git in one folder. Every call ends within `seconds`, with its whole process group."""
 
-    def __init__(self, folder: Path, limits: Limits, *, bare: bool = False) -> None:
+    def __init__(self, folder: Path, limits: Limits, *, bare: bool = False, alone: bool = False) -> None:
+        """`bare`: the folder itself is the repository. `alone`: no repository around the folder is looked for."""
         self.folder = folder
         self.limits = limits
         self._where = ("--git-dir=.",) if bare else ()
+        self._ceiling = {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent)} if alone else {}
 
     async def run(
         self,
@@ -113,7 +116,7 @@ class Git:
                 *self._where,
                 *arguments,
                 cwd=self.folder,
-                env=environment(protocols),
+                env=environment(protocols) | self._ceiling,
                 stdin=asyncio.subprocess.PIPE if feed is not None else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

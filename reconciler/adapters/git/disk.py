@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.adapters.git.command import Limits
-from reconciler.adapters.git.objects import hash_blob, too_large
-from reconciler.adapters.git.paths import IGNORED, LINK
+from reconciler.adapters.git.objects import Entry, hash_blob, too_large
+from reconciler.adapters.git.paths import IGNORED, LINK, REGULAR, counts, text_of
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob
 
@@ -48,12 +48,21 @@ class Folder:
                 f"{text} cannot be read: {error.strerror}", hint="see its permissions, and those of its folder"
             ) from error
 
-    def link(self, path: bytes) -> Blob | None:
-        """The link of that path; None for anything else."""
+    def entry(self, path: bytes) -> Blob | None:
+        """The file when it can be part of a fleet; of one that cannot, only whether it is a link is looked at."""
+        if counts(path, REGULAR):
+            return self.read(path, text_of(path, self._limits))
         parent, _, _ = path.rpartition(b"/")
-        if not (self._is_real(parent) and stat.S_ISLNK(self._mode(path))):
-            return None
-        return self.read(path, os.fsdecode(path))
+        if counts(path, LINK) and self._is_real(parent) and stat.S_ISLNK(self._mode(path)):
+            return self.read(path, text_of(path, self._limits))
+        return None
+
+    def differs(self, entry: Entry) -> bool:
+        """Whether the file is another one than a commit's; line ends converted at check-out are no difference."""
+        blob = self.read(entry.raw, entry.path)
+        if blob is None or (blob.mode == LINK) != (entry.mode == LINK):
+            return True
+        return blob.id != entry.id and hash_blob(blob.data.replace(b"\r\n", b"\n"), self._id_length) != entry.id
 
     def _bytes(self, full: bytes, text: str) -> bytes:
         with open(os.open(full, _FLAGS), "rb") as file:  # noqa: PTH123  # as above
@@ -114,15 +123,3 @@ def walk(root: Path, limits: Limits) -> Iterator[bytes]:
             else:
                 yield path
         pending.extend(reversed(folders))
-
-
-def differs_from(folder: Folder, wanted: Iterable[tuple[bytes, str, str, str]]) -> Iterator[str]:
-    """Of (path, text, mode, id) those whose file is another one; line ends converted at check-out are no difference."""
-    for path, text, mode, id_ in wanted:
-        blob = folder.read(path, text)
-        if blob is None or (blob.mode == LINK) != (mode == LINK) or not _same(blob, id_):
-            yield text
-
-
-def _same(blob: Blob, id_: str) -> bool:
-    return blob.id == id_ or hash_blob(blob.data.replace(b"\r\n", b"\n"), len(id_)) == id_

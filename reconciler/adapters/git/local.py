@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from reconciler.adapters.git.command import Answer, Git
-from reconciler.adapters.git.disk import Folder, differs_from
-from reconciler.adapters.git.objects import failure
-from reconciler.adapters.git.paths import counts, text_of
+from reconciler.adapters.git.disk import Folder
+from reconciler.adapters.git.objects import failure, find_tree, list_tree
+from reconciler.adapters.git.paths import text_of
 from reconciler.model.errors import SourceError
 
 SHA1_LENGTH = 40
@@ -53,42 +54,26 @@ async def listed(git: Git, prefix: str, *which: str) -> list[bytes]:
     scope = ("--", prefix) if prefix else ()
     answer = await git.run("ls-files", "-z", *which, *scope)
     _check(git, answer, "list the files")
-    skip = len(prefix.encode()) + 1 if prefix else 0
+    skip = len(os.fsencode(prefix)) + 1 if prefix else 0
     return [path[skip:] for path in answer.out.split(b"\0")[:-1] if not path.endswith(b"/")]
 
 
 async def dirty_paths(git: Git, commit: str, prefix: str) -> tuple[str, ...]:
     """Paths that count, from the folder `prefix`, whose files differ from the commit, new ones too; sorted.
 
-    Git compares by the index; only files whose stat differs are read here, so that no filter of the repository runs.
+    The files are hashed here: Git's own comparison may run the filters that a repository names.
     """
-    scope = ("--", prefix) if prefix else ()
-    compare = git.run(
-        "diff-index", "-z", "--raw", "--no-renames", "--no-ext-diff", "--ignore-submodules=all", commit, *scope
-    )
-    answer, others = await asyncio.gather(compare, listed(git, prefix, "--others", "--exclude-standard"))
-    _check(git, answer, "compare the files with the commit")
-    skip = len(prefix.encode()) + 1 if prefix else 0
-    dirty = {text_of(path, git.limits) for path in others if _any_counts(path)}
-    doubtful = []
-    fields = answer.out.split(b"\0")
-    for line, path in zip(fields[0:-1:2], fields[1::2], strict=False):
-        old_mode, new_mode, old_id, _, _ = line.decode("ascii", "replace").lstrip(":").split(" ")
-        short = path[skip:]
-        if not (counts(short, old_mode) or counts(short, new_mode)):
-            continue
-        text = text_of(short, git.limits)
-        if set(old_id) == {"0"}:
-            dirty.add(text)
-        else:
-            doubtful.append((short, text, old_mode, old_id))
+    names = await listed(git, prefix, "--cached", "--others", "--exclude-standard", "--deduplicate")
+    tree = await find_tree(git, commit, prefix)
+    held = await list_tree(git, commit, prefix) if tree else {}
     folder = Folder(git.folder / prefix, git.limits, len(commit))
-    dirty.update(await asyncio.to_thread(lambda: list(differs_from(folder, doubtful))))
-    return tuple(sorted(dirty))
 
+    def compare() -> set[str]:
+        known = {entry.raw for entry in held.values()}
+        new = {text_of(name, git.limits) for name in names if name not in known and folder.entry(name)}
+        return new | {entry.path for entry in held.values() if folder.differs(entry)}
 
-def _any_counts(path: bytes) -> bool:
-    return counts(path, "100644")
+    return tuple(sorted(await asyncio.to_thread(compare)))
 
 
 def _check(git: Git, answer: Answer, doing: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.adapters.git.checkedout import Commits
 from reconciler.adapters.git.command import Git, Limits
 from reconciler.adapters.git.local import head
-from reconciler.adapters.git.objects import resolve
+from reconciler.adapters.git.objects import LONG_ID, resolve
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Revision
 
@@ -46,7 +46,8 @@ class Mirror(Commits):
         self._folder = folder
         self._protocols = protocols
         self._limits = limits or Limits()
-        super().__init__(Git(folder, self._limits, bare=True), fleet_dir.strip("/"))
+        self._outside = Git(folder, self._limits, alone=True)
+        super().__init__(Git(folder / "repository.git", self._limits, bare=True), fleet_dir.strip("/"))
 
     async def fetch(self) -> None:
         """Bring the mirror up to date; what it held stays as it was when this fails.
@@ -55,26 +56,39 @@ class Mirror(Commits):
         """
         await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         with _locked(self._folder):
-            if not (self._folder / "HEAD").exists():
-                await self._must("make the mirror", "init", "--bare", "--quiet", "--template=", ".")
             listing = await self._must(
-                "reach", "ls-remote", "--symref", "--end-of-options", self._url, "HEAD", "refs/heads/*"
+                self._outside, "reach", "ls-remote", "--symref", "--end-of-options", self._url, "HEAD", "refs/heads/*"
             )
             if b"\trefs/heads/" not in listing:
                 raise SourceError(
                     f"{mask(self._url)} has no branch", hint="push a first commit; until then the last state is kept"
                 )
+            await self._make(id_length=len(listing.split(b"\trefs/heads/")[0].rpartition(b"\n")[2]))
             await self._must(
-                "fetch", "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules",
+                self._git, "fetch", "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules",
                 "--no-write-fetch-head", "--end-of-options", self._url, *_REFSPECS,
             )  # fmt: skip
             if branch := _BRANCH.match(listing):
                 name = branch.group(1).decode("utf-8", "surrogateescape")
-                await self._must("follow the default branch", "symbolic-ref", "HEAD", f"refs/heads/{name}")
+                await self._must(
+                    self._git, "follow the default branch of", "symbolic-ref", "HEAD", f"refs/heads/{name}"
+                )
 
-    async def _must(self, doing: str, *arguments: str) -> bytes:
+    async def _make(self, *, id_length: int) -> None:
+        if not self._made:
+            await asyncio.to_thread(self._git.folder.mkdir, mode=0o700, exist_ok=True)
+            kind = "sha256" if id_length == LONG_ID else "sha1"
+            await self._must(
+                self._git, "make the mirror of", "init", "--bare", "--quiet", "--template=", f"--object-format={kind}"
+            )
+
+    @property
+    def _made(self) -> bool:
+        return (self._git.folder / "HEAD").exists()
+
+    async def _must(self, git: Git, doing: str, *arguments: str) -> bytes:
         low_speed = {"http.lowSpeedLimit": "1000", "http.lowSpeedTime": "60"}
-        answer = await self._git.run(
+        answer = await git.run(
             *arguments, seconds=self._limits.fetch_seconds, protocols=self._protocols, settings=low_speed
         )
         if answer.code != 0:
@@ -87,7 +101,7 @@ class Mirror(Commits):
 
     async def revision(self, ref: str) -> Revision:
         """A branch, tag or commit; "" is the remote's default branch."""
-        if not (self._folder / "HEAD").exists():
+        if not self._made:
             raise SourceError(f"{mask(self._url)} was never fetched", hint="fetch it first")
         if ref:
             return Revision(commit=await resolve(self._git, ref), ref=ref)

@@ -7,6 +7,7 @@ object store.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,15 +19,18 @@ from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob
 
 _OBJECT_ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
+LONG_ID = 64
+"""Hex digits of an id in a SHA-256 repository; 40 in others."""
 _REF = re.compile(r"[^\x00-\x20\x7f:?*\[\\]{1,500}\Z")
 _DAMAGED = "run `git fsck`; then fetch or clone again"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of a tree that counts."""
+    """A file of a tree that counts; `raw` is its path as Git has it."""
 
     path: str
+    raw: bytes
     mode: str
     id: str
 
@@ -34,7 +38,7 @@ class Entry:
 def hash_blob(data: bytes, length: int) -> str:
     """Git's id of a blob; `length` is that of ids in this repository, in hex digits."""
     head = b"blob %d\0" % len(data)
-    maker = hashlib.sha256(head) if length == 64 else hashlib.sha1(head, usedforsecurity=False)
+    maker = hashlib.sha256(head) if length == LONG_ID else hashlib.sha1(head, usedforsecurity=False)
     maker.update(data)
     return maker.hexdigest()
 
@@ -63,19 +67,25 @@ async def resolve(git: Git, ref: str) -> str:
     raise SourceError(f"there is no revision {ref!r} in {git.folder}", hint="see `git branch -a`, or fetch first")
 
 
+async def find_tree(git: Git, commit: str, prefix: str) -> str | None:
+    """What lies at the folder `prefix` ("" for the root) of a commit; None when nothing does."""
+    if not prefix:
+        return commit
+    found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{prefix}")
+    tree = found.out.decode("ascii", "replace").strip()
+    return tree if found.code == 0 and _OBJECT_ID.match(tree) else None
+
+
 async def list_tree(git: Git, commit: str, prefix: str) -> dict[str, Entry]:
     """The files that count below the folder `prefix` ("" for the root) of a commit, by path from there.
 
     Raises SourceError for a commit or folder that is not there, and for trees that no honest tool writes.
     """
-    tree = commit
-    if prefix:
-        found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:{prefix}")
-        tree = found.out.decode("ascii", "replace").strip()
-        if found.code != 0 or not _OBJECT_ID.match(tree):
-            raise SourceError(
-                f"commit {commit[:7]} has no folder {prefix}", hint="commit it first, or look at --working-tree"
-            )
+    tree = await find_tree(git, commit, prefix)
+    if tree is None:
+        raise SourceError(
+            f"commit {commit[:7]} has no folder {prefix}", hint="commit it first, or look at --working-tree"
+        )
     answer = await git.run("ls-tree", "-r", "-z", "--full-tree", tree)
     if answer.code != 0:
         raise failure(git, answer, f"list the files of {commit[:7]}")
@@ -88,7 +98,7 @@ async def list_tree(git: Git, commit: str, prefix: str) -> dict[str, Entry]:
         text = text_of(path, git.limits)
         if text in entries:
             raise SourceError(f"commit {commit[:7]} holds {text} twice", hint="somebody wrote this tree by hand")
-        entries[text] = Entry(text, mode, id_)
+        entries[text] = Entry(text, path, mode, id_)
     if len(entries) > git.limits.files:
         raise too_many(git.folder, len(entries), git.limits)
     return entries
@@ -149,7 +159,7 @@ async def differing(git: Git, old: str, new: str, prefix: str) -> frozenset[str]
 def raw_paths(git: Git, out: bytes, prefix: str) -> Iterator[str]:
     """The paths that count of git's raw diff format with -z."""
     fields = out.split(b"\0")
-    skip = len(prefix.encode()) + 1 if prefix else 0
+    skip = len(os.fsencode(prefix)) + 1 if prefix else 0
     for head, path in zip(fields[0:-1:2], fields[1::2], strict=False):
         modes = head.decode("ascii", "replace").lstrip(":").split(" ")[:2]
         short = path[skip:]
@@ -161,6 +171,7 @@ def failure(git: Git, answer: Answer, doing: str) -> SourceError:
     """What a failed git says, for people."""
     said = answer.err.splitlines()
     text = next((line for line in said if line.startswith(("fatal:", "error:"))), said[0] if said else "")
+    text = "".join(c if c.isprintable() else "?" for c in text)
     if "dubious ownership" in answer.err:
         return SourceError(
             f"{git.folder} belongs to another user, and git refuses to read it",

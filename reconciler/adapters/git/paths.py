@@ -8,7 +8,8 @@ from reconciler.adapters.git.command import Limits
 from reconciler.model.errors import SourceError
 
 LINK = "120000"
-FILES = frozenset({"100644", "100755", "100664"})
+REGULAR = "100644"
+FILES = frozenset({REGULAR, "100755", "100664"})
 SUFFIXES = (b".yaml", b".yml")
 IGNORED = (b".git", b".reconciler")
 MAX_PATH = 1024

@@ -13,7 +13,7 @@ from reconciler.adapters.git.command import Git, Limits, find_root
 from reconciler.adapters.git.disk import Folder, walk
 from reconciler.adapters.git.local import SHA1_LENGTH, dirty_paths, head, listed, prefix_of
 from reconciler.adapters.git.objects import list_tree, too_many
-from reconciler.adapters.git.paths import LINK, counts, text_of
+from reconciler.adapters.git.paths import text_of
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 
@@ -57,7 +57,7 @@ class WorkingTree:
         found: dict[str, Blob] = {}
         total = 0
         for name in names:
-            blob = self._one(folder, name)
+            blob = folder.entry(name)
             if blob is None:
                 continue
             found[text_of(name, self._limits)] = blob
@@ -70,12 +70,6 @@ class WorkingTree:
                     hint="keep the fleet in a folder of its own",
                 )
         return dict(sorted(found.items()))
-
-    def _one(self, folder: Folder, name: bytes) -> Blob | None:
-        """The file when it counts; of a file that does not, nothing is read but whether it is a link."""
-        if counts(name, "100644"):
-            return folder.read(name, text_of(name, self._limits))
-        return folder.link(name) if counts(name, LINK) else None
 
     async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
         before = dict(self._last) if old.working_tree else await self._ids(old)
