@@ -72,6 +72,10 @@ async def apply(
 
     async def work() -> None:
         try:
+            if await _nothing_to_do(plan, stores, options):
+                events.put_nowait(ApplyStarted(total=0))
+                events.put_nowait(ApplyFinished(applied=0, failed=0, skipped=0, duration_ms=0, sequence=0))
+                return
             async with apply_lock(
                 stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
             ) as lock:
@@ -90,6 +94,19 @@ async def apply(
             stop.set()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
+    """Whether a pass would write nothing: then it does not even take the lock."""
+    if plan.changes or options.spends:
+        return False
+    match await stores.registry.snapshot():
+        case Found(value=snapshot):
+            known = snapshot.fleet is not None and snapshot.fleet.commit == plan.revision.commit
+            same = known or plan.partial or plan.policy.destroy or not plan.revision.commit
+            return same and not await stores.registry.open_journal()
+        case _:
+            return False
 
 
 def _run(

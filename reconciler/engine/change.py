@@ -12,7 +12,7 @@ from reconciler.engine import journal
 from reconciler.engine.effects import put, remove
 from reconciler.engine.journal import Key, Step
 from reconciler.engine.rollback import Way, remove_all, roll_back, turn, undo_creation
-from reconciler.engine.rollout import RolloutEnd, RolloutResult, watch
+from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
 from reconciler.engine.run import Failed, Replan, Run, Unfinished, describe
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.agent import Agent
@@ -148,7 +148,7 @@ async def _attempt(run: Run, change: Change, done: _Done) -> Way:
         await _effects(run, change, done)
         if run.stop.is_set():
             raise Unfinished("interrupted while it rolled out")
-        result = await _watch(run, change, agent)
+        result = await _watch(run, change, agent, done)
     except Failed as error:
         result = RolloutResult(end=RolloutEnd.FAILED, ready=0, wanted=0, reason=describe(error))
     match result.end:
@@ -260,9 +260,9 @@ def _tell_overridden(run: Run, change: Change, item: ObjectChange) -> None:
             run.emit(Overridden(agent=change.name, drift=drift))
 
 
-async def _watch(run: Run, change: Change, agent: Agent) -> RolloutResult:
+async def _watch(run: Run, change: Change, agent: Agent, done: _Done) -> RolloutResult:
     targets = [
-        (cluster, manifest.ref)
+        Target(cluster=cluster, ref=manifest.ref, applied=done.applied.get((cluster, manifest.ref), (None, ""))[0])
         for cluster, manifests in sorted(change.desired.items())
         for manifest in manifests
         if manifest.ref.kind == "Deployment"

@@ -6,7 +6,7 @@ nothing the second time, and a delete names the uid that it means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from reconciler.engine.journal import ref_text
@@ -50,12 +50,11 @@ def tracking_id(ref: ObjectRef, fleet: str) -> str:
 
 def is_ours(live: LiveObject, fleet: str) -> bool:
     """Whether an object says of itself that this fleet made it: the object that it is, not a copy of another."""
-    annotations = live.metadata.get("annotations") or {}
-    return bool(annotations.get(TRACKING_ANNOTATION) == tracking_id(live.ref, fleet))
+    return bool(_annotations(live).get(TRACKING_ANNOTATION) == tracking_id(live.ref, fleet))
 
 
-def _marked(live: LiveObject) -> bool:
-    return TRACKING_ANNOTATION in (live.metadata.get("annotations") or {})
+def _annotations(live: LiveObject) -> Mapping[str, str]:
+    return live.metadata.get("annotations") or {}
 
 
 def backwards(refs: Iterable[tuple[str, ObjectRef]]) -> list[tuple[str, ObjectRef]]:
@@ -164,6 +163,7 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
     """Delete an object that is ours; whether it was there. Reads it live, checks that it is ours, names its uid.
 
     `uid` is the object that is meant, where it is known; one that lost our mark is ours still when it has that uid.
+    An object with a known uid is gone when the cluster refuses to delete that uid, not when a read misses it.
     Raises Replan for another object of that name, Failed for one that is not ours or may not be deleted, Unfinished
     when the cluster does not answer.
     """
@@ -172,20 +172,16 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
     for attempt in range(run.retry.attempts * 2):  # a status write between read and delete is common
         await run.lock.keep()
         live = await look(run, cluster, ref)
-        if live is None:
+        if live is None and not uid:
             return attempt > 0
-        if not is_ours(live, run.fleet) and (live.uid != uid or _marked(live)):
-            raise Failed(
-                f"{ref} on {cluster_name} does not carry our tracking annotation, so it is not deleted",
-                hint="delete it by hand if it should go",
-            )
-        if uid and live.uid != uid:
-            raise Replan(f"{ref} on {cluster_name} is another object than the one that was planned to go")
-        if live.metadata.get("deletionTimestamp"):
+        if live is not None and _is_going(run, cluster_name, live, uid):
             return True
+        expect = MustBe(uid=live.uid, resource_version=live.resource_version) if live else MustBe(uid=uid)
         try:
-            await cluster.delete(ref, MustBe(uid=live.uid, resource_version=live.resource_version))
+            await cluster.delete(ref, expect)
         except PreconditionFailed as error:
+            if live is None:
+                return attempt > 0  # two answers agree that it is gone
             last = error
         except (ClusterUnavailable, OutcomeUnknown) as error:
             last = error
@@ -195,6 +191,18 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
         else:
             return True
     raise Unfinished(f"{ref} on {cluster_name} could not be deleted: {last}") from last
+
+
+def _is_going(run: Run, cluster_name: str, live: LiveObject, uid: str) -> bool:
+    """Whether an object is being deleted already. Raises Failed and Replan when it is not the one to delete."""
+    if not is_ours(live, run.fleet) and (live.uid != uid or TRACKING_ANNOTATION in _annotations(live)):
+        raise Failed(
+            f"{live.ref} on {cluster_name} does not carry our tracking annotation, so it is not deleted",
+            hint="delete it by hand if it should go",
+        )
+    if uid and live.uid != uid:
+        raise Replan(f"{live.ref} on {cluster_name} is another object than the one that was planned to go")
+    return bool(live.metadata.get("deletionTimestamp"))
 
 
 async def wait_gone(run: Run, cluster_name: str, ref: ObjectRef) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from reconciler.engine import journal
 from reconciler.engine.effects import backwards, look, put, remove
 from reconciler.engine.journal import Key, Step
-from reconciler.engine.rollout import RolloutEnd, RolloutResult, watch
+from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
 from reconciler.engine.run import Failed, Replan, Run, Unfinished
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.events import Outcome
@@ -114,7 +114,11 @@ async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s:
         (item.cluster, item.ref): item.uid for item in record.inventory if (item.cluster, item.ref) not in applied
     }
     await remove_all(run, surplus)
-    targets = [key for key in applied if key[1].kind == "Deployment"]
+    targets = [
+        Target(cluster=cluster, ref=ref, applied=live)
+        for (cluster, ref), (live, _hash) in applied.items()
+        if ref.kind == "Deployment"
+    ]
     result = await watch(run, record.name, targets, timeout_s=timeout_s)
     return await _restored(run, record, entry, result, applied=applied, deleted=list(surplus), reason=reason)
 

@@ -12,7 +12,7 @@ from reconciler.engine.status import Status, StatusState, combine, object_status
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import Absent, Found, LogOptions, Scope, Unreadable
+from reconciler.model.objects import Absent, Found, LiveObject, LogOptions, Scope, Unreadable
 from reconciler.model.source import JsonObject
 from reconciler.ports import Cluster
 
@@ -53,10 +53,17 @@ class _Look:
     unreadable: str = ""
 
 
-async def watch(
-    run: Run, agent: AgentName, targets: Sequence[tuple[str, ObjectRef]], *, timeout_s: float
-) -> RolloutResult:
-    """Watch `targets` (cluster, ref) until all are current, one fails, `timeout_s` is over or the run is stopped.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is watched. `applied` is the answer to our apply, where there was one: nothing older counts as seen."""
+
+    cluster: str
+    ref: ObjectRef
+    applied: LiveObject | None = None
+
+
+async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeout_s: float) -> RolloutResult:
+    """Watch `targets` until all are current, one fails, `timeout_s` is over or the run is stopped.
 
     Only pods of the new revision can fail a rollout early; old ones may be what it is there to replace.
     """
@@ -115,21 +122,24 @@ async def _explain(cluster: Cluster, pod: ObjectRef, found: Trouble) -> str:
     return "\n".join([text, *(f"    {line}" for line in lines[-LOG_LINES:])])
 
 
-async def _look(run: Run, targets: Sequence[tuple[str, ObjectRef]]) -> _Look:
+async def _look(run: Run, targets: Sequence[Target]) -> _Look:
     statuses: list[Status] = []
     troubles: list[tuple[Cluster, ObjectRef, Trouble]] = []
     texts: list[str] = []
     unreadable = ""
-    for name, ref in targets:
-        cluster = run.reach(name)
-        answer = await cluster.get(ref)
+    for target in targets:
+        cluster = run.reach(target.cluster)
+        answer = await cluster.get(target.ref)
         match answer:
             case Unreadable(reason=reason):
-                unreadable = f"{name} does not answer: {reason}"
+                unreadable = f"{target.cluster} does not answer: {reason}"
                 statuses.append(Status(state=StatusState.UNKNOWN, message=unreadable))
                 continue
             case Absent():
                 statuses.append(object_status(None))
+                continue
+            case Found(value=live) if _is_older(live, target.applied):
+                statuses.append(Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
                 continue
             case Found(value=live):
                 statuses.append(object_status(live.body))
@@ -142,6 +152,14 @@ async def _look(run: Run, targets: Sequence[tuple[str, ObjectRef]]) -> _Look:
     whole = combine(statuses)
     text = "; ".join(text for text in texts if text) or whole.message
     return _Look(status=whole, troubles=tuple(troubles), text=text, unreadable=unreadable)
+
+
+def _is_older(live: LiveObject, applied: LiveObject | None) -> bool:
+    """Whether a read shows the object as it was before our apply: another one, or an earlier generation."""
+    if applied is None:
+        return False
+    generations = (int(item.metadata.get("generation") or 0) for item in (live, applied))
+    return live.uid != applied.uid or next(generations) < next(generations)
 
 
 def _troubles(pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject) -> Iterable[tuple[ObjectRef, Trouble]]:
