@@ -8,14 +8,13 @@ after every write that gives the supervisor something to do.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from reconciler.adapters.embedded import logtail
 from reconciler.adapters.embedded.capacity import machine_capacity, unlimited_capacity
+from reconciler.adapters.embedded.lane import Lane
 from reconciler.adapters.embedded.storage_sql import Database, Expired
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.adapters.embedded.unrun import ready_status
@@ -72,7 +71,7 @@ class EmbeddedCluster:
         self._run = run
         self._ensure_supervisor = ensure_supervisor
         self._warm = WarmCopy(store)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"cluster-{name}")
+        self._lane = Lane(f"cluster-{name}")
 
     @classmethod
     def open(
@@ -99,7 +98,7 @@ class EmbeddedCluster:
 
     async def close(self) -> None:
         """Close the store; what was asked for before is finished first. Processes go on under their supervisor."""
-        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._lane.close)
         self._store.close()
         self._watcher.close()
 
@@ -219,8 +218,7 @@ class EmbeddedCluster:
             raise
 
     async def _call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, functools.partial(function, *args, **kwargs))
+        return await self._lane.call(function, *args, **kwargs)
 
 
 def live_object(ref: ObjectRef, body: dict[str, Any]) -> LiveObject:

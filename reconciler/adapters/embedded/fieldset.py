@@ -17,6 +17,8 @@ from reconciler.adapters.embedded.schema_tables import Node, Shape
 Fields = dict[str, Any]
 _SELF = "."
 _MEMBER: Fields = {}
+_TEXTS = frozenset({"str", "quantity", "intstr", "time", "bytes", "any"})
+"""Scalars that any text is, as far as types go."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -187,10 +189,15 @@ def _fields_of_map(value: Any, node: Node, path: str, result: Fields, *, contain
     for key, child in value.items():
         if not isinstance(key, str):
             raise Undeclared(path, f"keys are strings, not {_shown(key)}")
-        below = f"{path}.{key}"
         inner = node.item if node.shape is Shape.MAP else declared.get(key)
         if inner is None:
-            raise Undeclared(below, "field not declared in schema")
+            raise Undeclared(f"{path}.{key}", "field not declared in schema")
+        if inner.shape is Shape.SCALAR:
+            if child.__class__ is not str or inner.scalar not in _TEXTS:
+                check_scalar(child, inner.scalar, f"{path}.{key}")
+            result[f"f:{key}"] = _MEMBER
+            continue
+        below = f"{path}.{key}"
         inside = fields_of(child, inner, containers=containers, path=below)
         if inside or not _says_nothing(child, inner, containers=containers):
             result[f"f:{key}"] = inside

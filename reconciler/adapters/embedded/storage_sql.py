@@ -17,8 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
+from reconciler.adapters.embedded.storage_fieldsets import Fieldsets
 from reconciler.model.errors import ClusterError, ClusterUnavailable
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import PodUsage
@@ -29,6 +28,8 @@ KEPT_CHANGES = 200_000
 TRIM_EVERY = 1_024
 POLL_SECONDS = 0.03
 FORMAT = 1
+_CHECKPOINT_PAGES = 8_192
+"""32 MiB: a checkpoint waits for the disk, and a fleet is written in one go."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL);
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS objects (
   PRIMARY KEY (api_group, kind, namespace, name)) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS objects_uid ON objects (uid);
 CREATE INDEX IF NOT EXISTS objects_version ON objects (api_group, kind, version);
+CREATE TABLE IF NOT EXISTS fieldsets (id INTEGER PRIMARY KEY, fields BLOB NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS owners (owner TEXT NOT NULL, child TEXT NOT NULL, PRIMARY KEY (owner, child)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owners_child ON owners (child);
 CREATE TABLE IF NOT EXISTS addresses (address TEXT PRIMARY KEY, uid TEXT NOT NULL) WITHOUT ROWID;
@@ -52,9 +54,6 @@ INSERT OR IGNORE INTO counter VALUES (1, 1);
 """
 _COLUMNS = "api_group, kind, namespace, name, uid, version, body"
 _KEY = "api_group = ? AND kind = ? AND namespace = ? AND name = ?"
-
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Expired(ClusterError):
@@ -85,11 +84,11 @@ class Row:
     uid: str
     version: int
     data: bytes = field(repr=False)
+    fieldsets: Fieldsets = field(repr=False, compare=False)
 
     def body(self) -> dict[str, Any]:
-        """The object, decoded anew: the caller's own."""
-        body: dict[str, Any] = _decode(self.data)
-        return body
+        """The object, decoded anew: the caller's own, but for the sets in managedFields, which objects share."""
+        return self.fieldsets.decode(self.data)
 
 
 class Database:
@@ -99,6 +98,7 @@ class Database:
         self._path = path
         self._connection = connection
         self._lock = threading.RLock()
+        self._fieldsets = Fieldsets(connection)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -126,7 +126,9 @@ class Database:
             try:
                 yield
                 self._connection.execute("COMMIT")
+                self._fieldsets.committed()
             except BaseException:
+                self._fieldsets.rolled_back()
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -153,7 +155,10 @@ class Database:
         with self._lock, _translated(self._path, ref):
             found = self._connection.execute(f"SELECT uid, version, body FROM objects WHERE {_KEY}", _key(ref))  # noqa: S608 - constants
             values = found.fetchone()
-        return Row(ref, *values) if values else None
+        if values is None:
+            return None
+        uid, version, data = values
+        return Row(ref, uid, version, data, self._fieldsets)
 
     def has(self, ref: ObjectRef) -> bool:
         return self._connection.execute(f"SELECT 1 FROM objects WHERE {_KEY}", _key(ref)).fetchone() is not None  # noqa: S608 - constants
@@ -252,15 +257,17 @@ class Database:
     def _rows(self, sql: str, values: list[Any]) -> list[Row]:
         with self._lock, _translated(self._path):
             found = self._connection.execute(sql, values).fetchall()
+        sets = self._fieldsets
         return [
-            Row(_ref(group, kind, ns, name), uid, version, data) for group, kind, ns, name, uid, version, data in found
+            Row(_ref(group, kind, ns, name), uid, version, data, sets)
+            for group, kind, ns, name, uid, version, data in found
         ]
 
     def _put(self, ref: ObjectRef, body: dict[str, Any], type_: EventType) -> Row:
         uid: str = body["metadata"]["uid"]
         version = self._record(type_, ref, uid)
         body["metadata"]["resourceVersion"] = str(version)
-        data = _encode(body)
+        data = self._fieldsets.encode(body)
         execute = self._connection.execute
         execute(
             "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (api_group, kind, namespace, name)"
@@ -273,12 +280,11 @@ class Database:
         if owners:
             for owner in sorted({owner.get("uid", "") for owner in owners}):
                 execute("INSERT INTO owners VALUES (?, ?)", (owner, uid))
-        return Row(ref, uid, version, data)
+        return Row(ref, uid, version, data, self._fieldsets)
 
     def _record(self, type_: EventType, ref: ObjectRef, uid: str) -> int:
         execute = self._connection.execute
-        execute("UPDATE counter SET version = version + 1")
-        version = int(execute("SELECT version FROM counter").fetchone()[0])
+        version = int(execute("UPDATE counter SET version = version + 1 RETURNING version").fetchall()[0][0])
         execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)", (version, type_.value, *_key(ref), uid))
         if version % TRIM_EVERY == 0:
             execute("DELETE FROM changes WHERE version <= ?", (version - KEPT_CHANGES,))
@@ -290,6 +296,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -32768")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > FORMAT:
         raise ClusterUnavailable(

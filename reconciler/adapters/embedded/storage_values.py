@@ -5,6 +5,7 @@ After Go's JSON of the API types (`omitempty` drops what is zero and no pointer)
 
 from __future__ import annotations
 
+import copy
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -101,6 +102,9 @@ def _copy(value: Any, node: Node, path: str) -> Any:
     fields = node.fields
     for key, child in value.items():
         inner = fields.get(key)
+        if inner is not None and inner.scalar == "str" and child:
+            result[key] = child
+            continue
         copied = _DROP if inner is None else _copy(child, inner, f"{path}.{key}")
         if copied is not _DROP:
             result[key] = copied
@@ -136,4 +140,4 @@ def _scalar(value: Any, node: Node, path: str) -> Any:
             raise Undeclared(path, f"unable to parse quantity {str(value)[:40]!r}: {problem}") from None
     if node.scalar == "int" and type(value) is float:
         return int(value)
-    return value
+    return copy.deepcopy(value) if node.scalar == "any" else value

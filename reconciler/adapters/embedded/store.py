@@ -255,7 +255,7 @@ class ObjectStore:
         ssa.write_entries(body, entries)
         row = _bounded(self._db.insert(ref, body))
         storage_gc.collect_orphan(self._db, row, body, now=self._now())
-        return row.body()
+        return body
 
     def _updated(self, kind: Kind, row: Row, live: Body, body: Body, *, manager: str, subresource: str) -> Body:
         entries = ssa.update(
@@ -291,7 +291,8 @@ class ObjectStore:
         if _released(old, new):
             storage_gc.erase(self._db, row, grace=True, now=self._now())
             return body
-        return _bounded(self._db.replace(row, body)).body()
+        _bounded(self._db.replace(row, body))
+        return body
 
 
 def _namespace_ref(name: str) -> ObjectRef:
