@@ -229,7 +229,7 @@ def test_a_warm_pass_answers_as_a_cold_one(data: st.DataObject) -> None:
                 records.pop(made.name, None)
     now = replace(asked, agents=agents, records=records)
     if data.draw(st.booleans()):
-        now = replace(now, capacities=now.capacities | {"eu": data.draw(observed(CLUSTERS[1]))})
+        now = replace(now, capacities=dict(now.capacities) | {"eu": data.draw(observed(CLUSTERS[1]))})
     cold = place(now)
     for warm in (place(now, previous=previous), place(now, previous=previous, changed=changed)):
         assert warm.placed == cold.placed
