@@ -14,6 +14,7 @@ from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CHUNK = 1 << 16
 
 
 class Folder:
@@ -65,12 +66,18 @@ class Folder:
         return blob.id != entry.id and hash_blob(blob.data.replace(b"\r\n", b"\n"), self._id_length) != entry.id
 
     def _bytes(self, full: bytes, text: str) -> bytes:
-        with open(os.open(full, _FLAGS), "rb") as file:  # noqa: PTH123  # as above
-            size = os.fstat(file.fileno()).st_size
-            data = b"" if size > self._limits.blob else file.read(self._limits.blob + 1)
-        if max(size, len(data)) > self._limits.blob:
-            raise too_large(text, max(size, len(data)), self._limits.blob)
-        return data
+        handle = os.open(full, _FLAGS)
+        try:
+            size = os.fstat(handle).st_size
+            parts = []
+            while size <= self._limits.blob and (part := os.read(handle, _CHUNK)):
+                parts.append(part)
+                size = max(size, sum(map(len, parts)))
+        finally:
+            os.close(handle)
+        if size > self._limits.blob:
+            raise too_large(text, size, self._limits.blob)
+        return b"".join(parts)
 
     def _blob(self, data: bytes, mode: str) -> Blob:
         return Blob(id=hash_blob(data, self._id_length), data=data, mode=mode)

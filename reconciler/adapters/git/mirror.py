@@ -19,7 +19,7 @@ from reconciler.model.source import Revision
 
 PROTOCOLS = ("https", "ssh", "file")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([^/@]*)@)?(.*)\Z", re.IGNORECASE | re.DOTALL)
-_SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+|\[[0-9a-fA-F:]+\]):(?!:)(.+)\Z")
+_SCP = re.compile(r"(?:\w[\w.-]*@)?(?:\w[\w.-]*|\[[0-9a-fA-F:]+\]):[^:-].*\Z")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _URL_HINT = "give an https or ssh address, like https://git.example/fleet.git, or the path of a local repository"
 _BRANCH = re.compile(rb"ref: refs/heads/([^\x00-\x20\x7f~^:?*\[\\]+)\tHEAD\n")
@@ -128,12 +128,10 @@ def check_url(url: str, protocols: tuple[str, ...] = PROTOCOLS) -> str:
         scheme, user, rest = match.group(1).lower(), match.group(2) or "", match.group(3)
         if rest.startswith("-") or user.startswith("-"):
             raise SourceError(f"{mask(url[:80])!r} holds an option where the host should be", hint=_URL_HINT)
-    elif "::" in url.partition("/")[0]:
-        raise SourceError(f"{url[:80]!r} would run a program", hint=_URL_HINT)
-    elif match := _SCP.match(url):
+    elif ":" in url.partition("/")[0]:
         scheme = "ssh"
-        if match.group(1).startswith("-"):
-            raise SourceError(f"{url[:80]!r} holds an option where the host should be", hint=_URL_HINT)
+        if not _SCP.match(url):
+            raise SourceError(f"{mask(url[:80])!r} is no host and path", hint=_URL_HINT)
     else:
         scheme = "file"
     if scheme not in protocols:
