@@ -113,21 +113,24 @@ def wanted_at(state_dir: Path) -> float:
 
 def is_locked(state_dir: Path) -> bool:
     """Whether a supervisor lives here."""
-    lock = take_lock(state_dir)
+    lock = take_lock(state_dir, shared=True)
     if lock is None:
         return True
     os.close(lock)
     return False
 
 
-def take_lock(state_dir: Path) -> int | None:
-    """The lock's descriptor, held until it is closed; None while a supervisor has it. Raises ClusterUnavailable."""
+def take_lock(state_dir: Path, *, shared: bool = False) -> int | None:
+    """The lock's descriptor, held until it is closed; None while a supervisor has it. Raises ClusterUnavailable.
+
+    `shared` is for a look only: such looks do not hinder each other.
+    """
     try:
         descriptor = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ClusterUnavailable(f"cannot open {state_dir / LOCK}: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         return None

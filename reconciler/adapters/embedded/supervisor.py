@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 from reconciler.adapters.embedded import lifecycle
 from reconciler.adapters.embedded.controllers.loop import Controllers
@@ -30,6 +31,8 @@ from reconciler.model.errors import ClusterError
 FALLBACK_SECONDS = 1.0
 """The longest that the loop sleeps: things that tell nobody (the state folder gone, secrets set) are seen then."""
 LOG_BYTES = 5 * 1024 * 1024
+_LOCK_ATTEMPTS = 20
+_LOCK_PAUSE = 0.01
 _INHERITED = ("PATH", "HOME", "LANG")
 
 log = logging.getLogger("supervisor")
@@ -94,15 +97,14 @@ class Supervisor:
         waiting = loop.run_in_executor(self._threads, self._store.wait, self._view.version, seconds)
         told = asyncio.create_task(self._told.wait())
         try:
-            await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                with contextlib.suppress(ClusterError):
-                    waiting.result()
+            both: list[asyncio.Future[bool] | asyncio.Task[Literal[True]]] = [waiting, told]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             told.cancel()
+            waiting.cancel()
 
     def _may_end(self) -> bool:
-        """Whether nothing is left to run for a while, and nobody wants a supervisor: then it says so, and looks again."""
+        """Whether nothing was left to run for a while and nobody wants a supervisor: says so, then looks again."""
         now = time.time()
         if self._has_work():
             self._busy_at = now
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = parser.parse_args(arguments)
     if told.detach and _is_parent():
         return 0
-    lock = lifecycle.take_lock(told.state_dir)
+    lock = _lock(told.state_dir)
     if lock is None:
         return 0
     _set_up_logging(told.state_dir)
@@ -160,12 +162,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _lock(state_dir: Path) -> int | None:
+    """The lock, tried several times: who only looks whether it is taken holds it for a moment."""
+    for _ in range(_LOCK_ATTEMPTS):
+        if (lock := lifecycle.take_lock(state_dir)) is not None:
+            return lock
+        time.sleep(_LOCK_PAUSE)
+    return None
+
+
 async def _serve(state_dir: Path, fleet_dir: Path, idle_seconds: float) -> None:
     await Supervisor(state_dir, fleet_dir, idle_seconds=idle_seconds).run()
 
 
 def _is_parent() -> bool:
-    """Fork away from the caller: the parent returns, the child leads a session of its own and holds no foreign files."""
+    """Fork away from the caller: the parent returns, the child leads a session of its own, without foreign files."""
     if os.fork():
         return True
     os.setsid()

@@ -44,7 +44,7 @@ def scaled(value: int | str, total: int, *, up: bool) -> int:
 
 
 def bounds(max_surge: int | str, max_unavailable: int | str, *, desired: int) -> Bounds:
-    """Surge rounds up, unavailability down; when both come to zero one pod may be unavailable, or nothing would move."""
+    """Surge rounds up, unavailability down; where both are zero one pod may be unavailable, or nothing would move"""
     surge = scaled(max_surge, desired, up=True)
     unavailable = min(scaled(max_unavailable, desired, up=False), desired)
     if surge == 0 and unavailable == 0:

@@ -195,9 +195,9 @@ class Autoscaler:
         recent_up = _within(history, now, up.get("stabilizationWindowSeconds", _UP_WINDOW))
         wanted = current
         if min(recent_up) > current:
-            wanted = min(min(recent_up), current + _step(up, current, growing=True))
+            wanted = min(*recent_up, current + _step(up, current, growing=True))
         elif max(recent_down) < current:
-            wanted = max(max(recent_down), current - _step(down, current, growing=False))
+            wanted = max(*recent_down, current - _step(down, current, growing=False))
         return wanted
 
     def _key_of(self, body: Body) -> str:

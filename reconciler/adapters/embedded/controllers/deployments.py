@@ -1,4 +1,4 @@
-"""Deployments: a pure function from one and its ReplicaSets to what is to be written, as Kubernetes' controller decides.
+"""Deployments: a pure function from one and its ReplicaSets to what is to be written, as Kubernetes decides it.
 
 Sources: pkg/controller/deployment (sync.go, rolling.go, recreate.go, progress.go) of Kubernetes 1.36.
 """
@@ -50,7 +50,7 @@ class Decision:
 
 
 def decide(deployment: Body, sets: list[SetState], *, now: float) -> Decision:
-    """What a Deployment's controller does next. `sets` are the ReplicaSets that it owns; `now` is seconds since 1970."""
+    """What a Deployment's controller does next. `sets`: the ReplicaSets that it owns; `now`: seconds since 1970."""
     sets = sorted(sets, key=lambda state: state.age)
     new = next((state for state in sets if same_template(state.body, deployment["spec"]["template"])), None)
     olds = [state for state in sets if state is not new]
@@ -190,46 +190,49 @@ def _available(deployment: Body, before: Body, available: int, *, now: float) ->
 def _progressing(
     deployment: Body, before: Body, counts: dict[str, int], *, name: str, created: bool, now: float
 ) -> Body | None:
-    """Source: syncRolloutStatus in pkg/controller/deployment/progress.go."""
-    limit = deployment["spec"].get("progressDeadlineSeconds", 600)
+    """Source: syncRolloutStatus in pkg/controller/deployment/progress.go. A new generation lifts a missed deadline."""
     current = condition_of(before, "Progressing")
-    if deployment["spec"].get("paused"):
-        return _condition(before, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", now=now)
+    wanted, again = _progress(deployment, before, counts, current, name=name, created=created, now=now)
+    return current if wanted is None else _condition(before, "Progressing", *wanted, now=now, again=again)
+
+
+def _progress(  # noqa: PLR0911 - a table: the first line that fits
+    deployment: Body,
+    before: Body,
+    counts: dict[str, int],
+    current: Body | None,
+    *,
+    name: str,
+    created: bool,
+    now: float,
+) -> tuple[tuple[str, str, str] | None, bool]:
+    """Status, reason and message (None: as it is), and whether its time moves even when they are the same."""
+    spec, desired = deployment["spec"], _desired(deployment)
+    reason = current.get("reason", "") if current else ""
+    if spec.get("paused"):
+        return ("Unknown", "DeploymentPaused", "Deployment is paused"), False
     if created:
-        text = f'Created new replica set "{name}"'
-        return _condition(before, "Progressing", "True", "NewReplicaSetCreated", text, now=now, again=True)
-    if current and current.get("reason") == "DeploymentPaused":
-        text, reason = "Deployment is resumed", "DeploymentResumed"
-        return _condition(before, "Progressing", "Unknown", reason, text, now=now)
-    if (
-        current
-        and current.get("reason") == "NewReplicaSetAvailable"
-        and counts["replicas"] == counts["updatedReplicas"]
-    ):
-        return current
-    desired = _desired(deployment)
-    done = counts["updatedReplicas"] == counts["replicas"] == counts["availableReplicas"] == desired
-    if done:
-        text = f'ReplicaSet "{name}" has successfully progressed.'
-        return _condition(before, "Progressing", "True", "NewReplicaSetAvailable", text, now=now)
-    late = current is not None and current.get("reason") == "ProgressDeadlineExceeded"
-    if (
-        current is None
-        or _moved(before, counts)
-        or (late and before.get("observedGeneration") != counts["observedGeneration"])
-    ):
-        text = f'ReplicaSet "{name}" is progressing.'
-        return _condition(before, "Progressing", "True", "ReplicaSetUpdated", text, now=now, again=True)
-    if not late and now >= seconds(current.get("lastUpdateTime", "")) + limit:
-        text = f'ReplicaSet "{name}" has timed out progressing.'
-        return _condition(before, "Progressing", "False", "ProgressDeadlineExceeded", text, now=now)
-    return current
+        return ("True", "NewReplicaSetCreated", f'Created new replica set "{name}"'), True
+    if reason == "DeploymentPaused":
+        return ("Unknown", "DeploymentResumed", "Deployment is resumed"), False
+    if reason == "NewReplicaSetAvailable" and counts["replicas"] == counts["updatedReplicas"]:
+        return None, False
+    if counts["updatedReplicas"] == counts["replicas"] == counts["availableReplicas"] == desired:
+        return ("True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'), False
+    late = reason == "ProgressDeadlineExceeded"
+    fresh = late and before.get("observedGeneration") != counts["observedGeneration"]
+    if current is None or fresh or _moved(before, counts):
+        return ("True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.'), True
+    since = seconds(current.get("lastUpdateTime", ""))
+    if not late and now >= since + spec.get("progressDeadlineSeconds", 600):
+        return ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'), False
+    return None, False
 
 
 def _moved(before: Body, counts: dict[str, int]) -> bool:
     """Whether a rollout has come further. Source: DeploymentProgressing in util/deployment_util.go."""
     old = before.get("replicas", 0) - before.get("updatedReplicas", 0)
-    return (
+    return bool(
         counts["updatedReplicas"] > before.get("updatedReplicas", 0)
         or counts["replicas"] - counts["updatedReplicas"] < old
         or counts["readyReplicas"] > before.get("readyReplicas", 0)

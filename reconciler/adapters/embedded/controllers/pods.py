@@ -39,7 +39,7 @@ def restarts(pod: Body) -> int:
 
 
 def deletion_rank(pod: Body) -> tuple[Any, ...]:
-    """Which pods go first when there are too many: pending before running, not ready before ready, more restarts, younger.
+    """Which pods go first when there are too many: pending, then not ready, then with more restarts, then younger.
 
     Source: ActivePodsWithRanks in Kubernetes' pkg/controller/controller_utils.go.
     """

@@ -8,14 +8,13 @@ from typing import Any
 
 import msgspec
 
+from reconciler.adapters.embedded.capacity import MACHINE_NODE
 from reconciler.adapters.embedded.controllers import pods as pod_facts
 from reconciler.model.errors import Rejected
 
 Body = dict[str, Any]
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
-NODE = "local"
-"""The one node of the embedded cluster: pods are given to it when they are made."""
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _HASH_LENGTH = 10
 MAX_REPLICAS = 10_000
@@ -133,7 +132,7 @@ def make_pod(replica_set: Body) -> Body:
             "labels": own.get("labels", {}),
             "ownerReferences": [_owner("ReplicaSet", metadata)],
         },
-        "spec": {**template["spec"], "nodeName": NODE},
+        "spec": {**template["spec"], "nodeName": MACHINE_NODE},
     }
     if own.get("annotations"):
         made["metadata"]["annotations"] = own["annotations"]

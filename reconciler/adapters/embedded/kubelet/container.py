@@ -212,7 +212,7 @@ class Container:
         self._around.changed()
 
     def _succeeded(self) -> bool:
-        return self.facts.state.get("terminated", {}).get("exitCode") == 0
+        return bool(self.facts.state.get("terminated", {}).get("exitCode") == 0)
 
     def _wants_restart(self) -> bool:
         if self.once:
@@ -247,9 +247,9 @@ class Container:
             return
 
     async def _probe_all(self, process: Process) -> None:
-        if (probe := self.spec.get("startupProbe")) and not self.facts.started:
-            if not await self._until_started(probe, process):
-                return
+        probe = self.spec.get("startupProbe")
+        if probe and not self.facts.started and not await self._until_started(probe, process):
+            return
         async with asyncio.TaskGroup() as group:
             if probe := self.spec.get("readinessProbe"):
                 group.create_task(self._keep_ready(probe))
@@ -283,7 +283,7 @@ class Container:
                 return
 
     async def _looks(self, probe: Body, tally: Tally) -> AsyncGenerator[probes.Result, None]:
-        """Results of a probe, one a period; sooner until it first succeeded, when only full periods count as failures."""
+        """Results of a probe, one a period; sooner until the first success, with failures counted once a period."""
         timing = tally.timing
         await asyncio.sleep(timing.delay)
         soon = probes.FIRST_LOOK_SECONDS

@@ -1,5 +1,6 @@
-"""The environment and command line of a container's process: what the spec says, and little else. Reads no process's own
-environment: what is handed on (PATH, HOME, LANG) comes in as a parameter.
+"""The environment and command line of a container's process: what the spec says, and little else.
+
+Reads no environment of ours: what is handed on (PATH, HOME, LANG) comes in as a parameter.
 """
 
 from __future__ import annotations
@@ -140,20 +141,17 @@ def find(argv: list[str], env: Mapping[str, str], cwd: Path) -> str:
 
 
 def _from(source: Body, setting: Setting) -> dict[str, str]:
-    prefix, namespace = source.get("prefix", ""), setting.pod["metadata"]["namespace"]
+    prefix, namespace, sources = source.get("prefix", ""), setting.pod["metadata"]["namespace"], setting.sources
+    config, secret = source.get("configMapRef"), source.get("secretRef")
+    reference: Body = config or secret or {"optional": True}
+    name = reference.get("name", "")
     try:
-        if config := source.get("configMapRef"):
-            values = setting.sources.config(namespace, config.get("name", ""))
-        elif secret := source.get("secretRef"):
-            name = secret.get("name", "")
-            values = {
-                key: setting.sources.secret(namespace, name, key)
-                for key in setting.sources.secret_keys(namespace, name)
-            }
+        if config:
+            values = sources.config(namespace, name)
         else:
-            return {}
+            values = {key: sources.secret(namespace, name, key) for key in sources.secret_keys(namespace, name)}
     except ConfigError:
-        if (source.get("configMapRef") or source.get("secretRef")).get("optional"):
+        if reference.get("optional"):
             return {}
         raise
     return {f"{prefix}{key}": os.fsdecode(value) for key, value in values.items() if b"\0" not in value}
@@ -170,14 +168,11 @@ def _value_from(source: Body, setting: Setting) -> str | None:
             raise
     if reference := source.get("configMapKeyRef"):
         try:
-            values = setting.sources.config(namespace, reference["name"])
-            if reference["key"] not in values:
-                raise ConfigError(f'configmap "{namespace}/{reference["name"]}" has no key {reference["key"]!r}')
+            return os.fsdecode(setting.sources.config_key(namespace, reference["name"], reference["key"]))
         except ConfigError:
             if reference.get("optional"):
                 return None
             raise
-        return os.fsdecode(values[reference["key"]])
     if reference := source.get("fieldRef"):
         return _field(reference.get("fieldPath", ""), setting.pod)
     if reference := source.get("resourceFieldRef"):

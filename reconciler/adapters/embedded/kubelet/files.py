@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import re
 import shutil
@@ -81,6 +82,13 @@ class Sources:
                 raise ConfigError(f'configmap "{namespace}/{name}": binaryData {key!r} is not base64') from None
         return values
 
+    def config_key(self, namespace: str, name: str, key: str) -> bytes:
+        """One key of a ConfigMap. Raises ConfigError when it is not there."""
+        values = self.config(namespace, name)
+        if key not in values:
+            raise ConfigError(f'configmap "{namespace}/{name}" has no key {key!r}')
+        return values[key]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathMap:
@@ -122,11 +130,9 @@ def lay_out(pod: Body, folder: Path, sources: Sources) -> None:
 def write_file(path: Path, data: bytes, *, secret: bool = False) -> None:
     """Write a file by a temporary one beside it and a rename; nothing when it is that already."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(OSError):
         if not path.is_symlink() and path.read_bytes() == data:
             return
-    except OSError:
-        pass
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     with os.fdopen(descriptor, "wb") as stream:
         os.fchmod(descriptor, 0o600 if secret else 0o644)
@@ -147,30 +153,25 @@ def mounts(container: Body, folder: Path) -> PathMap:
 
 
 def remove(folder: Path) -> None:
+    """Remove a pod's folder, and its namespace's when that was the last."""
     shutil.rmtree(folder, ignore_errors=True)
-    for parent in (folder.parent,):
-        try:
-            parent.rmdir()
-        except OSError:
-            return
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _volume_files(volume: Body, namespace: str, sources: Sources) -> dict[str, bytes] | None:
     """The files of a volume by relative path; None for one that is only a folder (emptyDir)."""
-    if "configMap" in volume:
-        source = volume["configMap"]
-        return _chosen(source, lambda: sources.config(namespace, source.get("name", "")))
-    if "secret" in volume:
-        source = volume["secret"]
-        name = source.get("secretName", "")
-        return _chosen(source, lambda: _secret(sources, namespace, name, source.get("items")))
-    if "projected" in volume:
-        return _projected(volume["projected"], namespace, sources)
+    if source := volume.get("configMap"):
+        return _chosen(source, source.get("name", ""), namespace, sources.config)
+    if source := volume.get("secret"):
+        return _chosen(source, source.get("secretName", ""), namespace, _secret(sources, source))
+    if source := volume.get("projected"):
+        return _projected(source, namespace, sources)
     if "emptyDir" in volume or set(volume) == {"name"}:
         return None
-    kind = next(iter(sorted(set(volume) - {"name"})))
+    kind = min(set(volume) - {"name"})
     raise ConfigError(
-        f"volume {volume['name']!r}: the embedded cluster has no {kind} volumes (configMap, secret, emptyDir, projected)"
+        f"volume {volume['name']!r}: no {kind} volumes on the embedded cluster (configMap, secret, emptyDir, projected)"
     )
 
 
@@ -178,35 +179,35 @@ def _projected(source: Body, namespace: str, sources: Sources) -> dict[str, byte
     files: dict[str, bytes] = {}
     for part in source.get("sources", ()):
         if config := part.get("configMap"):
-            files |= _chosen(config, lambda name=config.get("name", ""): sources.config(namespace, name))
+            files |= _chosen(config, config.get("name", ""), namespace, sources.config)
         elif secret := part.get("secret"):
-            name, items = secret.get("name", ""), secret.get("items")
-            files |= _chosen(secret, lambda name=name, items=items: _secret(sources, namespace, name, items))
+            files |= _chosen(secret, secret.get("name", ""), namespace, _secret(sources, secret))
     return files
 
 
-def _secret(sources: Sources, namespace: str, name: str, items: list[Body] | None) -> dict[str, bytes]:
-    keys = [item["key"] for item in items] if items else sources.secret_keys(namespace, name)
-    return {key: sources.secret(namespace, name, key) for key in keys}
+def _secret(sources: Sources, source: Body) -> Callable[[str, str], dict[str, bytes]]:
+    def read(namespace: str, name: str) -> dict[str, bytes]:
+        items = source.get("items")
+        keys = [item["key"] for item in items] if items else sources.secret_keys(namespace, name)
+        return {key: sources.secret(namespace, name, key) for key in keys}
+
+    return read
 
 
-def _chosen(source: Body, read: Callable[[], dict[str, bytes]]) -> dict[str, bytes]:
+def _chosen(source: Body, name: str, namespace: str, read: Callable[[str, str], dict[str, bytes]]) -> dict[str, bytes]:
+    """The files that a ConfigMap or secret gives: those of `items`, or one for each key."""
+    optional = source.get("optional", False)
     try:
-        values = read()
+        values = read(namespace, name)
     except ConfigError:
-        if source.get("optional"):
+        if optional:
             return {}
         raise
-    items = source.get("items")
-    if not items:
-        return {str(_inside(key)): value for key, value in values.items()}
-    files = {}
-    for item in items:
-        if item["key"] in values:
-            files[str(_inside(item["path"]))] = values[item["key"]]
-        elif not source.get("optional"):
-            raise ConfigError(f"{source.get('name') or source.get('secretName')!r} has no key {item['key']!r}")
-    return files
+    items = source.get("items") or [{"key": key, "path": key} for key in values]
+    missing = [item["key"] for item in items if item["key"] not in values]
+    if missing and not optional:
+        raise ConfigError(f"{namespace}/{name} has no key {missing[0]!r}")
+    return {str(_inside(item["path"])): values[item["key"]] for item in items if item["key"] in values}
 
 
 def _inside(text: str) -> Path:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from reconciler.adapters.embedded.controllers.replicasets import NODE
+from reconciler.adapters.embedded.capacity import MACHINE_NODE as NODE
 from reconciler.adapters.embedded.controllers.view import View
 from reconciler.adapters.embedded.kubelet import logs, machine
 from reconciler.adapters.embedded.kubelet.files import Sources
@@ -222,7 +222,8 @@ class Kubelet:
         """Say on the pod which ports it has, and which node."""
         text = json.dumps(pod.ports, sort_keys=True)
         have = pod.body["metadata"].get("annotations", {}).get(PORTS_ANNOTATION, "{}")
-        if (have == text or not pod.ports) and pod.body["spec"].get("nodeName") or pod.terminating:
+        said = have == text or not pod.ports
+        if pod.terminating or (said and pod.body["spec"].get("nodeName")):
             return
         live = self._store.get(pod.ref)
         if live is None or live["metadata"]["uid"] != pod.uid:

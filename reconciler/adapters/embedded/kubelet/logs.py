@@ -1,7 +1,7 @@
 """Where logs of pods lie, and how they are kept small.
 
 `logs/NAMESPACE/POD/CONTAINER.log` holds the present run, raw lines as the process wrote them; `CONTAINER.log.1` what
-was cut off it by size; `CONTAINER.previous.log` the run before the last restart. The process writes its file by itself,
+was cut off it by size; `CONTAINER.log.previous` the run before the last restart. The process writes its file by itself,
 so nothing is lost when the supervisor ends. Logs of a pod that is gone are kept for a day.
 """
 
@@ -24,7 +24,7 @@ _STOP_SECONDS = 0.05
 
 def log_file(state: Path, namespace: str, pod: str, container: str, *, previous: bool = False) -> Path:
     """The log of one container; `previous` for the run before the last restart."""
-    name = f"{container}.previous.log" if previous else f"{container}.log"
+    name = f"{container}.log.previous" if previous else f"{container}.log"
     return state / "logs" / namespace / pod / name
 
 
@@ -32,7 +32,7 @@ def prepare(path: Path) -> None:
     """Make the folder, and put the last run's log aside."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists():
-        path.replace(path.with_name(f"{path.stem}.previous.log"))
+        path.replace(path.with_name(f"{path.name}.previous"))
 
 
 def rotate(path: Path, group: int, *, limit: int = MAX_BYTES) -> bool:

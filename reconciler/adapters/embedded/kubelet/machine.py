@@ -34,7 +34,7 @@ class Identity:
     def parse(cls, text: str) -> Self | None:
         """Read what `str` gives; None for anything else."""
         parts = text.removeprefix(_PREFIX).split("/")
-        if not text.startswith(_PREFIX) or len(parts) != 3 or not (parts[0].isascii() and parts[0].isdigit()):  # noqa: PLR2004 - the three fields
+        if not text.startswith(_PREFIX) or len(parts) != 3 or not (parts[0].isascii() and parts[0].isdigit()):
             return None
         return cls(pid=int(parts[0]), start=parts[1], boot=parts[2])
 
@@ -169,7 +169,7 @@ def _ps(which: list[str]) -> list[ProcessRow]:
     rows = []
     for line in done.stdout.decode(errors="replace").splitlines():
         words = line.split()
-        if len(words) >= 7 and words[0].isdigit() and words[1].isdigit():  # noqa: PLR2004 - the columns above
+        if len(words) >= 7 and words[0].isdigit() and words[1].isdigit():
             rows.append(
                 ProcessRow(
                     pid=int(words[0]),

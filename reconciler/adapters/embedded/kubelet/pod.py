@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from reconciler.adapters.embedded.kubelet import environment, files, logs
 from reconciler.adapters.embedded.kubelet.container import Container, Surroundings
@@ -21,6 +22,8 @@ from reconciler.adapters.embedded.kubelet.status import PORTS_ANNOTATION, Contai
 from reconciler.model.identity import ObjectRef
 
 Body = dict[str, Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 DEFAULT_GRACE = 30.0
 RETRY_SECONDS = 1.0
 CPU_NOTE = "cpu limits are not enforced on the embedded cluster"
@@ -208,9 +211,10 @@ class Pod:
 
         return await self._in_thread(start)
 
-    async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Run in a thread to its end, even when the waiting task is cancelled: a started process must not be lost."""
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._on.threads, call, *arguments))
+        bound = functools.partial(call, *arguments, **named)
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._on.threads, bound))
 
     def _known_ports(self, body: Body) -> dict[str, int]:
         """What the annotation of an earlier supervisor says, where it can still be had."""
@@ -236,7 +240,7 @@ class Pod:
         self.ports = ports
 
     async def _taken(self, spec: Body) -> bool:
-        """Whether somebody else listens on a port of this container, whose process has just ended; then it gets others."""
+        """Whether somebody else listens on a port of this container, whose process has ended; it then gets others."""
         keys = [environment.port_key(port) for port in spec.get("ports", ())] or ["default"]
         taken = {self.ports[key] for key in keys if key in self.ports and not is_free(self.ports[key])}
         if not taken:

@@ -18,7 +18,7 @@ from reconciler.adapters.embedded.kubelet.ports import HOST
 Body = dict[str, Any]
 MAX_HEAD_BYTES = 64 * 1024
 FIRST_LOOK_SECONDS = 0.05
-"""Until a first success a probe looks sooner than its period, from this on and doubling: a cluster is slower, people wait."""
+"""Until its first success a probe looks sooner than its period: after this time, doubling. People wait for it."""
 _OK_LOW, _OK_HIGH = 200, 400
 
 Runner = Callable[[list[str]], Awaitable[int]]
@@ -117,7 +117,7 @@ async def http_get(action: Body, ports: Mapping[str, int]) -> Result:
         await writer.drain()
         line = await reader.readline()
         words = line.split(maxsplit=2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
             return Result(ok=False, message="the answer is no HTTP")
         status = int(words[1])
         return Result(ok=_OK_LOW <= status < _OK_HIGH, message=f"HTTP status {status}")

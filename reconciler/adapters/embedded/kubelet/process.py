@@ -60,7 +60,7 @@ class Process:
         """Start it with stdin from nowhere and its output appended to its log. Blocks some ms. Raises OSError."""
         log = os.open(launch.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            child = subprocess.Popen(  # noqa: S603 - what the pod's spec says, without a shell
+            child = subprocess.Popen(
                 list(launch.argv),
                 executable=launch.executable,
                 env=dict(launch.env),
