@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, Liv
 from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.ports import Cluster, Registry
 
+_PROCESS = re.compile(r"process://([0-9]{1,10})/")
 LOOKED_AT = (("apps", "v1", "Deployment"), ("", "v1", "Pod"))
 
 
@@ -147,7 +149,7 @@ def pod_of(cluster: str, live: LiveObject) -> Pod:
         restarts=sum(int(container.get("restartCount", 0)) for container in containers),
         reason=reason,
         created=str(live.metadata.get("creationTimestamp", "")),
-        pid=_pid(live),
+        pid=_pid(containers),
     )
 
 
@@ -164,7 +166,10 @@ def _reason(status: Mapping[str, Any], containers: list[Mapping[str, Any]], read
     return ": ".join(str(status[key]) for key in ("reason", "message") if status.get(key))
 
 
-def _pid(live: LiveObject) -> int | None:
-    """The process of a pod on the embedded cluster, which tells it as an annotation of the pod."""
-    text = str(live.metadata.get("annotations", {}).get("embedded.codevald.io/pid", ""))
-    return int(text) if text.isdigit() else None
+def _pid(containers: list[Mapping[str, Any]]) -> int | None:
+    """The process of a running pod on the embedded cluster, whose container ids say `process://PID/...`."""
+    for container in containers:
+        match = _PROCESS.match(str(container.get("containerID", "")))
+        if match and "running" in container.get("state", {}):
+            return int(match[1])
+    return None

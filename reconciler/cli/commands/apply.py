@@ -39,7 +39,7 @@ def apply(  # noqa: PLR0917 - options of a command
     settings = invocation().settings(
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout
     )
-    manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings)
+    manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings, show_plan=file is None)
     request = ApplyRequest.of(settings)
     if file is not None:
         if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)):

@@ -70,10 +70,9 @@ def _children(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     if isinstance(value, list | tuple):
-        named = [item.get("name", item.get("id")) if isinstance(item, dict) else None for item in value]
-        return {f"[{name if name is not None else index}]": value[index] for index, name in enumerate(named)} | {
-            f"[{index}]": item for index, item in enumerate(value) if named[index] is None
-        }
+        from reconciler.spec.documents import item_name
+
+        return {f"[{item_name(item) or index}]": item for index, item in enumerate(value)}
     return {}
 
 

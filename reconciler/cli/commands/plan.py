@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -47,21 +48,20 @@ def plan(  # noqa: PLR0917 - options of a command
             target, cluster, settings.text("maxDeletes"), allow_empty=allow_empty, accept_rewind=accept_rewind
         ),
     )
-    if out is not None:
-        out = options.out_file(invocation().folder() / out)
+    path = options.out_file(invocation().folder() / out) if out is not None else None
 
     async def work() -> Plan:
         async with opened(working_tree=working_tree) as session:
             return await session.plan(request)
 
     made = run(work())
-    if out is not None:
-        save(made, out)
+    if path is not None:
+        save(made, path)
     color = wants_color(settings.text("color"), sys.stdout, os.environ)
     emit(shown_plan(made, output, color=color))
     findings_note(made)
     if out is not None:
-        note(f"Saved to {out}. Apply exactly this with: reconciler apply {out}")
+        note(f"Saved to {out}. Exactly this is done by: reconciler apply {shlex.quote(str(out))}")
     if has_errors(made):
         raise typer.Exit(1)
     if detailed_exitcode and made.changes:

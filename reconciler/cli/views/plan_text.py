@@ -77,7 +77,7 @@ def _change(change: Change, *, color: bool) -> Iterator[str]:
     risks = [str(risk) for risk in change.risks if risk in _LOUD]
     if risks and change.action is not Action.CREATE:
         yield f"        # risk: {', '.join(risks)}"
-    if change.hidden:
+    if change.hidden and change.action is not Action.SCALE:
         yield f"        # ({plural(change.hidden, 'unchanged attribute')} hidden)"
     if defaults:
         yield f"        # ({plural(defaults, 'attribute')} at the default hidden)"

@@ -85,7 +85,7 @@ def cause(change: Change) -> str:
     for reason in change.reasons:
         if reason.origin is not None and reason.origin.position is not None:
             position = reason.origin.position
-            changed = " changed" if reason.code is ReasonCode.TEMPLATE_CHANGED else ""
+            changed = " changed" if reason.origin.layer.startswith("template ") else ""
             return clean(f"{position.path}:{position.line}{changed}")
     return ""
 
@@ -216,6 +216,8 @@ def drift_lines(drift: Drift) -> tuple[str, str, str]:
     """(mark, text, who and what becomes of it) of a drift."""
     who = f"by {clean(drift.manager)}" if drift.manager else "by somebody who left no name"
     fate = "will be undone" if drift.undone else "is reported and left"
+    if not drift.path and drift.before is Missing.FIELD:
+        return "+", "the object carries this fleet's mark and is on no record", "is reported and left"
     if not drift.path:
         return "-", "the object is gone", "will be made again" if drift.undone else fate
     return (
