@@ -20,6 +20,7 @@ import msgspec
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 BUSY_MS = 10_000
 DAMAGED_HINT = (
@@ -61,7 +62,7 @@ class Database:
         """
         database = cls(path)
         try:
-            await database.run("open it", lambda _: database._connect(prepare))
+            await database._call("open it", database._connect, prepare)
         except BaseException:
             await database.close()
             raise
@@ -95,11 +96,16 @@ class Database:
 
     async def run(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the thread. A cancelled caller does not stop it: a transaction ends one way or the other."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, doing, work)
+        if self._connection is None:
+            raise RegistryError(f"{self.path} is closed", hint="open it again")
+        return await self._call(doing, work, self._connection)
 
-    def _guarded(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _call(self, doing: str, work: Callable[[U], T], value: U) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, doing, work, value)
+
+    def _guarded(self, doing: str, work: Callable[[U], T], value: U) -> T:
         try:
-            return work(self._connection)  # type: ignore[arg-type]  # None only while `_connect` itself runs
+            return work(value)
         except ReconcilerError:
             raise
         except sqlite3.Error as error:

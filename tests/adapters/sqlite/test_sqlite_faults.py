@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -466,3 +467,33 @@ async def test_a_gone_record_holds_no_reservation(path: Path, opened: Any) -> No
     await registry.commit(write(record(version=2, state=AgentState.GONE)))
     (body,) = sqlite3.connect(path).execute("SELECT body FROM records").fetchone()
     assert b'"reservations":[]' in body
+
+
+async def test_a_closed_registry_says_so(opened: Any) -> None:
+    registry = await opened()
+    await registry.close()
+    assert isinstance(await registry.snapshot(), Unreadable)
+    with pytest.raises(RegistryError, match="closed"):
+        await registry.commit(write(record()))
+    await registry.close()
+
+
+async def test_manifests_that_cannot_be_read_are_said_to_be(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    tamper(path, "UPDATE records SET manifests = x'00'")
+    found = await registry.get(TRIAGE)
+    assert isinstance(found, Found)
+    assert found.value.good is not None
+    with pytest.raises(RegistryError, match="roll back to are damaged"):
+        len(found.value.good.manifests)
+
+
+async def test_a_large_snapshot_leaves_the_collector_on(opened: Any) -> None:
+    registry = await opened()
+    names = [AgentName(namespace="n", name=f"a{number:04}") for number in range(1500)]
+    await registry.commit(write(*(record(name) for name in names)))
+    state = await registry.snapshot()
+    assert isinstance(state, Found)
+    assert list(state.value.records) == names
+    assert gc.isenabled()
