@@ -5,13 +5,13 @@ May live here: action, reasons, attributes of one agent. Must not: know budgets,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.model.agent import Agent
-from reconciler.model.identity import AgentName, FieldPath, ObjectRef, format_path
-from reconciler.model.objects import Absent, Found, LiveSet, Manifest, Observation, Unreadable
+from reconciler.model.identity import AgentName, FieldPath, format_path
+from reconciler.model.objects import Found, LiveSet, Manifest, Observation
 from reconciler.model.plan import (
     Action,
     AttributeChange,
@@ -26,9 +26,9 @@ from reconciler.model.plan import (
 )
 from reconciler.model.registry import AgentState, InventoryEntry, PlacedReplicas, Record, Reservation
 from reconciler.model.source import Provenance
-from reconciler.plan.attributes import compare, risks
+from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
-from reconciler.plan.objects import ObjectVerdict, judge, sort_key, surplus, unreadable
+from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because
 from reconciler.spec.provenance import origin
 
 
@@ -49,6 +49,13 @@ class Verdict:
     change: Change | None = None
     holds: tuple[Hold, ...] = ()
     left: tuple[Drift, ...] = ()
+    unseen: tuple[tuple[str, str], ...] = ()
+    """(cluster, why it cannot be seen) where something is to be done: then nothing is."""
+
+    @property
+    def says(self) -> bool:
+        """Whether there is anything to tell."""
+        return self.change is not None or bool(self.holds or self.left or self.unseen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +64,8 @@ class _Findings:
     codes: frozenset[ReasonCode]
     drift: tuple[Drift, ...]
     foreign: tuple[str, ...]
-    problems: tuple[str, ...]
+    problems: Mapping[str, str]
+    """Clusters on which something is to be done that cannot be seen, and why not."""
     live_replicas: int
 
 
@@ -76,7 +84,7 @@ def decide(
         return Verdict(holds=(_quarantined(record),))
     found = _objects(wanted, record, observations, fleet=fleet, clusters=clusters)
     if found.problems:
-        return Verdict(holds=(_hold(name, HoldCode.UNREADABLE, found.problems[0], "restore access, then plan again"),))
+        return Verdict(unseen=tuple(sorted(found.problems.items())))
     if found.foreign:
         text = f"{name}: {found.foreign[0]}"
         lift = "say `adopt: true` in the agent to take it over, or remove it from the other tool"
@@ -116,81 +124,63 @@ def _objects(
     clusters: tuple[str, ...],
 ) -> _Findings:
     inventory = {(entry.cluster, entry.ref): entry for entry in record.inventory} if record else {}
+    here = {c: manifests for c, manifests in wanted.desired.items() if not clusters or c in clusters}
+    seen = {(cluster, manifest.ref) for cluster, manifests in wanted.desired.items() for manifest in manifests}
+    gone = [e for key, e in inventory.items() if key not in seen and (not clusters or e.cluster in clusters)]
+    retaking = {entry.cluster for entry in gone if entry.ref.kind == "HorizontalPodAutoscaler"}
     verdicts: list[ObjectVerdict] = []
-    problems: list[str] = []
-    seen: set[tuple[str, ObjectRef]] = set()
-    replicas: list[int] = []
-    for cluster, manifests in wanted.desired.items():
-        if clusters and cluster not in clusters:
-            seen.update((cluster, manifest.ref) for manifest in manifests)
-            continue
-        live = _live(observations.get(cluster), cluster, problems)
+    problems: dict[str, str] = {}
+    replicas = 0
+    for cluster, manifests in here.items():
+        terms = Terms(fleet=fleet, adopt=wanted.agent.spec.adopt, retakes=cluster in retaking)
+        observation = observations.get(cluster)
         for manifest in manifests:
-            key = (cluster, manifest.ref)
-            seen.add(key)
-            if live is None:
+            entry = inventory.get((cluster, manifest.ref))
+            unknown = unknown_because(observation, cluster, manifest.ref)
+            if unknown or not isinstance(observation, Found):
+                if entry is None or entry.hash != manifest.hash:
+                    problems.setdefault(cluster, unknown)
                 continue
-            reason = unreadable(live, manifest.ref) if live.unreadable else ""
-            if reason:
-                problems.append(f"{manifest.ref} on {cluster} cannot be read: {reason}")
-                continue
-            there = live.objects.get(manifest.ref)
+            there = observation.value.objects.get(manifest.ref)
             if there is not None and manifest.ref.kind == "Deployment":
-                replicas.append(there.body.get("spec", {}).get("replicas") or 0)
-            verdicts.append(
-                judge(
-                    cluster,
-                    manifest,
-                    there,
-                    inventory.get(key),
-                    fleet=fleet,
-                    adopt=wanted.agent.spec.adopt,
-                )
-            )
-    removed = _surplus(inventory, seen, observations, clusters, problems)
+                replicas += there.body.get("spec", {}).get("replicas") or 0
+            verdicts.append(judge(cluster, manifest, there, entry, terms))
+    removed, claims = _surplus(gone, observations, fleet, problems)
     changes = [verdict.change for verdict in verdicts if verdict.change is not None]
     changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
     codes = {verdict.code for verdict in verdicts if verdict.code is not None}
-    if removed:
-        codes.add(ReasonCode.OBJECT_SURPLUS)
     return _Findings(
         changes=(*changes, *removed),
-        codes=frozenset(codes),
-        drift=tuple(item for verdict in verdicts for item in verdict.drift),
-        foreign=tuple(verdict.foreign for verdict in verdicts if verdict.foreign),
-        live_replicas=sum(replicas),
-        problems=tuple(problems),
+        codes=frozenset(codes | ({ReasonCode.OBJECT_SURPLUS} if removed else set())),
+        drift=tuple(masked(item, wanted.agent) for verdict in verdicts for item in verdict.drift),
+        foreign=tuple(verdict.foreign for verdict in verdicts if verdict.foreign) + claims,
+        problems=problems,
+        live_replicas=replicas,
     )
 
 
-def _live(observation: Observation[LiveSet] | None, cluster: str, problems: list[str]) -> LiveSet | None:
-    match observation:
-        case Found(value):
-            return value
-        case Unreadable(reason=reason):
-            problems.append(f"the cluster {cluster} cannot be read: {reason}")
-        case Absent() | None:
-            problems.append(f"the cluster {cluster} was not observed")
-    return None
-
-
 def _surplus(
-    inventory: Mapping[tuple[str, ObjectRef], InventoryEntry],
-    seen: set[tuple[str, ObjectRef]],
+    gone: Sequence[InventoryEntry],
     observations: Mapping[str, Observation[LiveSet]],
-    clusters: tuple[str, ...],
-    problems: list[str],
-) -> list[ObjectChange]:
-    """Objects of ours that are wanted no more and are still there, in the order of deletion."""
-    removed = []
-    for key, entry in inventory.items():
-        if key in seen or (clusters and entry.cluster not in clusters):
+    fleet: str,
+    problems: dict[str, str],
+) -> tuple[list[ObjectChange], tuple[str, ...]]:
+    """Objects of ours that are wanted no more and are still there, in the order of deletion; and who claims some."""
+    removed, claims = [], []
+    for entry in gone:
+        observation = observations.get(entry.cluster)
+        unknown = unknown_because(observation, entry.cluster, entry.ref)
+        if unknown or not isinstance(observation, Found):
+            problems.setdefault(entry.cluster, unknown)
             continue
-        live = _live(observations.get(entry.cluster), entry.cluster, problems)
-        found = live.objects.get(entry.ref) if live is not None and not unreadable(live, entry.ref) else None
-        if found is not None and entry.uid in ("", found.uid):
+        found = observation.value.objects.get(entry.ref)
+        if found is None or entry.uid not in ("", found.uid):
+            continue
+        if owner := claimed(found, fleet):
+            claims.append(f"{entry.ref} on {entry.cluster} belongs to {owner}")
+        else:
             removed.append(surplus(entry.cluster, entry.ref, found))
-    return sorted(removed, key=lambda change: sort_key(change.cluster, change.ref), reverse=True)
+    return sorted(removed, key=lambda change: sort_key(change.cluster, change.ref), reverse=True), tuple(claims)
 
 
 def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change | None:
@@ -202,7 +192,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
             record.document if record else {},
             agent.document,
             sensitive=frozenset(agent.sensitive),
-            origin=(lambda path: origin(agent, path)) if record else (lambda _: None),
+            origin=(lambda path: origin(agent, path)) if record else _default_or_not(agent),
         )
     unfinished = record is not None and record.state in (AgentState.DEPLOYING, AgentState.REGISTERED)
     moved = record is not None and _moved(record.placement, wanted.placed)
@@ -299,6 +289,15 @@ _TEXTS = {
     ReasonCode.IMMUTABLE_FIELD: "a field that cannot be changed differs",
     ReasonCode.RENDERING_CHANGED: "this version of the program renders it differently",
 }
+
+
+_DEFAULT = Provenance(layer="default", revision="", position=None)
+
+
+def _default_or_not(agent: Agent) -> OriginOf:
+    """For a new agent only what is a default matters: places of all its fields would cost ten times as much."""
+    written = {key for layer in agent.layers for key in layer.document.value.get("spec") or ()}
+    return lambda path: None if path[0] in written else _DEFAULT
 
 
 def _own(agent: Agent) -> Provenance:

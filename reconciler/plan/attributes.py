@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from reconciler.model.agent import Agent
 from reconciler.model.identity import FieldPath
-from reconciler.model.plan import AttributeChange, Masked, Missing, Risk
+from reconciler.model.plan import AttributeChange, Drift, Masked, Missing, Risk
 from reconciler.model.source import JsonObject, Provenance
 from reconciler.model.units import Duration, Quantity
 from reconciler.spec.documents import item_name
@@ -48,6 +51,29 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
     if path[:1] == ("env",) and path[-1] == "value":
         return looks_secret(path[1].strip("[]"))
     return path[:1] in (("config",), ("modelConfig",)) and "secret" not in path and any(map(looks_secret, path[1:]))
+
+
+def masked(drift: Drift, agent: Agent) -> Drift:
+    """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not."""
+    names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
+    secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
+    literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
+    before, after = (
+        side if side is Missing.FIELD or not (secret or _holds(side, literals)) else Masked.SENSITIVE
+        for side in (drift.before, drift.after)
+    )
+    return dataclasses.replace(drift, before=before, after=after)
+
+
+def _holds(value: Any, literals: list[str]) -> bool:
+    return any(literal in str(value) for literal in literals)
+
+
+def _at(value: Any, path: FieldPath) -> str:
+    """The text at a path of a document; "" where there is none."""
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else _by_name(value).get(part.strip("[]"))
+    return value if isinstance(value, str) else ""
 
 
 def _leaves(before: Any, after: Any, path: FieldPath) -> Iterator[tuple[FieldPath, Any, Any]]:

@@ -103,10 +103,9 @@ def change_document(change: Change) -> dict[str, Any]:
 
 def attribute_document(item: AttributeChange) -> dict[str, Any]:
     """One attribute; an added or removed one lacks `before` or `after`, a masked one says `sensitive`."""
+    sides = (("before", item.before), ("after", item.after))
     result: dict[str, Any] = {"path": format_path(item.path)}
-    for key, value in (("before", item.before), ("after", item.after)):
-        if value is not Missing.FIELD:
-            result[key] = value
+    result |= {key: value for key, value in sides if value is not Missing.FIELD}
     if Masked.SENSITIVE in (item.before, item.after):
         result["sensitive"] = True
     result["origin"] = _origin(item.origin)

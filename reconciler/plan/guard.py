@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from reconciler.model.fleet import Declaration, DeletionBudget
+from reconciler.model.fleet import Declaration, DeletionBudget, Frozen
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import ClusterIdentity, Found, LiveSet, Observation, Unreadable
+from reconciler.model.objects import ClusterIdentity, Found, Observation
 from reconciler.model.plan import Action, Hold, HoldCode, Policy
 from reconciler.model.registry import FleetRecord, Record
 
@@ -29,23 +29,54 @@ def departures(
     Invalid is not missing: an agent that is declared but broken stays, and so does one whose file cannot be read.
     """
     going, holds = [], []
-    for name, record in sorted(records.items()):
-        if name in declaration.agents and not policy.destroy:
-            continue
-        frozen = declaration.frozen_agents.get(name) or declaration.frozen_paths.get(record.source_path)
-        if not policy.destroy and frozen is not None:
-            if name not in declaration.frozen_agents:
-                text = f"{name} stays as it is: {record.source_path} cannot be read ({frozen.reason})"
-                lift = "mend the file, or delete it to delete the agent"
-                holds.append(Hold(code=HoldCode.INVALID, agents=(name,), action=Action.DELETE, text=text, lift=lift))
-            continue
+    moved = _where_else(declaration, records)
+    for name in sorted(records if policy.destroy else records.keys() - declaration.agents.keys()):
+        record = records[name]
+        if not policy.destroy:
+            if name in declaration.frozen_agents:
+                continue
+            hold = _kept(record, declaration.frozen_paths.get(record.source_path), moved)
+            if hold is not None:
+                holds.append(hold)
+                continue
         if record.protect:
             text = f"{name} is protected, and stays although it is {'to go' if policy.destroy else 'gone from Git'}"
             lift = "declare it with `protect: false`, apply, then remove it"
-            holds.append(Hold(code=HoldCode.PROTECTED, agents=(name,), action=Action.DELETE, text=text, lift=lift))
+            holds.append(
+                Hold(
+                    code=HoldCode.PROTECTED,
+                    agents=(name,),
+                    action=Action.DELETE,
+                    text=text,
+                    lift=lift,
+                    blocks_exit=False,
+                )
+            )
             continue
         going.append(record)
     return going, holds
+
+
+def _where_else(declaration: Declaration, records: Mapping[AgentName, Record]) -> str:
+    """A file that cannot be read and that no record came from: agents may have been moved into it. "" for none."""
+    if not declaration.frozen_paths:
+        return ""
+    known = {record.source_path for record in records.values()}
+    return next((path for path in sorted(declaration.frozen_paths) if path not in known), "")
+
+
+def _kept(record: Record, frozen: Frozen | None, moved: str) -> Hold | None:
+    """Why an agent that is declared nowhere stays all the same: it may stand in a file that cannot be read."""
+    name = record.name
+    if frozen is not None:
+        text = f"{name} stays as it is: {record.source_path} cannot be read ({frozen.reason})"
+        lift = "mend the file, or delete it to delete the agent"
+    elif moved:
+        text = f"{name} stays as it is: it may have been moved to {moved}, which cannot be read"
+        lift = f"mend {moved}"
+    else:
+        return None
+    return Hold(code=HoldCode.INVALID, agents=(name,), action=Action.DELETE, text=text, lift=lift)
 
 
 def invalid(declaration: Declaration) -> Iterator[Hold]:
@@ -136,11 +167,9 @@ def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: Fle
     return found
 
 
-def unreadable_text(cluster: str, observation: Observation[LiveSet] | None) -> str:
-    """Why a cluster's objects are unknown; "" when they are known."""
-    match observation:
-        case Found():
-            return ""
-        case Unreadable(reason=reason):
-            return reason
-    return f"{cluster} was not observed"
+def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]]) -> Iterator[Hold]:
+    """Agents for which something is to be done where nothing can be seen, by (cluster, why)."""
+    for (_, reason), names in sorted(found.items()):
+        text = f"nothing is changed or deleted where it cannot be seen: {reason}"
+        lift = "restore access, then plan again"
+        yield Hold(code=HoldCode.UNREADABLE, agents=tuple(sorted(names)), action=None, text=text, lift=lift)

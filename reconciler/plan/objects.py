@@ -5,6 +5,7 @@ May live here: the decision for one object, foreign owners, drift. Must not: kno
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,16 +13,19 @@ from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     RENDERED_KINDS,
     TRACKING_ANNOTATION,
+    Found,
     LiveObject,
     LiveSet,
     Manifest,
     MustBe,
     MustBeAbsent,
+    Observation,
+    Unreadable,
 )
-from reconciler.model.plan import Drift, ObjectChange, ReasonCode, Verb
+from reconciler.model.plan import Drift, Missing, ObjectChange, ReasonCode, Verb
 from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
-from reconciler.plan.ownership import is_ours, lost_fields, owners
+from reconciler.plan.ownership import Lost, is_ours, lost_fields, owners, without
 
 _ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(RENDERED_KINDS)}
 _IMMUTABLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -54,6 +58,7 @@ def tracking_id(ref: ObjectRef, fleet: str) -> str:
     return f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}:{fleet}"
 
 
+UNMARKED = "somebody else (it carries no mark of this fleet)"
 _FOREIGN_ANNOTATIONS = (
     ("argocd.argoproj.io/tracking-id", "Argo CD"),
     ("config.k8s.io/owning-inventory", "another inventory (config.k8s.io)"),
@@ -85,17 +90,23 @@ def foreign_owner(live: LiveObject, fleet: str) -> str:
     mark = annotations.get(TRACKING_ANNOTATION)
     if mark == tracking_id(live.ref, fleet):
         return ""
-    return f"another fleet ({mark})" if mark else "somebody else (it carries no mark of this fleet)"
+    return f"another fleet ({mark})" if mark else UNMARKED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What holds for all objects of one agent on one cluster.
+
+    `retakes` says that an autoscaler of ours goes: replicas that it wrote are taken back from it.
+    """
+
+    fleet: str
+    adopt: bool = False
+    retakes: bool = False
 
 
 def judge(  # noqa: PLR0911 - a decision table, one return a row
-    cluster: str,
-    manifest: Manifest,
-    live: LiveObject | None,
-    entry: InventoryEntry | None,
-    *,
-    fleet: str,
-    adopt: bool,
+    cluster: str, manifest: Manifest, live: LiveObject | None, entry: InventoryEntry | None, terms: Terms
 ) -> ObjectVerdict:
     """What one wanted object needs."""
     ref = manifest.ref
@@ -105,24 +116,30 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
     known = entry is not None and entry.uid in ("", live.uid)
     if known and entry and entry.hash == manifest.hash and entry.resource_version == live.resource_version:
         return ObjectVerdict()
-    owner = foreign_owner(live, fleet)
-    if owner and not adopt and not (known and owner.startswith("somebody else")):
+    owner = foreign_owner(live, terms.fleet)
+    if owner and not terms.adopt and not (known and owner == UNMARKED):
         return ObjectVerdict(foreign=f"{ref} on {cluster} belongs to {owner}")
-    drift = _drift(cluster, manifest, live)
-    force = tuple(sorted({item.manager for item in drift if item.manager and (item.undone or owner)}))
-    if known and entry and entry.hash == manifest.hash:
-        if not any(item.undone for item in drift):
-            return ObjectVerdict(drift=drift)
-        return ObjectVerdict(change=_apply(cluster, manifest, live, force), code=ReasonCode.DRIFT, drift=drift)
-    taken = tuple(item for item in drift if item.manager and not owner)
+    same = known and entry is not None and entry.hash == manifest.hash
+    lost = lost_fields(manifest.body, live.body, changed=not same)
+    taking = bool(owner) and terms.adopt
+    drift = tuple(_drift(cluster, ref, item, terms, taking=taking) for item in lost)
+    if same and not any(item.undone for item in drift):
+        return ObjectVerdict(drift=drift)
+    left = [item.fields for item, seen in zip(lost, drift, strict=True) if not seen.undone]
+    sent = dataclasses.replace(manifest, body=without(manifest.body, left)) if left else manifest
+    force = tuple(sorted({item.manager for item in drift if item.manager and item.undone}))
+    if same:
+        return ObjectVerdict(change=_apply(cluster, sent, live, force), code=ReasonCode.DRIFT, drift=drift)
+    taken = tuple(item for item in drift if item.manager and not taking)
     if _immutable(manifest.body, live.body):
         return ObjectVerdict(change=_replace(cluster, manifest, live), code=ReasonCode.IMMUTABLE_FIELD, drift=taken)
     applied = known and entry is not None and entry.hash != ""
-    code = ReasonCode.FOREIGN_OBJECT if owner else None if applied else ReasonCode.UNFINISHED
-    return ObjectVerdict(change=_apply(cluster, manifest, live, force), code=code, drift=taken)
+    code = ReasonCode.FOREIGN_OBJECT if taking else None if applied else ReasonCode.UNFINISHED
+    return ObjectVerdict(change=_apply(cluster, sent, live, force), code=code, drift=taken)
 
 
 def _apply(cluster: str, manifest: Manifest, live: LiveObject, force: tuple[str, ...]) -> ObjectChange:
+    """An apply. Its manifest lacks what is left to other managers; its hash is that of the whole, all the same."""
     return ObjectChange(
         cluster=cluster,
         ref=manifest.ref,
@@ -153,24 +170,41 @@ def _hand_over(manifest: Manifest, live: LiveObject) -> int | None:
     return replicas if held and isinstance(replicas, int) else None
 
 
+def claimed(live: LiveObject, fleet: str) -> str:
+    """Who else claims an object that is ours by the inventory; "" when nobody does. Losing its mark is no claim."""
+    owner = foreign_owner(live, fleet)
+    return "" if owner == UNMARKED else owner
+
+
 def surplus(cluster: str, ref: ObjectRef, live: LiveObject) -> ObjectChange:
     """The deletion of an object of ours that is wanted no more."""
     expect = MustBe(uid=live.uid, resource_version=live.resource_version)
     return ObjectChange(cluster=cluster, ref=ref, verb=Verb.DELETE, expect=expect)
 
 
-def _drift(cluster: str, manifest: Manifest, live: LiveObject) -> tuple[Drift, ...]:
-    return tuple(
-        Drift(
-            cluster=cluster,
-            ref=manifest.ref,
-            path=lost.path,
-            manager=lost.owner.manager if lost.owner else "",
-            before=lost.wanted,
-            after=lost.live,
-            undone=lost.owner is None or lost.owner.yields,
-        )
-        for lost in lost_fields(manifest.body, live.body)
+def stray(cluster: str, ref: ObjectRef, fleet: str) -> Drift:
+    """An object that carries our mark and stands in no inventory: reported, and left."""
+    return Drift(
+        cluster=cluster,
+        ref=ref,
+        path="",
+        manager="",
+        before=Missing.FIELD,
+        after=tracking_id(ref, fleet),
+        undone=False,
+    )
+
+
+def _drift(cluster: str, ref: ObjectRef, lost: Lost, terms: Terms, *, taking: bool) -> Drift:
+    retaken = terms.retakes and lost.fields == ("f:spec", "f:replicas")
+    return Drift(
+        cluster=cluster,
+        ref=ref,
+        path=lost.path,
+        manager=lost.owner.manager if lost.owner else "",
+        before=lost.wanted,
+        after=lost.live,
+        undone=lost.owner is None or lost.owner.yields or retaken or taking,
     )
 
 
@@ -185,10 +219,15 @@ def _immutable(wanted: JsonObject, live: JsonObject) -> bool:
     return False
 
 
-def unreadable(live: LiveSet, ref: ObjectRef) -> str:
-    """Why an object's kind could not be read in its namespace; "" when it could."""
-    for namespace in (ref.namespace, ""):
-        reason = live.unreadable.get((ref.kind, namespace))
-        if reason:
-            return reason
-    return ""
+def unknown_because(observation: Observation[LiveSet] | None, cluster: str, ref: ObjectRef) -> str:
+    """Why it is unknown whether an object is there; "" when it is known."""
+    match observation:
+        case Found(value=live):
+            if not live.unreadable:
+                return ""
+            reasons = (live.unreadable.get((ref.kind, namespace)) for namespace in (ref.namespace, ""))
+            reason = next((reason for reason in reasons if reason), "")
+            return f"{ref.kind} objects on {cluster} cannot be read: {reason}" if reason else ""
+        case Unreadable(reason=reason):
+            return f"the cluster {cluster} cannot be read: {reason or 'no reason was given'}"
+    return f"the cluster {cluster} was not observed"

@@ -7,13 +7,15 @@ field that we still own holds our value, however the server writes it. No value 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from reconciler.model.objects import FIELD_MANAGER, HANDOVER_MANAGER
+from reconciler.model.plan import Missing
 from reconciler.model.source import JsonObject
 from reconciler.model.units import Quantity
 
@@ -54,9 +56,13 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A wanted field that is not as wanted. `owner` is None where nobody owns it (somebody removed it)."""
+    """A wanted field that is not as wanted. `owner` is None where nobody owns it (somebody removed it).
+
+    `fields` is the path in managedFields' terms, for `without`.
+    """
 
     path: str
+    fields: tuple[str, ...]
     wanted: Any
     live: Any
     owner: Owner | None
@@ -81,25 +87,53 @@ def is_ours(owner: Owner) -> bool:
     return owner.manager in (FIELD_MANAGER, HANDOVER_MANAGER) and owner.operation == "Apply"
 
 
-def lost_fields(wanted: JsonObject, live: JsonObject) -> tuple[Lost, ...]:
-    """Wanted fields that we do not own any more and that are not as wanted, by path."""
+def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) -> tuple[Lost, ...]:
+    """Wanted fields that we do not own any more and that are not as wanted, by path.
+
+    With `changed` (something else is wanted than what was applied last) also those that we own together with
+    somebody else: a new value for them is a conflict with the other.
+    """
     known = owners(live)
     ours: list[JsonObject] = [owner.fields for owner in known if is_ours(owner)]
     others = [owner for owner in known if not is_ours(owner)]
-    return tuple(
-        Lost(path=".".join(steps).replace(".[", "["), wanted=want, live=have, owner=_owner_of(fields, others))
-        for steps, fields, want, have in _walk(wanted, live, ours, (), ())
-    )
+    found = []
+    for shown, fields, want, have, held in _walk(wanted, live, ours, (), ()):
+        if held and not changed:
+            continue
+        owner = _owner_of(fields, others)
+        if owner is not None or not held:
+            path = ".".join(shown).replace(".[", "[")
+            found.append(Lost(path=path, fields=fields, wanted=want, live=have, owner=owner))
+    return tuple(found)
 
 
-_Step = tuple[tuple[str, ...], tuple[str, ...], Any, Any]
+def without(body: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonObject:
+    """A copy of a wanted body that lacks the fields at `paths` (in managedFields' terms): what is left to others."""
+    result: dict[str, Any] = copy.deepcopy(dict(body))
+    for *steps, last in paths:
+        parent: Any = result
+        for step in steps:
+            parent = _at(parent, step)
+        if isinstance(parent, dict):
+            parent.pop(last[2:], None)
+    return result
+
+
+def _at(value: Any, step: str) -> Any:
+    if step.startswith("f:"):
+        return value.get(step[2:]) if isinstance(value, dict) else None
+    identity = msgspec.json.decode(step[2:])
+    return next((item for item in value if _has(item, identity)), None) if isinstance(value, list) else None
+
+
+_Step = tuple[tuple[str, ...], tuple[str, ...], Any, Any, bool]
 _ABSENT = object()
 
 
 def _walk(
     wanted: Any, live: Any, trees: list[JsonObject], shown: tuple[str, ...], fields: tuple[str, ...]
 ) -> Iterator[_Step]:
-    """Leaves of `wanted` that no tree of ours holds and whose live value differs.
+    """Leaves of `wanted` whose live value differs, and whether a tree of ours still holds them.
 
     `shown` is the path for people, `fields` the same in managedFields' terms.
     """
@@ -116,8 +150,8 @@ def _walk(
             yield from _walk(want, have, here, path, field_path)
         elif isinstance(want, list) and (keys := _keys_of(key, want)):
             yield from _walk_list(want, have, here, path, field_path, keys)
-        elif not here and not _same(want, have, key, shown):
-            yield path, field_path, want, None if have is _ABSENT else have
+        elif not _same(want, have, key, shown):
+            yield path, field_path, want, Missing.FIELD if have is _ABSENT else have, bool(here)
 
 
 def _walk_list(

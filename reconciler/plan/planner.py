@@ -1,20 +1,17 @@
 """make_plan: all agents decided, guarded, ordered.
 
-May live here: the assembly of a Plan, and the cache that saves deciding again what has not changed.
+May live here: the assembly of a Plan.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from operator import is_
-from typing import Any
 
 from reconciler.model.agent import Agent
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Found, LiveSet, Manifest, Observation, Unreadable
+from reconciler.model.objects import Found, LiveSet, Observation, Unreadable
 from reconciler.model.plan import (
     Action,
     BlastRadius,
@@ -27,26 +24,17 @@ from reconciler.model.plan import (
     Reason,
     ReasonCode,
 )
-from reconciler.model.registry import AgentState, Record, RegistrySnapshot
+from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.plan import guard
 from reconciler.plan.agents import Verdict, Wanted, decide
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.inputs import PlanInput
-from reconciler.plan.objects import sort_key, surplus, unreadable
+from reconciler.plan.memory import PlanCache, View
+from reconciler.plan.objects import claimed, sort_key, stray, surplus, unknown_because
 from reconciler.plan.order import deletion_waves, waves
 from reconciler.spec.build import agent_name
 
 __all__ = ["PlanCache", "PlanInput", "make_plan"]
-
-_Nothing = Verdict()
-
-
-@dataclass(slots=True)
-class PlanCache:
-    """Verdicts of agents that needed nothing, by the identity of all that they were judged by."""
-
-    quiet: dict[AgentName, tuple[Any, ...]] = field(default_factory=dict)
-    waves: tuple[Mapping[AgentName, Agent] | None, dict[AgentName, int]] = (None, {})
 
 
 def make_plan(given: PlanInput, cache: PlanCache | None = None) -> Plan:
@@ -65,6 +53,7 @@ class _Planner:
         self.changes: list[Change] = []
         self.left: list[Drift] = []
         self.records: Mapping[AgentName, Record] = {}
+        self.unseen: dict[tuple[str, str], list[AgentName]] = {}
 
     def plan(self) -> Plan:
         given = self.given
@@ -106,59 +95,50 @@ class _Planner:
             **{cluster: Unreadable(reason=text) for cluster, text in strangers.items()},
         }
         if not policy.destroy:
-            self.holds += guard.invalid(given.declaration)
+            self.holds += [hold for hold in guard.invalid(given.declaration) if self._targeted(hold.agents)]
             self.holds += [hold for hold in given.placement_holds if self._targeted(hold.agents)]
             self._declared(fleet, observations)
         self._departures(fleet, observations)
+        self.holds += guard.unseen(self.unseen)
         self._dependents()
 
     def _declared(self, fleet: FleetSpec, observations: Mapping[str, Observation[LiveSet]]) -> None:
-        given = self.given
-        held = {name for hold in given.placement_holds for name in hold.agents}
-        targets = frozenset(self.policy.targets)
-        tokens = (*self.policy.clusters, *map(self._token, observations.values()))
-        for name, agent in given.declaration.agents.items():
-            if name in held or (targets and name not in targets):
-                continue
-            record = self.records.get(name)
-            desired = given.desired.get(name, {})
-            key = (agent, record, desired, given.placed.get(name), *tokens)
-            known = self.cache.quiet.get(name)
-            if known is not None and len(known) == len(key) and all(map(is_, known, key)):
-                continue
-            verdict = self._decide(agent, record, desired, observations, fleet)
-            if verdict == _Nothing:
-                self.cache.quiet[name] = key
-            else:
-                self.cache.quiet.pop(name, None)
-                self._take(verdict)
+        given, policy = self.given, self.policy
+        skipped = {name for hold in given.placement_holds for name in hold.agents}
+        if policy.targets:
+            skipped |= given.declaration.agents.keys() - set(policy.targets)
+        view = View(
+            given=given,
+            fleet=fleet.name,
+            records=self.records,
+            observations=observations,
+            skipped=frozenset(skipped),
+            terms=(fleet.name, policy.targets, policy.clusters),
+        )
+
+        def judged(agent: Agent, record: Record | None) -> Verdict:
+            wanted = Wanted(
+                agent=agent,
+                placed=given.placed.get(agent.name, ()),
+                reservations=given.reservations.get(agent.name, ()),
+                desired=given.desired.get(agent.name, {}),
+            )
+            return decide(wanted, record, observations, fleet=fleet.name, clusters=policy.clusters)
+
+        self.cache.refresh(view, judged)
+        for name in sorted(self.cache.verdicts):
+            self._take(name, self.cache.verdicts[name])
+        if not policy.targets:
+            self.left += [stray(cluster, ref, fleet.name) for cluster, ref in sorted(self.cache.strays)]
         self._suspended()
 
-    @staticmethod
-    def _token(observation: Observation[LiveSet]) -> object:
-        return observation.value.objects if isinstance(observation, Found) else observation
-
-    def _decide(
-        self,
-        agent: Agent,
-        record: Record | None,
-        desired: Mapping[str, tuple[Manifest, ...]],
-        observations: Mapping[str, Observation[LiveSet]],
-        fleet: FleetSpec,
-    ) -> Verdict:
-        wanted = Wanted(
-            agent=agent,
-            placed=self.given.placed.get(agent.name, ()),
-            reservations=self.given.reservations.get(agent.name, ()),
-            desired=desired,
-        )
-        return decide(wanted, record, observations, fleet=fleet.name, clusters=self.policy.clusters)
-
-    def _take(self, verdict: Verdict) -> None:
+    def _take(self, name: AgentName, verdict: Verdict) -> None:
         if verdict.change is not None:
             self.changes.append(verdict.change)
         self.holds += verdict.holds
         self.left += verdict.left
+        for unknown in verdict.unseen:
+            self.unseen.setdefault(unknown, []).append(name)
 
     def _targeted(self, names: Iterable[AgentName]) -> bool:
         return not self.policy.targets or any(name in self.policy.targets for name in names)
@@ -189,22 +169,24 @@ class _Planner:
             self.holds.append(hold)
             return
         for record in going:
-            self._delete(record, observations)
+            self._delete(record, fleet.name, observations)
 
-    def _delete(self, record: Record, observations: Mapping[str, Observation[LiveSet]]) -> None:
+    def _delete(self, record: Record, fleet: str, observations: Mapping[str, Observation[LiveSet]]) -> None:
         objects = []
         for entry in record.inventory:
             observation = observations.get(entry.cluster)
-            problem = guard.unreadable_text(entry.cluster, observation)
-            if not problem and isinstance(observation, Found):
-                problem = unreadable(observation.value, entry.ref)
+            problem = unknown_because(observation, entry.cluster, entry.ref)
             if problem or not isinstance(observation, Found):
-                text = f"{record.name} is not deleted: {entry.cluster} cannot be read ({problem})"
-                self._hold(HoldCode.UNREADABLE, (record.name,), text, "restore access, then plan again")
+                self.unseen.setdefault((entry.cluster, problem), []).append(record.name)
                 return
             live = observation.value.objects.get(entry.ref)
-            if live is not None and entry.uid in ("", live.uid):
-                objects.append(surplus(entry.cluster, entry.ref, live))
+            if live is None or entry.uid not in ("", live.uid):
+                continue
+            if owner := claimed(live, fleet):
+                text = f"{record.name}: {entry.ref} on {entry.cluster} belongs to {owner}"
+                self._hold(HoldCode.FOREIGN_OWNER, (record.name,), text, "take it from the other tool, then plan again")
+                return
+            objects.append(surplus(entry.cluster, entry.ref, live))
         objects.sort(key=lambda change: sort_key(change.cluster, change.ref), reverse=True)
         code = ReasonCode.DESTROY if self.policy.destroy else ReasonCode.REMOVED_FROM_GIT
         text = "asked for by destroy" if self.policy.destroy else "declared nowhere any more"
@@ -237,19 +219,23 @@ class _Planner:
     def _dependents(self) -> None:
         """Agents whose dependency is not there yet and is held wait for it; one that runs already is no obstacle."""
         held = {name for hold in self.holds if hold.blocks_exit for name in hold.agents}
-        absent = {name for name in held if name not in self.records or self.records[name].state is AgentState.GONE}
-        waiting = True
-        while waiting:
-            waiting = False
-            for change in list(self.changes):
-                missing = sorted(name for name in change.after if name in absent)
-                if change.action is not Action.DELETE and missing:
-                    self.changes.remove(change)
-                    text = f"{change.name} waits for {guard.names_text(missing)}, which is held"
-                    self._hold(HoldCode.DEPENDENCY, (change.name,), text, "lift what holds the other")
-                    if change.action in (Action.CREATE, Action.ADOPT):
-                        absent.add(change.name)
-                        waiting = True
+        absent = {name for name in held if name not in self.records}
+        waiting: dict[AgentName, list[AgentName]] = {}
+        dependents: dict[AgentName, list[Change]] = {}
+        for change in self.changes:
+            for other in change.after if change.action is not Action.DELETE else ():
+                dependents.setdefault(other, []).append(change)
+        queue = sorted(absent)
+        while queue:
+            missing = queue.pop()
+            for change in dependents.get(missing, ()):
+                if change.name not in waiting and change.name not in self.records:
+                    queue.append(change.name)
+                waiting.setdefault(change.name, []).append(missing)
+        self.changes = [change for change in self.changes if change.name not in waiting]
+        for name, others in sorted(waiting.items()):
+            text = f"{name} waits for {guard.names_text(sorted(others))}, which is held"
+            self._hold(HoldCode.DEPENDENCY, (name,), text, "lift what holds the other")
 
     def _ordered(self) -> list[Change]:
         """Changes by wave and name; deletions after all else, in reverse of their dependencies."""
@@ -280,7 +266,7 @@ class _Planner:
     def _completeness(self) -> tuple[Completeness, ...]:
         given = self.given
         found = [
-            Completeness(source=cluster, problem=_problem(cluster, observation))
+            Completeness(source=cluster, problem=_problem(observation))
             for cluster, observation in sorted(given.observations.items())
         ]
         problem = given.registry.reason if isinstance(given.registry, Unreadable) else ""
@@ -303,12 +289,14 @@ class _Planner:
         )
 
 
-def _problem(cluster: str, observation: Observation[LiveSet]) -> str:
-    problem = guard.unreadable_text(cluster, observation)
-    if not problem and isinstance(observation, Found):
-        parts = [
-            f"{kind} in {namespace or 'all namespaces'}: {reason}"
-            for (kind, namespace), reason in sorted(observation.value.unreadable.items())
-        ]
-        return "; ".join(parts)
-    return problem
+def _problem(observation: Observation[LiveSet]) -> str:
+    match observation:
+        case Found(value=live):
+            parts = [
+                f"{kind} in {namespace or 'all namespaces'}: {reason}"
+                for (kind, namespace), reason in sorted(live.unreadable.items())
+            ]
+            return "; ".join(parts)
+        case Unreadable(reason=reason):
+            return f"unreadable ({reason})"
+    return "not observed"

@@ -1,0 +1,188 @@
+"""What a plan remembers from the last one, so that one changed agent of ten thousand costs little.
+
+May live here: finding what differs between two inputs, by identity first. Must not: decide anything of its own; a plan
+with a warm memory equals one with a cold memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import is_
+from typing import Any, TypeVar
+
+from reconciler.model.agent import Agent
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import TRACKING_ANNOTATION, Found, LiveObject, LiveSet, Observation
+from reconciler.model.registry import Record
+from reconciler.plan.agents import Verdict
+from reconciler.plan.inputs import PlanInput
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+Decide = Callable[[Agent, Record | None], Verdict]
+Place = tuple[str, ObjectRef]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One input as it was judged: `records` of the snapshot, `observations` without clusters that are not ours.
+
+    `skipped` are agents that something else holds already; `terms` is all that concerns every agent alike.
+    """
+
+    given: PlanInput
+    fleet: str
+    records: Mapping[AgentName, Record]
+    observations: Mapping[str, Observation[LiveSet]]
+    skipped: frozenset[AgentName]
+    terms: tuple[Any, ...]
+
+    def objects(self) -> dict[str, Mapping[ObjectRef, LiveObject]]:
+        """Live objects of the clusters that could be read."""
+        return {name: seen.value.objects for name, seen in self.observations.items() if isinstance(seen, Found)}
+
+    def conditions(self) -> dict[str, Any]:
+        """How far each cluster could be read."""
+        return {name: dict(o.value.unreadable) if isinstance(o, Found) else o for name, o in self.observations.items()}
+
+
+@dataclass(slots=True)
+class PlanCache:
+    """Verdicts that are still true. Give the same one to every plan of one fleet.
+
+    `verdicts` holds agents that needed something; `owners` says whose each object is, by cluster; `strays` are live
+    objects that carry our mark and are nobody's.
+    """
+
+    last: View | None = None
+    verdicts: dict[AgentName, Verdict] = field(default_factory=dict)
+    owners: dict[str, dict[ObjectRef, AgentName]] = field(default_factory=dict)
+    strays: set[Place] = field(default_factory=set)
+    waves: tuple[Mapping[AgentName, Agent] | None, Any] = (None, None)
+
+    def refresh(self, view: View, decide: Decide) -> None:
+        """Bring `verdicts` and `strays` up to date with `view`, asking `decide` for no more agents than need it."""
+        last, self.last = self.last, None  # what fails half-way is forgotten
+        changed = _changed(last, view, self.owners) if last is not None else None
+        if last is None or changed is None:
+            self._from_nothing(view, decide)
+        else:
+            self._again(last, view, decide, *changed)
+        self.last = view
+
+    def _from_nothing(self, view: View, decide: Decide) -> None:
+        self.verdicts, self.strays, self.owners = {}, set(), {name: {} for name in view.observations}
+        for name, record in view.records.items():
+            for entry in record.inventory:
+                self.owners.setdefault(entry.cluster, {})[entry.ref] = name
+        agents = view.given.declaration.agents
+        for name in agents:
+            self._judge(name, view, decide)
+            if name in self.verdicts:
+                self._own(name, _desired(name, view))
+        for cluster, objects in view.objects().items():
+            known = self.owners[cluster]
+            self._sift(view, ((cluster, ref) for ref in objects if ref not in known))
+
+    def _again(
+        self, last: View, view: View, decide: Decide, names: Iterable[AgentName], places: Iterable[Place]
+    ) -> None:
+        touched = set(places)
+        for name in names:
+            for cluster, ref in _places(name, last):
+                touched.add((cluster, ref))
+                if self.owners.get(cluster, {}).get(ref) == name:
+                    del self.owners[cluster][ref]
+        for name in names:
+            touched.update(_places(name, view))
+            self._own(name, _places(name, view))
+            self._judge(name, view, decide)
+        self._sift(view, touched)
+
+    def _own(self, name: AgentName, places: Iterable[Place]) -> None:
+        for cluster, ref in places:
+            self.owners.setdefault(cluster, {})[ref] = name
+
+    def _judge(self, name: AgentName, view: View, decide: Decide) -> None:
+        agent = view.given.declaration.agents.get(name)
+        self.verdicts.pop(name, None)
+        if agent is not None and name not in view.skipped:
+            verdict = decide(agent, view.records.get(name))
+            if verdict.says:
+                self.verdicts[name] = verdict
+
+    def _sift(self, view: View, places: Iterable[Place]) -> None:
+        objects = view.objects()
+        for place in places:
+            cluster, ref = place
+            live = objects.get(cluster, {}).get(ref)
+            if live is not None and ref not in self.owners.get(cluster, {}) and _ours(live, view.fleet):
+                self.strays.add(place)
+            else:
+                self.strays.discard(place)
+
+
+def _ours(live: LiveObject, fleet: str) -> bool:
+    """Whether an object carries this fleet's mark and is nobody's part."""
+    mark = (live.metadata.get("annotations") or {}).get(TRACKING_ANNOTATION)
+    part = any(owner.get("controller") for owner in live.metadata.get("ownerReferences") or ())
+    return isinstance(mark, str) and mark.endswith(f":{fleet}") and not part
+
+
+def _desired(name: AgentName, view: View) -> list[Place]:
+    wanted = view.given.desired.get(name, {})
+    return [(cluster, manifest.ref) for cluster, manifests in wanted.items() for manifest in manifests]
+
+
+def _places(name: AgentName, view: View) -> list[Place]:
+    record = view.records.get(name)
+    held = [(entry.cluster, entry.ref) for entry in record.inventory] if record else []
+    return held + _desired(name, view)
+
+
+def _changed(
+    last: View, view: View, owners: Mapping[str, Mapping[ObjectRef, AgentName]]
+) -> tuple[list[AgentName], list[Place]] | None:
+    """Agents and objects that may be judged differently than last time; None where everything may."""
+    if last.terms != view.terms or last.conditions() != view.conditions():
+        return None
+    before, now = last.given, view.given
+    names: set[AgentName] = set(last.skipped ^ view.skipped)
+    names.update(differing(before.declaration.agents, now.declaration.agents, is_))
+    names.update(differing(last.records, view.records, _same_record))
+    names.update(differing(before.desired, now.desired, is_))
+    names.update(differing(before.placed, now.placed, tuple.__eq__))
+    places: list[Place] = []
+    old = last.objects()
+    for cluster, objects in view.objects().items():
+        for ref in differing(old[cluster], objects, _same_object):
+            places.append((cluster, ref))
+            owner = owners.get(cluster, {}).get(ref)
+            if owner is not None:
+                names.add(owner)
+    return sorted(names), places
+
+
+def _same_record(before: Record, now: Record) -> bool:
+    """Records count their own writes."""
+    return before.version == now.version and before.id == now.id
+
+
+def _same_object(before: LiveObject, now: LiveObject) -> bool:
+    return before.uid == now.uid and before.resource_version == now.resource_version
+
+
+def differing(
+    before: Mapping[Key, Value], now: Mapping[Key, Value], same: Callable[[Value, Value], bool]
+) -> Iterable[Key]:
+    """Keys whose values are not `same`. Identical objects in equal order are passed over at the speed of C."""
+    if before is now:
+        return ()
+    if len(before) == len(now) and all(map(is_, before, now)):
+        values = before.values(), now.values()
+        if all(map(is_, *values)):
+            return ()
+        return [key for key, a, b in zip(now, *values, strict=True) if a is not b and not same(a, b)]
+    found = [key for key, b in now.items() if (a := before.get(key)) is None or (a is not b and not same(a, b))]
+    return found + [key for key in before if key not in now]
