@@ -34,6 +34,7 @@ from reconciler.ports import Clock
 PAGE = 1000
 KEPT_FEED = 100_000
 KEPT_OPERATIONS = 100_000
+KEPT_JOURNAL = 100_000
 _GONE = AgentState.GONE.value
 
 
@@ -236,9 +237,13 @@ def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int
 
 
 def _prune(connection: sqlite3.Connection) -> None:
-    """Drop what nobody can need: ids of operations long past any retry, and long superseded lines of the feed."""
+    """Drop what nobody can need: operations and journal entries long past any retry, superseded lines of the feed."""
     connection.execute(
         "DELETE FROM operations WHERE position < (SELECT max(position) FROM operations) - ?", (KEPT_OPERATIONS,)
+    )
+    connection.execute(
+        "DELETE FROM journal WHERE phase <> 'intent' AND position < (SELECT max(position) FROM journal) - ?",
+        (KEPT_JOURNAL,),
     )
     connection.execute(
         "DELETE FROM feed WHERE seq < (SELECT seq FROM head) - ? AND seq NOT IN (SELECT seq FROM records)",

@@ -25,7 +25,7 @@ from reconciler.model.audit import next_entry
 from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
-from reconciler.model.registry import AgentState
+from reconciler.model.registry import AgentState, JournalPhase
 from tests.contracts.values import TRIAGE, fact, intent, record, revision, write
 from tests.doubles.clock import FakeClock
 
@@ -447,6 +447,19 @@ async def test_old_lines_of_the_feed_go_and_each_agents_last_one_stays(
     items = [item async for item in again.changes(0)]
     assert items[0] == (1, other)
     assert [seq for seq, _ in items[1:]] == list(range(21, 32))
+
+
+async def test_old_outcomes_go_and_open_intents_stay(path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = await opened()
+    await registry.commit(write(journal=(intent("open"), intent("done", JournalPhase.DONE)), op_id="first"))
+    for number in range(20):
+        await registry.commit(write(journal=(intent(f"j{number}", JournalPhase.DONE),), op_id=f"o{number}"))
+    monkeypatch.setattr("reconciler.adapters.sqlite.registry.KEPT_JOURNAL", 5)
+    monkeypatch.setattr("reconciler.adapters.sqlite.registry.KEPT_OPERATIONS", 5)
+    again = await opened()
+    assert [entry.id for entry in await again.open_journal()] == ["open"]
+    count = "SELECT (SELECT count(*) FROM journal), (SELECT count(*) FROM operations)"
+    assert await again._database.run("count", lambda c: c.execute(count).fetchone()) == (7, 6)
 
 
 async def test_a_cancelled_caller_leaves_a_whole_write(opened: Any) -> None:
