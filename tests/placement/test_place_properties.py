@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.agent import Agent, ClusterSelector
@@ -22,6 +22,7 @@ from tests.placement.builders import agent, cluster, record, recorded, request, 
 CLUSTERS = (cluster("ap", weight=2), cluster("eu"), cluster("us", weight=3))
 NAMES = [f"{namespace}/{letter}" for namespace in ("one", "two") for letter in "abcd"]
 
+patient = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 selectors = st.sampled_from(
     [ClusterSelector(everything=True), ClusterSelector(names=("us", "eu")), ClusterSelector(names=("ap",))]
 )
@@ -95,6 +96,7 @@ def requests(draw: st.DrawFn) -> PlacementRequest:
     )
 
 
+@patient
 @given(requests(), st.randoms())
 def test_the_answer_does_not_depend_on_the_order_of_what_is_asked(asked: PlacementRequest, chance: object) -> None:
     keys = list(asked.agents)
@@ -108,6 +110,7 @@ def test_the_answer_does_not_depend_on_the_order_of_what_is_asked(asked: Placeme
     assert (one.placed, one.reservations, one.holds) == (other.placed, other.reservations, other.holds)
 
 
+@patient
 @given(requests())
 def test_what_was_applied_is_settled(asked: PlacementRequest) -> None:
     first = place(asked)
@@ -125,6 +128,7 @@ def _widens(asked: PlacementRequest, key: AgentName) -> bool:
     return asked.agents[key].spec.placement.policy == "all"
 
 
+@patient
 @given(requests())
 def test_every_agent_is_placed_as_wanted_or_held_as_it_was(asked: PlacementRequest) -> None:
     result = place(asked)
@@ -145,6 +149,7 @@ def test_every_agent_is_placed_as_wanted_or_held_as_it_was(asked: PlacementReque
             ]
 
 
+@patient
 @given(requests())
 def test_growth_never_takes_more_than_is_free(asked: PlacementRequest) -> None:
     result = place(asked)
@@ -170,6 +175,7 @@ def _cpu(reservations: object, where: str) -> int:
     )
 
 
+@patient
 @given(requests())
 def test_nothing_comes_to_a_cluster_that_cannot_be_read_and_nothing_that_stays_selected_leaves(
     asked: PlacementRequest,
@@ -195,6 +201,7 @@ def _selected(declared: Agent) -> tuple[str, ...]:
     return selector.names or tuple(each.name for each in CLUSTERS)
 
 
+@patient
 @given(requests(), agents_of("zero/impossible"))
 def test_an_agent_that_fits_nowhere_changes_nothing_for_the_others(asked: PlacementRequest, extra: Agent) -> None:
     giant = agent("zero/impossible", resources=resources({"cpu": "1000000"}), placement=extra.spec.placement)
@@ -207,7 +214,7 @@ def test_an_agent_that_fits_nowhere_changes_nothing_for_the_others(asked: Placem
         assert {key: placed for key, placed in beside.placed.items() if key != giant.name} == alone.placed
 
 
-@settings(max_examples=150)
+@patient
 @given(st.data())
 def test_a_warm_pass_answers_as_a_cold_one(data: st.DataObject) -> None:
     asked = data.draw(requests())
@@ -240,6 +247,7 @@ def test_a_warm_pass_answers_as_a_cold_one(data: st.DataObject) -> None:
     assert again.placed == cold.placed
 
 
+@patient
 @given(
     st.integers(0, 1000),
     st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 50), min_size=1),
@@ -252,6 +260,7 @@ def test_shares_without_bounds_are_within_one_of_the_exact_share(total: int, wei
         assert abs(share - Fraction(total * weights[key], sum(weights.values()))) < 1
 
 
+@patient
 @given(st.data())
 def test_shares_keep_their_bounds_and_give_out_all_they_can(data: st.DataObject) -> None:
     weights = data.draw(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 50), min_size=1))
