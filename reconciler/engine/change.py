@@ -380,7 +380,10 @@ async def _failed(run: Run, change: Change, agent: Agent, done: _Done, result: R
     number = _next_number(record, agent)
     step = Step.UNDO if record.good is None else Step.ROLL_BACK
     history = _revision(run, agent, number, f"failed: {result.reason}")
-    done.record, done.entry = await turn(run, record, entry, step, reason=result.reason, history=history)
+    applied = [(key, live) for key, (live, _hash) in done.applied.items()]
+    done.record, done.entry = await turn(
+        run, record, entry, step, reason=result.reason, history=history, applied=applied
+    )
     if step is Step.UNDO:
         way = await undo_creation(run, *done.held())
     else:

@@ -144,6 +144,14 @@ def intended_inventory(change: Change, record: Record | None) -> tuple[Inventory
     return _sorted(held)
 
 
+def identified(inventory: Iterable[InventoryEntry], uids: Mapping[Key, str]) -> tuple[InventoryEntry, ...]:
+    """The inventory with the uids that are known by now; what was applied is still not confirmed."""
+    return tuple(
+        replace(item, uid=uids[item.cluster, item.ref]) if (item.cluster, item.ref) in uids else item
+        for item in inventory
+    )
+
+
 def exact_inventory(
     before: Iterable[InventoryEntry],
     *,

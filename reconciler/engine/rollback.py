@@ -6,7 +6,7 @@ journal, with the quarantine of the spec that failed, before its first effect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.engine import journal
@@ -47,14 +47,26 @@ class Way:
 
 
 async def turn(
-    run: Run, record: Record, entry: JournalEntry, step: Step, *, reason: str, history: AgentRevision
+    run: Run,
+    record: Record,
+    entry: JournalEntry,
+    step: Step,
+    *,
+    reason: str,
+    history: AgentRevision,
+    applied: Iterable[tuple[Key, LiveObject]],
 ) -> tuple[Record, JournalEntry]:
-    """Write down that a change goes back, and quarantine its spec, before anything is undone."""
+    """Write down that a change goes back, and quarantine its spec, before anything is undone.
+
+    `applied` are the objects that the change has made or touched: on the way back their uids are known.
+    """
+    uids = {key: live.uid for key, live in applied}
     turned = journal.turned(entry, step, reason=reason, at_ms=run.clock.now_ms())
 
     def build(fresh: Record) -> Record:
         held = Quarantine(spec_hash=history.spec_hash, since_ms=run.clock.now_ms(), reason=reason)
-        return replace(fresh, quarantine=held, revision=history.number, message=reason)
+        inventory = journal.identified(fresh.inventory, uids)
+        return replace(fresh, inventory=inventory, quarantine=held, revision=history.number, message=reason)
 
     fact = AuditFact(
         actor=run.actor, action=step.value, agent=record.name, commit=entry.commit, message=reason, diff={}
