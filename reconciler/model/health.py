@@ -143,8 +143,9 @@ class CheckState:
 class Assessment:
     """Health of one agent. The three facts are apart: none follows from another.
 
-    `is_healthy`: every critical check is well. `requires_recovery`: something of its own has failed long enough, and
-    no dependency is to blame. `critical`: nothing of it serves. `checks` in the declared order.
+    `is_healthy`: something was measured, and no critical check has failed long enough. `requires_recovery`: a critical
+    check of something of its own has, and no dependency is to blame. `critical`: nothing of it serves. `checks` in
+    the declared order.
     """
 
     agent: AgentName
