@@ -51,7 +51,7 @@ def union(left: Fields, right: Fields) -> Fields:
 def _joined(ours: Fields, theirs: Fields) -> Fields:
     """Both below one path, which is a member when it is one in either."""
     if ours is theirs or not (ours or theirs):
-        return _MEMBER
+        return ours
     inside = union(ours, theirs)
     if _SELF not in inside and (not ours or not theirs):
         inside = {_SELF: _MEMBER, **inside}
