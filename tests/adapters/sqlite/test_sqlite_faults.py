@@ -11,7 +11,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +157,28 @@ async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any)
         [entry async for entry in registry.audit()]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anything")
-async def test_a_read_only_file_is_said_to_be(path: Path, opened: Any) -> None:
-    await (await opened()).close()
-    path.chmod(0o400)
-    path.parent.chmod(0o500)
-    with pytest.raises(RegistryError, match=r"registry\.db") as caught:
-        await opened()
-    assert "writable" in caught.value.hint
-    path.parent.chmod(0o700)
+@pytest.fixture
+def as_nobody() -> Iterator[Callable[[], None]]:
+    """Give up root's rights from the call on until the test ends: root may write anything."""
+    mine = os.geteuid()
+    yield lambda: os.seteuid(65534) if mine == 0 else None
+    os.seteuid(mine)
+
+
+async def test_a_read_only_file_is_said_to_be(as_nobody: Callable[[], None]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "registry.db"
+        await (await SqliteRegistry.open(path, FakeClock())).close()
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        as_nobody()
+        with pytest.raises(RegistryError, match=r"registry\.db") as caught:
+            await SqliteRegistry.open(path, FakeClock())
+        assert "writable" in caught.value.hint
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(0o700)
 
 
 async def test_a_registry_that_turned_read_only_writes_nothing(path: Path, opened: Any) -> None:
