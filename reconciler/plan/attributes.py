@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from reconciler.model.agent import Agent
@@ -15,6 +16,9 @@ from reconciler.model.units import Duration, Quantity
 from reconciler.spec.documents import item_name
 from reconciler.spec.validate import looks_secret
 
+_secret = lru_cache(maxsize=4096)(looks_secret)
+_quantity = lru_cache(maxsize=4096)(Quantity.parse)
+_duration = lru_cache(maxsize=4096)(Duration.parse)
 OriginOf = Callable[[FieldPath], Provenance | None]
 _SHOWN = frozenset({"toolNames", "requireApproval", "tags", "command", "args", "extends", "dependsOn", "ladder"})
 
@@ -49,14 +53,14 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
     if any(path[: len(known)] == known for known in sensitive):
         return True
     if path[:1] == ("env",) and path[-1] == "value":
-        return looks_secret(path[1].strip("[]"))
-    return path[:1] in (("config",), ("modelConfig",)) and "secret" not in path and any(map(looks_secret, path[1:]))
+        return _secret(path[1].strip("[]"))
+    return path[:1] in (("config",), ("modelConfig",)) and "secret" not in path and any(map(_secret, path[1:]))
 
 
 def masked(drift: Drift, agent: Agent) -> Drift:
     """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not."""
     names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
-    secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
+    secret = any(map(_secret, names)) or any(map(_secret, drift.path.split(".")[-1:]))
     literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
     before, after = (
         side if side is Missing.FIELD or not (secret or _holds(side, literals)) else Masked.SENSITIVE
@@ -106,7 +110,7 @@ def _equal(before: Any, after: Any) -> bool:
     if before == after:
         return True
     if isinstance(before, str) and isinstance(after, str) and before[:1].isdigit() and after[:1].isdigit():
-        for parse in (Quantity.parse, Duration.parse):
+        for parse in (_quantity, _duration):
             try:
                 return bool(parse(before) == parse(after))
             except ValueError:
@@ -169,9 +173,9 @@ def _resource_risks(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[
             if name not in old or name not in new:
                 raised = (name in new) == (part == "requests")
                 found.add(Risk.RESOURCES_RAISED if raised else Risk.RESOURCES_LOWERED)
-            elif Quantity.parse(new[name]) > Quantity.parse(old[name]):
+            elif _quantity(new[name]) > _quantity(old[name]):
                 found.add(Risk.RESOURCES_RAISED)
-            elif Quantity.parse(new[name]) < Quantity.parse(old[name]):
+            elif _quantity(new[name]) < _quantity(old[name]):
                 found.add(Risk.RESOURCES_LOWERED)
     return found
 

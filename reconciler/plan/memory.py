@@ -59,7 +59,6 @@ class PlanCache:
     verdicts: dict[AgentName, Verdict] = field(default_factory=dict)
     owners: dict[str, dict[ObjectRef, AgentName]] = field(default_factory=dict)
     strays: set[Place] = field(default_factory=set)
-    waves: tuple[Mapping[AgentName, Agent] | None, Any] = (None, None)
 
     def refresh(self, view: View, decide: Decide) -> None:
         """Bring `verdicts` and `strays` up to date with `view`, asking `decide` for no more agents than need it."""

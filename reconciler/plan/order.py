@@ -1,36 +1,54 @@
 """The one ordering function: waves from `wave` and `dependsOn`, ties broken by name.
 
-Source of the method: Kahn's topological sort over required edges. Cycles are refused when a fleet is read; one that
-gets here all the same is broken by leaving its agents in the wave that they ask for.
+Cycles are refused when a fleet is read; the agents of one that gets here all the same are named, to be held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName
 
 
-def waves(agents: Mapping[AgentName, Agent]) -> dict[AgentName, int]:
-    """The wave of each agent: at least its own `wave`, and one more than that of all it depends on."""
-    asking = {name: agent for name, agent in agents.items() if agent.spec.depends_on}
-    result = {name: agent.spec.wave for name, agent in agents.items()}
-    waiting = {name: sum(other in agents for other in agent.spec.depends_on) for name, agent in asking.items()}
-    dependents: dict[AgentName, list[AgentName]] = {}
-    for name, agent in asking.items():
-        for other in agent.spec.depends_on:
-            if other in agents:
-                dependents.setdefault(other, []).append(name)
-    ready = sorted(name for name in dependents if not waiting.get(name))
-    while ready:
-        here = ready.pop()
-        for name in dependents.get(here, ()):
-            result[name] = max(result[name], result[here] + 1)
-            waiting[name] -= 1
-            if not waiting[name]:
-                ready.append(name)
-    return result
+def waves(agents: Mapping[AgentName, Agent], names: Iterable[AgentName]) -> tuple[dict[AgentName, int], set[AgentName]]:
+    """The wave of each of `names`, and the agents that stand in a cycle.
+
+    A wave is at least the agent's own `wave`, and one more than that of all it depends on, whether these change or
+    not: so an agent's wave follows from what is declared alone. Looks at no more agents than it must.
+    """
+    levels: dict[AgentName, int] = {}
+    cyclic: set[AgentName] = set()
+    for name in names:
+        _climb(agents, name, levels, cyclic)
+    return levels, cyclic
+
+
+def _climb(
+    agents: Mapping[AgentName, Agent], start: AgentName, levels: dict[AgentName, int], cyclic: set[AgentName]
+) -> None:
+    """Depth first, with a stack of our own: chains may be as long as the fleet."""
+    trail: dict[AgentName, None] = {}
+    stack = [start]
+    while stack:
+        name = stack[-1]
+        if name in levels:
+            trail.pop(name, None)
+            stack.pop()
+            continue
+        spec = agents[name].spec
+        known = [other for other in spec.depends_on if other in agents]
+        if name not in trail:
+            trail[name] = None
+            open_ = [other for other in known if other not in levels]
+            stack += [other for other in open_ if other not in trail]
+            for other in open_:
+                if other in trail:
+                    path = list(trail)
+                    cyclic.update(path[path.index(other) :])
+            if open_:
+                continue
+        levels[name] = max([spec.wave, *(levels[other] + 1 for other in known if other in levels)])
 
 
 def deletion_waves(depends_on: Mapping[AgentName, tuple[AgentName, ...]], first: int) -> dict[AgentName, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ LIST_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 """Lists that merge by keys; the first tuple whose keys an item has counts. Every other list is atomic."""
 
 _DEFAULTED = {"protocol": "TCP"}
+_quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _QUANTITY_FIELDS = frozenset({"requests", "limits"})
 CONTROLLERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler", "kube-scheduler", "kubelet"})
 
@@ -93,6 +95,8 @@ def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) 
     With `changed` (something else is wanted than what was applied last) also those that we own together with
     somebody else: a new value for them is a conflict with the other.
     """
+    if not changed and _intact(wanted, live):
+        return ()
     known = owners(live)
     ours: list[JsonObject] = [owner.fields for owner in known if is_ours(owner)]
     others = [owner for owner in known if not is_ours(owner)]
@@ -105,6 +109,56 @@ def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) 
             path = ".".join(shown).replace(".[", "[")
             found.append(Lost(path=path, fields=fields, wanted=want, live=have, owner=owner))
     return tuple(found)
+
+
+def _intact(wanted: JsonObject, live: JsonObject) -> bool:
+    """Whether our own apply still holds every field of `wanted`: then nothing of it was lost. May say no too often.
+
+    This is what most objects are asked, most of the time: keys are looked up, no value is compared.
+    """
+    for entry in live.get("metadata", {}).get("managedFields") or ():
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            tree = entry.get("fieldsV1") or {}
+            metadata = {key: value for key, value in wanted["metadata"].items() if key not in _IDENTITY}
+            rest = {key: value for key, value in wanted.items() if key not in _HEAD}
+            return _all_in(rest, tree) and _all_in(metadata, tree.get("f:metadata") or {})
+    return False
+
+
+_IDENTITY = frozenset({"name", "namespace"})
+_HEAD = frozenset({"apiVersion", "kind", "metadata"})
+
+
+def _all_in(wanted: JsonObject, tree: JsonObject) -> bool:
+    for key, want in wanted.items():
+        below = tree.get("f:" + key)
+        if below is None:
+            return False
+        if not below or not want:
+            continue  # a leaf, or owned as a whole
+        if isinstance(want, dict):
+            if not _all_in(want, below):
+                return False
+        elif isinstance(want, list) and not _items_in(key, want, below):
+            return False
+    return True
+
+
+def _items_in(key: str, items: list[Any], tree: JsonObject) -> bool:
+    keys = _keys_of(key, items)
+    if keys is None:
+        return False
+    for item in items:
+        below = tree.get(_step(tuple((name, item.get(name, _DEFAULTED.get(name))) for name in sorted(keys))))
+        if below is None or not _all_in(item, below):
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _step(identity: tuple[tuple[str, Any], ...]) -> str:
+    """The `k:` entry of a list item, as a server writes it."""
+    return "k:" + msgspec.json.encode(dict(identity)).decode()
 
 
 def without(body: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonObject:
@@ -167,7 +221,7 @@ def _walk_list(
         have: Any = _ABSENT
         if isinstance(live, list):
             have = next((other for other in live if _has(other, identity)), _ABSENT)
-        step = "k:" + msgspec.json.encode(dict(sorted(identity.items()))).decode()
+        step = _step(tuple(sorted(identity.items())))
         here = [tree[found] for tree in trees if (found := _item_step(tree, step, identity)) is not None]
         label = f"[{item.get(keys[0])}]"
         yield from _walk(item, have, here, (*shown, label), (*fields, step))
@@ -203,7 +257,7 @@ def _same(want: Any, have: Any, key: str, parents: tuple[str, ...]) -> bool:
         return _is_zero(want) and key != "replicas" and "annotations" not in parents
     if parents and parents[-1] in _QUANTITY_FIELDS and isinstance(want, str):
         try:
-            return Quantity.parse(want) == Quantity.parse(str(have))
+            return _quantity(want) == _quantity(str(have))
         except ValueError:
             return False
     return False

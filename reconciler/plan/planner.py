@@ -53,6 +53,7 @@ class _Planner:
         self.changes: list[Change] = []
         self.left: list[Drift] = []
         self.records: Mapping[AgentName, Record] = {}
+        self.levels: dict[AgentName, int] = {}
         self.unseen: dict[tuple[str, str], list[AgentName]] = {}
 
     def plan(self) -> Plan:
@@ -100,6 +101,7 @@ class _Planner:
             self._declared(fleet, observations)
         self._departures(fleet, observations)
         self.holds += guard.unseen(self.unseen)
+        self._cycles()
         self._dependents()
 
     def _declared(self, fleet: FleetSpec, observations: Mapping[str, Observation[LiveSet]]) -> None:
@@ -216,6 +218,16 @@ class _Planner:
             )
         )
 
+    def _cycles(self) -> None:
+        """Find every wave; agents that wait for each other are held, for no order would be right."""
+        doing = [change.name for change in self.changes if change.action is not Action.DELETE]
+        self.levels, cyclic = waves(self.given.declaration.agents, doing)
+        if cyclic:
+            names = tuple(sorted(cyclic))
+            text = f"a cycle in dependsOn: {guard.names_text(names)} wait for each other"
+            self._hold(HoldCode.INVALID, names, text, "take one of them out of the other's dependsOn")
+            self.changes = [change for change in self.changes if change.name not in cyclic]
+
     def _dependents(self) -> None:
         """Agents whose dependency is not there yet and is held wait for it; one that runs already is no obstacle."""
         held = {name for hold in self.holds if hold.blocks_exit for name in hold.agents}
@@ -241,10 +253,7 @@ class _Planner:
         """Changes by wave and name; deletions after all else, in reverse of their dependencies."""
         if not self.changes:
             return []
-        agents = self.given.declaration.agents
-        if self.cache.waves[0] is not agents:
-            self.cache.waves = (agents, waves(agents))
-        levels = self.cache.waves[1]
+        levels = self.levels
         changed = {change.name for change in self.changes}
         kept = [
             dataclasses.replace(
