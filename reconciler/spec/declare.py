@@ -25,7 +25,7 @@ from reconciler.spec.lineage import Lineage, lineage
 from reconciler.spec.nearest import Suggestions
 from reconciler.spec.resolve import Resolved, chain_problem, judge_template, resolve
 from reconciler.spec.shape import Problem
-from reconciler.spec.templates import Chain, ChainError, chain_of, parents, stacked
+from reconciler.spec.templates import Chain, ChainError, chain_of, malformed_extends, parents, stacked
 
 _Found = tuple[Diagnostic, ...]
 _FLEET = ("fleet", "")
@@ -199,6 +199,8 @@ class _Step:
         cache = self.cache
         data = cache.source(document.path)
         found = judge_template(document, data)
+        if malformed_extends(document):
+            return found
         try:
             chain_of(name, cache.templates, asked=(), known=cache.chains)
         except ChainError as error:

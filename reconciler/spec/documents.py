@@ -307,10 +307,10 @@ def _step(value: Any, node: int, part: str) -> tuple[int, Any, int] | None:
 
 
 def item_name(item: Any) -> str | None:
-    """What names an item of a named list: `name`, `id`, or the server or agent of a tool; None where nothing does."""
+    """What names an item of a named list: `id`, `name`, or the server or agent of a tool; None where nothing does."""
     if not isinstance(item, dict):
         return None
-    for field in ("name", "id"):
+    for field in ("id", "name"):
         if isinstance(item.get(field), str):
             return str(item[field])
     for field in ("mcpServer", "agent"):

@@ -6,6 +6,7 @@ so that the schema in the editor and the model never disagree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -89,6 +90,14 @@ Threshold = Annotated[StrictInt, Field(ge=1, le=1000)]
 Replicas = Annotated[StrictInt, Field(ge=0, le=MAX_REPLICAS)]
 Weight = Annotated[StrictInt, Field(ge=0, le=1000)]
 Flag = StrictBool
+
+
+_LABEL = re.compile(DNS_LABEL[:-1] + r"\Z", re.ASCII)
+
+
+def is_label(name: str) -> bool:
+    """Whether a name or namespace is one that Kubernetes takes."""
+    return len(name) <= 63 and bool(_LABEL.match(name))
 
 
 def exactly_one(model: BaseModel, fields: tuple[str, ...], what: str) -> None:

@@ -15,8 +15,10 @@ from reconciler.model.source import Blob, Diagnostic, Document, Position, Severi
 from reconciler.spec.authoring import AgentMetadata, TemplateMetadata
 from reconciler.spec.authoring_fleet import API_VERSION, DOCUMENTS, FleetMetadata
 from reconciler.spec.documents import locate, read_documents, snippet
+from reconciler.spec.fields import is_label
 from reconciler.spec.nearest import did_you_mean
 from reconciler.spec.shape import Problem, problems
+from reconciler.spec.templates import MAX_CHAIN, malformed_extends
 
 FLEET_FILE = "fleet.yaml"
 _METADATA: dict[str, type[BaseModel]] = {
@@ -101,7 +103,7 @@ class _FileReader:
         if not self._ours(document):
             return
         kind = value.get("kind")
-        if kind not in DOCUMENTS:
+        if not isinstance(kind, str) or kind not in DOCUMENTS:
             hint = did_you_mean(kind, DOCUMENTS) if isinstance(kind, str) else ""
             problem = Problem(
                 code="unknown-kind", message=f"unknown kind {str(kind)[:40]!r}", path=("kind",), hint=hint
@@ -140,18 +142,12 @@ class _FileReader:
         return False
 
     def _agent(self, document: Document, metadata: BaseModel | None, found: tuple[Diagnostic, ...]) -> None:
+        """An agent whose name or namespace is none is lost: nobody can tell which one it was."""
         name, namespace = _name(document.value), self._namespace(document)
-        if name is None or namespace is None:
-            if name is not None and not found:
-                problem = Problem(
-                    code="missing-namespace",
-                    message="'metadata.namespace' is missing",
-                    path=("metadata",),
-                    hint="say it, or put the file into a folder agents/NAMESPACE/",
-                    key=True,
-                )
-                found = (self._at(problem, document),)
-                self.diagnostics += found
+        if name is not None and not found and (namespace is None or not is_label(namespace)):
+            found = (self._at(_namespace_problem(namespace), document),)
+            self.diagnostics += found
+        if name is None or namespace is None or not (is_label(name) and is_label(namespace)):
             self.unreadable += found
             return
         identity = AgentName(namespace=namespace, name=name)
@@ -172,6 +168,22 @@ class _FileReader:
     def _lose(self, diagnostic: Diagnostic) -> None:
         self.diagnostics.append(diagnostic)
         self.unreadable.append(diagnostic)
+
+
+def _namespace_problem(folder: str | None) -> Problem:
+    if folder is None:
+        code, message, hint = (
+            "missing-namespace",
+            "'metadata.namespace' is missing",
+            "say it, or put the file into a folder agents/NAMESPACE/",
+        )
+    else:
+        code, message, hint = (
+            "bad-namespace",
+            f"the folder {folder[:63]!r} cannot be a namespace",
+            "say metadata.namespace, or rename the folder: lower-case letters, digits and dashes",
+        )
+    return Problem(code=code, message=message, path=("metadata",), hint=hint, key=True)
 
 
 def _name(value: Any) -> str | None:
@@ -212,6 +224,9 @@ def _envelope(document: Document, kind: str) -> tuple[BaseModel | None, list[Pro
     spec = value.get("spec")
     if spec is not None and not isinstance(spec, dict):
         found.append(Problem(code="wrong-type", message="a mapping is expected here", path=("spec",)))
+    if isinstance(spec, dict) and kind == "Agent" and malformed_extends(document):
+        message = f"a list of at most {MAX_CHAIN} template names is expected here"
+        found.append(Problem(code="wrong-type", message=message, path=("spec", "extends"), hint="extends: [name]"))
     if spec is None and kind == "Agent":
         found.append(Problem(code="missing-field", message="'spec' is missing", path=(), key=True))
     return model, found

@@ -78,7 +78,7 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 def shape(document: Any) -> list[Problem]:
     """What is wrong with one document alone, by the models: empty exactly when its JSON Schema accepts it."""
     kind = document.get("kind") if isinstance(document, dict) else None
-    if kind not in DOCUMENTS:
+    if not isinstance(kind, str) or kind not in DOCUMENTS:
         return [Problem(code="unknown-kind", message=f"unknown kind {str(kind)[:40]!r}", path=("kind",))]
     value = {
         key: without_nulls(item) if key in ("spec", "metadata") else item

@@ -82,8 +82,8 @@ def problems(error: ValidationError, value: Any, model: type[BaseModel]) -> list
 
 
 def _explained(problem: Problem, found: Mapping[FieldPath, Problem]) -> bool:
-    """A branch of a union that the author did not mean: something deeper says it better."""
-    return problem.code == "wrong-type" and any(
+    """A branch of a union that was not meant, or a list short of its bad items: something deeper says it better."""
+    return problem.code in ("wrong-type", "out-of-range") and any(
         len(path) > len(problem.path) and path[: len(problem.path)] == problem.path for path in found
     )
 

@@ -118,6 +118,15 @@ def parents(document: Document) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))[:MAX_CHAIN]
 
 
+def malformed_extends(document: Document) -> bool:
+    """Whether `extends` is there and is no list of at most MAX_CHAIN names."""
+    spec = document.value.get("spec")
+    names = spec.get("extends") if isinstance(spec, dict) else None
+    return names is not None and not (
+        isinstance(names, list) and len(names) <= MAX_CHAIN and all(isinstance(name, str) for name in names)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A template with all it stands on: `layers` farthest first; `longest`, its longest line, itself first."""
@@ -142,6 +151,8 @@ def chain_of(name: str, templates: Mapping[str, Document], *, asked: tuple[str, 
         document = templates.get(name)
         if document is None:
             raise ChainError("unknown-template", f"unknown template {name!r}", here)
+        if malformed_extends(document) or not isinstance(document.value.get("spec", {}), dict | None):
+            raise ChainError("bad-template", f"the template {name!r} is not valid: see {document.path}", here)
         layers, longest = stacked(parents(document), templates, asked=here, known=known)
         found = known[name] = Chain((*layers, Layer(name=name, document=document)), (name, *longest))
     if len(asked) + len(found.longest) > MAX_CHAIN:
