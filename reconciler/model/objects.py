@@ -18,6 +18,8 @@ TRACKING_ANNOTATION = "agents.codevald.io/tracking-id"
 """`group/Kind:namespace/name:FLEET`, group "" for core; FLEET tells one installation from another."""
 CONFIG_HASH_ANNOTATION = "agents.codevald.io/config-hash"
 RESTARTED_ANNOTATION = "agents.codevald.io/restarted-at"
+PORTS_ANNOTATION = "agents.codevald.io/ports"
+"""On pods of a cluster that maps ports: JSON from a declared container port's number to the real one."""
 AGENT_LABEL = "agents.codevald.io/agent"
 API_VERSION = "agents.codevald.io/v1"
 
