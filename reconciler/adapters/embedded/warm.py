@@ -56,14 +56,14 @@ class WarmCopy:
             deleted.setdefault((ref.group, ref.kind), []).append(ref)
         for kind, after in since.items():
             old = self._kinds[kind] if after else {}
-            self._kinds[kind] = _updated(old, deleted.get(kind, ()), delta.rows.get(kind, ()))
+            self._kinds[kind] = _updated(old, deleted.get(kind, ()), delta.rows.get(kind, []))
             self._versions[kind] = delta.version
         return delta.version
 
 
-def _updated(old: _Objects, deleted: Iterable[ObjectRef], rows: Iterable[Row]) -> _Objects:
+def _updated(old: _Objects, deleted: Iterable[ObjectRef], rows: list[Row]) -> _Objects:
     """`old` less what was deleted, plus rows; never changed in place, since it was handed out."""
-    gone, new = set(deleted), _decoded(list(rows))
+    gone, new = set(deleted), _decoded(rows)
     if not (gone or new):
         return old
     result = {ref: one for ref, one in old.items() if ref not in gone} if gone else dict(old)
@@ -75,14 +75,17 @@ def _updated(old: _Objects, deleted: Iterable[ObjectRef], rows: Iterable[Row]) -
 
 
 def _decoded(rows: list[Row]) -> _Objects:
+    """The rows' objects. Empties the list on the way, so that bytes go as objects come."""
     many = len(rows) >= _MANY and gc.isenabled()
     if many:
         gc.disable()
     try:
-        return {
-            row.ref: LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.body())
-            for row in rows
-        }
+        result: _Objects = {}
+        rows.reverse()
+        while rows:
+            row = rows.pop()
+            result[row.ref] = LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.body())
+        return result
     finally:
         if many:
             gc.enable()

@@ -145,7 +145,7 @@ def test_applied_then_dropped_is_as_if_never_applied(ours: dict[str, str], their
         after = store.get(CONFIG)
         assert after is not None
         assert after.get("data", {}) == before.get("data", {})
-        owners = [entry for entry in after["metadata"]["managedFields"] if entry["manager"] == "ours"]
+        owners = [entry for entry in after["metadata"].get("managedFields", []) if entry["manager"] == "ours"]
         assert owners == before["metadata"].get("managedFields", [])
 
 
