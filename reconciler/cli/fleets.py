@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -85,7 +86,28 @@ class Session:
         """Make a plan. Raises what the source and the registry raise, and UsageError for an unknown target."""
         from reconciler.engine.reconcile import compute_plan
 
-        return await compute_plan(self.world, policy=request.policy, ref=request.ref or "", cache=self.cache)
+        plan = await compute_plan(self.world, policy=request.policy, ref=request.ref or "", cache=self.cache)
+        await self._known(request.policy, await self.declaration(request.ref))
+        return plan
+
+    async def _known(self, policy: Policy, declaration: Declaration) -> None:
+        """Raises UsageError for a target or cluster that neither the files nor the registry know."""
+        if declaration.fleet is None or not (policy.targets or policy.clusters):
+            return
+        clusters = [cluster.name for cluster in declaration.fleet.clusters]
+        for cluster in policy.clusters:
+            if cluster not in clusters:
+                raise UsageError(f"no cluster {cluster} is declared", hint=f"there is: {', '.join(clusters)}")
+        known = {*declaration.agents, *declaration.frozen_agents}
+        missing = [name for name in policy.targets if name not in known]
+        if missing:
+            answer = await (await self.stores()).registry.snapshot()
+            known |= set(answer.value.records) if isinstance(answer, Found) else set(missing)
+        for name in missing:
+            if name not in known:
+                near = get_close_matches(str(name), [str(one) for one in known], n=1)
+                hint = f"did you mean {near[0]}?" if near else "`reconciler get agents` lists those on record"
+                raise UsageError(f"no agent {name} is declared or on record", hint=hint)
 
     async def declaration(self, ref: str | None = None) -> Declaration:
         """What a revision declares. Raises SourceError."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reconciler.cli.files import write_atomically
 from reconciler.cli.output import note, terminal, wants_color
-from reconciler.cli.views.diagnostics import finding_text
+from reconciler.cli.views.diagnostics import finding_text, masked
 from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import Declaration
@@ -44,7 +44,7 @@ def findings_note(plan: Plan) -> None:
         return
     color = wants_color(os.environ.get("RECONCILER_COLOR") or "auto", sys.stderr, os.environ)
     note()
-    for finding in plan.diagnostics[:MAX_FINDINGS]:
+    for finding in masked(plan.diagnostics[:MAX_FINDINGS]):
         note(finding_text(finding, color=color))
     left = len(plan.diagnostics) - MAX_FINDINGS
     if left > 0:
@@ -83,7 +83,7 @@ def find_agent(declaration: Declaration, name: AgentName) -> Agent:
         return declaration.agents[name]
     if name in declaration.frozen_agents:
         frozen = declaration.frozen_agents[name]
-        told = "\n".join(finding_text(finding, color=False) for finding in frozen.diagnostics)
+        told = "\n".join(finding_text(finding, color=False) for finding in masked(frozen.diagnostics))
         raise UsageError(f"{name} is not valid: {frozen.reason}", hint=told)
     near = get_close_matches(str(name), [str(known) for known in declaration.agents], n=1)
     hint = f"did you mean {near[0]}?" if near else "`reconciler explain` is for agents that the files declare"

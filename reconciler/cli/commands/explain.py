@@ -87,16 +87,18 @@ def leaves(value: Any, at: FieldPath) -> Iterator[tuple[FieldPath, Any]]:
 
 def _explained(agent: Agent, path: FieldPath, value: Any) -> dict[str, Any]:
     from reconciler.spec import origin
+    from reconciler.spec.provenance import layer_of
 
     masked = any(path[: len(secret)] == secret for secret in agent.sensitive)
-    where = origin(agent, path)
+    written = bool(path) and layer_of(agent.layers, path)[1] == len(path)
+    where = origin(agent, path) if written else None
     position = where.position if where else None
     return {
         "path": format_path(path),
         "value": str(Masked.SENSITIVE) if masked else value,
         "file": position.path if position else "",
         "line": position.line if position else 0,
-        "layer": where.layer if where else "",
+        "layer": where.layer if where else "default",
         "commit": where.revision if where else "",
     }
 

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 from reconciler.cli.output import clean, paint
+from reconciler.model.plan import Masked
 from reconciler.model.source import Diagnostic, Severity
 
 FORMATS = ("text", "concise", "json", "github", "gitlab", "junit", "sarif")
 MAX_SHOWN_WIDTH = 120
+SECRET_CODE = "literal-secret"  # noqa: S105 - the code of a finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All findings of one reading. `prefix` leads from the Git root to the fleet's folder: what CI systems count from.
+    """All findings of one reading, secrets masked.
 
-    `sources` maps a path to its lines, for findings that bring no line of their own.
+    `prefix` leads from the Git root to the fleet's folder: what CI systems count from.
     """
 
     findings: Sequence[Diagnostic]
     files: int
     agents: int = 0
     prefix: str = ""
-    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", masked(self.findings))
 
     def count(self, severity: Severity) -> int:
         return sum(finding.severity is severity for finding in self.findings)
@@ -32,6 +36,22 @@ class Report:
     def repository_path(self, finding: Diagnostic) -> str:
         """The finding's path from the Git root."""
         return f"{self.prefix}/{finding.position.path}" if self.prefix else finding.position.path
+
+
+def masked(findings: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings with literals that look secret masked in the source lines that they, or others, quote."""
+    secret: dict[tuple[str, int], int] = {}
+    for finding in findings:
+        if finding.code == SECRET_CODE:
+            key = finding.position.path, finding.position.line
+            secret[key] = min(finding.position.column, secret.get(key, finding.position.column))
+    return tuple(_masked(finding, secret.get((finding.position.path, finding.position.line))) for finding in findings)
+
+
+def _masked(finding: Diagnostic, column: int | None) -> Diagnostic:
+    if column is None or not finding.snippet:
+        return finding
+    return replace(finding, snippet=finding.snippet[: column - 1] + str(Masked.SENSITIVE))
 
 
 def render(report: Report, style: str, *, color: bool = False) -> str:

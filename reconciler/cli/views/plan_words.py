@@ -57,6 +57,8 @@ TOLD = frozenset(ReasonCode) - {
     ReasonCode.REPLICAS_CHANGED,
 }
 """Reasons that are said in words; the others show in the attributes."""
+_BESIDE_PODS = frozenset({"adopt", "autoscaling", "disruption", "placement", "protect", "replicas", "suspend", "wave"})
+"""Fields that no pod is made of."""
 NAMES_SHOWN = 20
 MAX_VALUE = 2000
 MAX_LINES = 1000
@@ -76,6 +78,10 @@ def title(change: Change) -> str:
 
 
 def _rolls(change: Change) -> bool:
+    if change.attributes and all(item.path[0] in _BESIDE_PODS for item in change.attributes):
+        return False
+    if any(reason.code is ReasonCode.PLACEMENT_CHANGED for reason in change.reasons) and not change.attributes:
+        return False
     applied = any(item.ref.kind == "Deployment" and item.verb is Verb.APPLY for item in change.objects)
     return applied and (not change.placement or any(placed.replicas for placed in change.placement))
 

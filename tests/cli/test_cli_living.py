@@ -1,0 +1,233 @@
+"""plan, apply, show and what looks at a running fleet, on the embedded cluster with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Edit, Program, environment
+
+WITHIN_S = 30.0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(fleet: Program) -> Program:
+    """A fleet whose one agent runs."""
+    fleet("apply", "--auto-approve", code=0)
+    return fleet
+
+
+def pods(program: Program) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(program("describe", "demo/hello", "-o", "json", code=0).out)["pods"]
+    return found
+
+
+def test_two_commands_bring_an_agent_up_and_one_takes_it_down(fleet: Program) -> None:
+    assert "Plan: 1 to create, 0 to update, 0 to scale, 0 to delete." in fleet("plan", code=0).out
+    fleet("plan", "--detailed-exitcode", code=2)
+    done = fleet("apply", "--auto-approve", code=0)
+    assert "demo/hello   created            ready 1/1 " in done.out
+    assert "Applied 1 change in " in done.out
+    assert "No changes." in fleet("plan", "--detailed-exitcode", code=0).out
+    (pod,) = pods(fleet)
+    assert pod["ready"] is True
+    pid = pod["pid"]
+    assert isinstance(pid, int)
+    os.kill(pid, 0)
+    assert "demo/hello   deleted" in fleet("destroy", "--auto-approve", code=0).out
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert "No agents on record" in fleet("get", "agents", code=0).err
+    assert "1 to create" in fleet("plan", code=0).out
+
+
+def test_what_looks_at_a_running_agent(running: Program) -> None:
+    assert running("get", "agents", "-n", "demo", "-l", "team=demo", "-o", "name", code=0).out == "demo/hello\n"
+    assert running("get", "agents", "-l", "team!=demo", "-o", "name", code=0).out == ""
+    lines = running("get", "agents", code=0).out.splitlines()
+    assert lines[0].split() == ["NAMESPACE", "NAME", "STATE", "READY", "REVISION", "CLUSTERS", "AGE"]
+    assert lines[1].split()[:6] == ["demo", "hello", "running", "1/1", "1", "local"]
+    assert len(running("get", "agents", "--no-headers", "-o", "wide", code=0).out.splitlines()) == 1
+    assert json.loads(running("get", "agents", "-o", "json", "--sort-by", "updated").out)["items"][0]["ready"] == 1
+    assert running("get", "templates", "--no-headers", code=0).out.split() == ["base", "1"]
+    assert "reachable" in running("get", "clusters", code=0).out
+    assert "Nothing keeps demo/hello" in running("why", "demo/hello", code=0).out
+    assert "hello listens on 127.0.0.1:" in running("logs", "demo/hello", "--tail", "5", code=0).out
+    assert "5" not in running("logs", "demo/hello", "--tail", "0", code=0).out
+    assert "1 " in running("history", "demo/hello", code=0).out.splitlines()[1]
+    assert "The audit chain is whole" in running("audit", "verify", code=0).out
+    assert {json.loads(line)["agent"] for line in running("audit", "list", "-o", "json", code=0).out.splitlines()} == {
+        "demo/hello"
+    }
+    assert all(one["state"] == "ok" for one in json.loads(running("doctor", "-o", "json", code=0).out))
+
+
+def test_explain_says_where_a_value_was_written(fleet: Program) -> None:
+    commit = fleet.git("rev-parse", "HEAD").strip()
+    told = json.loads(fleet("explain", "demo/hello", "resources.limits.memory", "-o", "json", code=0).out)
+    assert told["fields"] == [
+        {
+            "path": "resources.limits.memory",
+            "value": "256Mi",
+            "file": "templates/base.yaml",
+            "line": 6,
+            "layer": "template base",
+            "commit": commit,
+        }
+    ]
+    out = fleet("explain", "demo/hello", "rollout.settle", code=0).out
+    assert "nowhere: it is the default" in out
+    assert "did you mean 'resources'" in fleet("explain", "demo/hello", "resorces.limits", code=1).err
+    assert "skills[greet].tags" in fleet("explain", "demo/hello", code=0).out
+
+
+def test_render_and_explain_mask_what_looks_secret(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "  replicas: 1\n", "  env: [{name: API_TOKEN, value: hush-hush}]\n")
+    edit(
+        "agents/demo/hello.yaml", "  skills:", "  config: {deep: [{password: hush-hush}], open: yes-please}\n  skills:"
+    )
+    for arguments in (
+        ["render", "demo/hello", "--working-tree"],
+        ["render", "demo/hello", "--working-tree", "-o", "json"],
+        ["explain", "demo/hello", "--working-tree"],
+        ["explain", "demo/hello", "config", "--working-tree", "-o", "json"],
+        ["plan", "--working-tree"],
+        ["plan", "--working-tree", "-o", "json"],
+        ["plan", "--working-tree", "-o", "markdown"],
+    ):
+        done = fleet(*arguments, code=0)
+        assert "hush-hush" not in done.out + done.err
+        assert "yes-please" in done.out
+        assert "(sensitive value)" in done.out
+
+
+def test_a_saved_plan_is_done_exactly_once(running: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "replicas: 2")
+    running.commit()
+    running("plan", "--out", "next.plan", code=0)
+    file = running.folder / "next.plan"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    first = file.read_bytes()
+    running("plan", "--out", "next.plan", code=0)
+    assert file.read_bytes() == first
+    assert "1 to scale" in running("show", "next.plan", code=0).out
+    assert "demo/hello" in running("show", "next.plan", "-o", "markdown", code=0).out
+    assert json.loads(running("show", "next.plan", "-o", "json", code=0).out)["changes"][0]["agent"] == "demo/hello"
+    (running.folder / "README.md").write_text("Another commit that changes no agent.\n")
+    running.commit()
+    assert "scaled 1 -> 2" in running("apply", "next.plan", code=0).out
+    assert "applied already" in running("apply", "next.plan", code=1).err
+
+
+def test_a_saved_plan_that_no_longer_holds_is_refused_plan_against_plan(running: Program, edit: Edit) -> None:
+    edit("templates/base.yaml", "256Mi", "300Mi")
+    running.commit()
+    running("plan", "--out", "next.plan", code=0)
+    edit("templates/base.yaml", "300Mi", "310Mi")
+    running.commit()
+    done = running("apply", "next.plan", code=1)
+    assert "next.plan no longer holds: demo/hello would not be changed as planned" in done.err
+    assert "saved:   resources.limits.memory: 256Mi -> 300Mi" in done.err
+    assert "now:     resources.limits.memory: 256Mi -> 310Mi" in done.err
+    assert "Applied" not in done.out
+
+
+def test_findings_do_not_stop_the_healthy_and_make_the_exit_code_1(fleet: Program) -> None:
+    (fleet.folder / "agents" / "demo" / "broken.yaml").write_text(
+        "kind: Agent\nmetadata: {name: broken}\nspec: {x: 1}\n"
+    )
+    fleet.commit()
+    done = fleet("plan", "--detailed-exitcode", code=1)
+    assert "1 to create" in done.out
+    assert "agents/demo/broken.yaml" in done.out + done.err
+    done = fleet("apply", "--auto-approve", code=1)
+    assert "demo/hello   created" in done.out
+
+
+def test_apply_asks_and_without_a_terminal_refuses_at_once(fleet: Program) -> None:
+    done = fleet("apply", stdin="yes\n", code=1)
+    assert "there is no terminal to ask on" in done.err
+    assert "--auto-approve" in done.err
+    assert "No agents on record" in fleet("get", "agents").err
+
+
+def test_events_are_lines_of_json(fleet: Program) -> None:
+    events = [json.loads(line) for line in fleet("apply", "--auto-approve", "-o", "json", code=0).out.splitlines()]
+    assert events[0]["type"] == "apply-started"
+    assert events[-1]["type"] == "apply-finished"
+    assert [event["agent"] for event in events if event["type"] == "change-finished"] == ["demo/hello"]
+
+
+def test_a_program_that_cannot_start_fails_with_the_reason_and_is_undone(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "[python3, programs/hello.py]", "[no-such-program]")
+    fleet.commit()
+    done = fleet("apply", "--auto-approve", code=1)
+    assert "no-such-program" in done.out
+    assert "1 failed" in done.out
+
+
+def test_ctrl_c_says_what_is_done_and_what_is_not(fleet: Program, edit: Edit) -> None:
+    """The agent needs longer than anybody waits; Ctrl-C comes while it rolls out."""
+    edit("agents/demo/hello.yaml", "[python3, programs/hello.py]", "[sleep, '3600']")
+    fleet.commit()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reconciler.cli", "apply", "--auto-approve"],
+        cwd=fleet.folder,
+        env=environment(fleet.home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("demo/hello: 0/1 ready")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "SIGINT" in err
+    assert "Interrupted." in out
+    assert "demo/hello" in out.partition("Interrupted.")[2]
+    assert "Traceback" not in out + err
+
+
+def test_a_reader_that_goes_away_is_no_failure_to_speak_of(running: Program) -> None:
+    command = f"{sys.executable} -m reconciler.cli audit list -o json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}; echo code ${{PIPESTATUS[0]}}"],
+        cwd=running.folder,
+        env=environment(running.home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+
+
+def test_targets_make_a_partial_plan_and_unknown_ones_are_told(fleet: Program) -> None:
+    assert "partial" in fleet("plan", "--target", "demo/hello", code=0).out
+    assert "demo/hallo" in fleet("plan", "--target", "demo/hallo", code=1).err
+
+
+def test_another_ref_is_planned_without_being_checked_out(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "replicas: 3")
+    fleet.commit()
+    first = fleet.git("rev-parse", "HEAD~1").strip()
+    done = json.loads(fleet("plan", "--ref", "HEAD~1", "-o", "json", code=0).out)
+    assert done["revision"]["commit"] == first
+    assert done["changes"][0]["replicas"]["after"] == 1
