@@ -72,6 +72,7 @@ class Stock:
     free: dict[str, int]
     nodes: tuple[Mapping[str, int], ...]
     _slots: dict[tuple[tuple[str, str], ...], int] = field(default_factory=dict)
+    _counted: dict[tuple[tuple[str, str], ...], list[tuple[str, int]]] = field(default_factory=dict)
 
     def fit(self, shape: Shape, claims: Mapping[str, int], own: Mapping[str, int]) -> int:
         """How many replicas of `shape` fit in what is free, not promised, or already held by the asker (`own`)."""
@@ -110,9 +111,14 @@ class Stock:
 
     def _asked(self, shape: Shape) -> list[tuple[str, int]]:
         """What of a shape this cluster counts. A device it does not know is one that it has none of."""
-        asked = [(name, amount) for name, amount in shape.amounts.items() if name in self.allocatable or "/" in name]
-        if PODS in self.allocatable:
-            asked.append((PODS, 1000))
+        asked = self._counted.get(shape.key)
+        if asked is None:
+            asked = [
+                (name, amount) for name, amount in shape.amounts.items() if name in self.allocatable or "/" in name
+            ]
+            if PODS in self.allocatable:
+                asked.append((PODS, 1000))
+            self._counted[shape.key] = asked
         return asked
 
     def _slots_for(self, shape: Shape) -> int:

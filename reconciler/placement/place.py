@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName
@@ -113,7 +113,8 @@ class _Pass:
     def run(self, names: set[AgentName] | None) -> PlacementResult:
         """Place `names`, or all."""
         request = self.request
-        scope = sorted(names) if names is not None else sorted(request.agents.keys() | request.records.keys())
+        everyone = request.agents.keys() | request.records.keys()
+        scope = sorted(everyone if names is None else names, key=_in_order)
         growing: dict[AgentName, Growing] = {}
         for name in scope:
             agent, record = request.agents.get(name), request.records.get(name)
@@ -167,7 +168,8 @@ class _Pass:
         quotas = {quota.namespace: quota for quota in self.request.quotas}
         records = self.request.records
         holds: list[Hold] = []
-        for name in sorted(growing, key=lambda name: (name not in records, name)):
+        known_first = sorted(growing, key=lambda name: name not in records)  # stable: by name among themselves
+        for name in known_first:
             want, agent, record = growing[name], self.request.agents[name], records.get(name)
             target = allocate(self.world, agent, record, want, ledger)
             if isinstance(target, Refused):
@@ -176,8 +178,8 @@ class _Pass:
             found = settle(target, want.shape)
             if quota := quotas.get(name.namespace):
                 now = ledger.uses.get(name.namespace, Use())
-                then = Ledger(uses={name.namespace: Use(now.agents, now.replicas, now.cpu, now.memory)})
-                _reserve(then, name, record, found.reservations)
+                then = Ledger(uses={name.namespace: replace(now)})
+                _count(then, name, record, found.reservations)
                 if text := over_quota(quota, now, then.uses[name.namespace]):
                     holds.append(self._hold(HoldCode.QUOTA, agent, record, want, text))
                     continue
@@ -197,13 +199,23 @@ class _Pass:
         return Hold(code=code, agents=(agent.name,), action=action, text=text, lift=_LIFT[code], origin=agent.position)
 
 
+def _in_order(name: AgentName) -> tuple[str, str]:
+    """As AgentName orders itself, several times as fast."""
+    return (name.namespace, name.name)
+
+
 def _reserve(ledger: Ledger, name: AgentName, record: Record | None, found: tuple[Reservation, ...]) -> None:
     """Promise what is new. What shrinks or leaves a cluster is given back only once it is gone from there."""
+    _count(ledger, name, record, found)
     before = {held.cluster: held_by(held) for held in record.reservations} if record else {}
-    if record is not None:
-        ledger.use(name.namespace, record.reservations, agents=-1, sign=-1)
-    ledger.use(name.namespace, found, agents=1)
     for reservation in found:
         had = before.get(reservation.cluster, {})
         wants = held_by(reservation)
         ledger.claim(reservation.cluster, {key: max(0, wants[key] - had.get(key, 0)) for key in wants})
+
+
+def _count(ledger: Ledger, name: AgentName, record: Record | None, found: tuple[Reservation, ...]) -> None:
+    """Count an agent to its namespace with what it will hold instead of what it holds."""
+    if record is not None:
+        ledger.use(name.namespace, record.reservations, agents=-1, sign=-1)
+    ledger.use(name.namespace, found, agents=1)
