@@ -19,7 +19,7 @@ from reconciler.adapters.embedded.storage_sql import Database, Expired
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.adapters.embedded.unrun import ready_status
 from reconciler.adapters.embedded.warm import WarmCopy
-from reconciler.model.errors import ClusterError, OutcomeUnknown, Rejected
+from reconciler.model.errors import ClusterError, ClusterUnavailable, OutcomeUnknown, Rejected
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     FIELD_MANAGER,
@@ -198,7 +198,7 @@ class EmbeddedCluster:
             return
         try:
             await asyncio.to_thread(self._ensure_supervisor, self._state_dir)
-        except OSError as error:
+        except (OSError, ClusterUnavailable) as error:
             raise OutcomeUnknown(
                 f"{ref} is stored in cluster {self._name}, but its supervisor cannot be started: {error}",
                 hint="`reconciler doctor` says what is missing",

@@ -191,7 +191,7 @@ def _workload(body: Body) -> Iterator[str]:
     pod = template.get("spec", {})
     yield from _pod_spec(pod, "spec.template.spec")
     if pod.get("restartPolicy", "Always") != "Always":
-        yield "spec.template.spec.restartPolicy: Unsupported value: supported values: \"Always\""
+        yield 'spec.template.spec.restartPolicy: Unsupported value: supported values: "Always"'
 
 
 def _selector(selector: Body, path: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import pytest
 from reconciler.adapters.embedded import capacity, storage_sql
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.adapters.embedded.store import ObjectStore
-from reconciler.model.errors import OutcomeUnknown, PreconditionFailed
+from reconciler.model.errors import ClusterUnavailable, OutcomeUnknown, PreconditionFailed
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
     AnyState,
@@ -104,9 +104,10 @@ async def test_the_supervisor_is_woken_for_workloads_only(cluster, woken, tmp_pa
     assert woken == [tmp_path] * 2
 
 
-async def test_a_supervisor_that_cannot_start_is_told(tmp_path):
+@pytest.mark.parametrize("error", [PermissionError("no"), ClusterUnavailable("no")])
+async def test_a_supervisor_that_cannot_start_is_told(tmp_path, error):
     def fail(_: Path) -> None:
-        raise PermissionError("no")
+        raise error
 
     cluster = EmbeddedCluster.open("local", tmp_path, run="processes", ensure_supervisor=fail)
     with pytest.raises(OutcomeUnknown, match="its supervisor cannot be started: no"):
