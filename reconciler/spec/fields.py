@@ -118,6 +118,10 @@ def at_least_one(model: BaseModel, fields: tuple[str, ...], what: str) -> None:
         )
 
 
+ONE_NEEDED = "x-one-needed"
+"""Where a schema that is still raw keeps what a file must say that no template completes."""
+
+
 def one_of_schema(fields: tuple[str, ...]) -> ConfigDict:
     """The half of `exactly_one` that one file can be judged by, for the JSON Schema: not two of them.
 
@@ -130,4 +134,5 @@ def one_of_schema(fields: tuple[str, ...]) -> ConfigDict:
         for index, one in enumerate(names)
         for two in names[index + 1 :]
     ]
-    return ConfigDict(json_schema_extra={"not": {"anyOf": pairs}})
+    some: list[Any] = [{"required": [name], "properties": {name: given}} for name in names]
+    return ConfigDict(json_schema_extra={"not": {"anyOf": pairs}, ONE_NEEDED: some})

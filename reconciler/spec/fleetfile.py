@@ -28,7 +28,7 @@ DEFAULT_CLUSTER = ClusterDeclaration(name="local", backend=EmbeddedCluster())
 
 def read_fleet_document(document: Document, data: bytes) -> tuple[FleetSpec | None, tuple[Diagnostic, ...]]:
     """The fleet, or None and why. Its envelope is judged where files are read."""
-    value = {key: without_nulls(item) for key, item in document.value.items()}
+    value = {key: without_nulls(item) for key, item in document.value.items() if item is not None or key != "spec"}
     try:
         read = FleetDocument.model_validate(value)
     except ValidationError as error:

@@ -18,12 +18,13 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from reconciler.model.source import JsonObject
 from reconciler.spec.authoring_fleet import DOCUMENTS
+from reconciler.spec.fields import ONE_NEEDED
 from reconciler.spec.shape import PARTIAL, Problem, problems
 from reconciler.spec.templates import without_nulls
 
 BASE = "https://agents.codevald.io/schemas/v1"
-_WHOLE = frozenset({"FleetDocument", "FleetMetadata", "AgentMetadata", "TemplateMetadata"})
-"""Definitions that no template fills in: what they require is required."""
+_WHOLE = frozenset({"FleetMetadata", "AgentMetadata", "TemplateMetadata"})
+"""Definitions in which null means nothing, and which no template completes."""
 
 
 def schemas() -> Mapping[str, JsonObject]:
@@ -33,12 +34,10 @@ def schemas() -> Mapping[str, JsonObject]:
 
 def _schema(kind: str) -> dict[str, Any]:
     raw = DOCUMENTS[kind].model_json_schema(by_alias=True, mode="validation", schema_generator=GenerateJsonSchema)
-    definitions = raw.pop("$defs", {})
-    if kind != "Fleet":
-        definitions = {name: _relaxed(name, item) for name, item in definitions.items()}
-        raw["required"] = ["apiVersion", "kind", "metadata", *(["spec"] if kind == "Agent" else [])]
-    else:
-        definitions = {name: _nullable(item) for name, item in definitions.items()}
+    definitions = {name: _definition(name, item, kind) for name, item in raw.pop("$defs", {}).items()}
+    raw["required"] = ["apiVersion", "kind", "metadata", *(["spec"] if kind == "Agent" else [])]
+    if kind != "Agent":
+        raw["properties"] = {**raw["properties"], "spec": _or_null(raw["properties"]["spec"])}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"{BASE}/{kind.lower()}.json",
@@ -47,22 +46,44 @@ def _schema(kind: str) -> dict[str, Any]:
     }
 
 
-def _relaxed(name: str, definition: dict[str, Any]) -> dict[str, Any]:
+def _definition(name: str, definition: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One mapping of the schema. Metadata is judged as it stands; in a fleet nothing is completed by others."""
+    kept = dict(definition)
     if name in _WHOLE:
-        return _nullable(definition)
-    return _nullable({key: value for key, value in definition.items() if key != "required"}, everything=True)
+        kept["properties"] = {key: _open(value, null=False) for key, value in kept["properties"].items()}
+        return kept
+    some = kept.pop(ONE_NEEDED, None)
+    if kind != "Fleet":
+        kept.pop("required", None)
+    elif some:
+        kept["anyOf"] = some
+    required = kept.get("required", ())
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {
+            key: _open(value) if key in required else _or_null(_open(value))
+            for key, value in kept["properties"].items()
+        }
+    if kept.get("additionalProperties") is False:
+        kept["additionalProperties"] = {"type": "null"}
+    return kept
 
 
-def _nullable(definition: dict[str, Any], *, everything: bool = False) -> dict[str, Any]:
-    """Null for each property that need not be there."""
-    required = () if everything else definition.get("required", ())
-    properties = definition.get("properties")
-    if not isinstance(properties, dict):
-        return definition
-    return {
-        **definition,
-        "properties": {key: value if key in required else _or_null(value) for key, value in properties.items()},
+def _open(schema: dict[str, Any], *, null: bool = True) -> dict[str, Any]:
+    """A mapping by names of a pattern, closed to other names; with `null`, each entry may be null to remove it.
+
+    Pydantic leaves such a mapping open, and says the names' length apart.
+    """
+    patterns = schema.get("patternProperties")
+    if not isinstance(patterns, dict):
+        return schema
+    names = schema.get("propertyNames", {})
+    ahead = f"^(?=.{{{names.get('minLength', 0)},{names.get('maxLength', '')}}}$)"
+    kept = {key: value for key, value in schema.items() if key != "propertyNames"}
+    kept["patternProperties"] = {
+        ahead + pattern.removeprefix("^"): _or_null(value) if null else value for pattern, value in patterns.items()
     }
+    kept["additionalProperties"] = {"type": "null"} if null else False
+    return kept
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -76,14 +97,19 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def shape(document: Any) -> list[Problem]:
-    """What is wrong with one document alone, by the models: empty exactly when its JSON Schema accepts it."""
+    """What is wrong with one document alone, by the models: empty exactly when its JSON Schema accepts it.
+
+    One exception is JSON Schema's: to it `1.0` is a whole number.
+    """
     kind = document.get("kind") if isinstance(document, dict) else None
     if not isinstance(kind, str) or kind not in DOCUMENTS:
         return [Problem(code="unknown-kind", message=f"unknown kind {str(kind)[:40]!r}", path=("kind",))]
+    if document.get("spec") is None and kind == "Agent":
+        return [Problem(code="missing-field", message="'spec' is missing", path=(), key=True)]
     value = {
-        key: without_nulls(item) if key in ("spec", "metadata") else item
+        key: without_nulls(item) if key == "spec" else item
         for key, item in document.items()
-        if item is not None or key in ("apiVersion", "kind", "metadata")
+        if item is not None or key != "spec"
     }
     try:
         DOCUMENTS[kind].model_validate(value)

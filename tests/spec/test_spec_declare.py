@@ -209,8 +209,12 @@ def test_the_hash_follows_the_resolved_spec_and_labels_and_nothing_else() -> Non
 
     plain = hashed(agent("{extends: [base]}"))
     assert plain == hashed(agent("# said otherwise\nextends:\n- base\nreplicas: 1"))
-    assert plain == hashed(agent("{image: 'ghcr.io/acme/agent:1', ports: [{port: 8080, name: http}],"
-                                 " resources: {limits: {memory: 256Mi}, requests: {memory: 128Mi, cpu: 100m}}}"))  # fmt: skip
+    assert plain == hashed(
+        agent(
+            "{image: 'ghcr.io/acme/agent:1', ports: [{port: 8080, name: http}],"
+            " resources: {limits: {memory: 256Mi}, requests: {memory: 128Mi, cpu: 100m}}}"
+        )
+    )
     assert plain != hashed(agent("{extends: [base], replicas: 2}"))
     assert plain != hashed(agent("{extends: [base]}", metadata=", labels: {a: b}"))
     assert plain != hashed(agent("{extends: [base]}"), BASE.replace("256Mi", "512Mi"))
