@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.adapters.embedded.storage_sql import Row
@@ -14,8 +15,6 @@ from reconciler.model.objects import LiveObject, LiveSet, Scope
 _KindKey = tuple[str, str]
 _ScopeKey = tuple[tuple[_KindKey, ...], frozenset[str] | None, tuple[tuple[str, str], ...]]
 _Objects = dict[ObjectRef, LiveObject]
-_MANY = 2000
-"""Rows from which on pausing the collector is worth it: decoding makes many objects and no garbage."""
 
 
 class WarmCopy:
@@ -46,6 +45,10 @@ class WarmCopy:
         version = self._store.resource_version()
         if all(known == version for known in since.values()):
             return version
+        with _uncollected() if 0 in since.values() else contextlib.nullcontext():
+            return self._load(since)
+
+    def _load(self, since: Mapping[_KindKey, int]) -> int:
         delta = self._store.delta(since)
         if delta is None:
             self._kinds.clear()
@@ -76,18 +79,23 @@ def _updated(old: _Objects, deleted: Iterable[ObjectRef], rows: list[Row]) -> _O
 
 def _decoded(rows: list[Row]) -> _Objects:
     """The rows' objects. Empties the list on the way, so that bytes go as objects come."""
-    many = len(rows) >= _MANY and gc.isenabled()
-    if many:
-        gc.disable()
+    result: _Objects = {}
+    rows.reverse()
+    while rows:
+        row = rows.pop()
+        result[row.ref] = LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.body())
+    return result
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: reading a whole kind makes many objects and no garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        result: _Objects = {}
-        rows.reverse()
-        while rows:
-            row = rows.pop()
-            result[row.ref] = LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.body())
-        return result
+        yield
     finally:
-        if many:
+        if enabled:
             gc.enable()
 
 
