@@ -119,7 +119,7 @@ class Machine:
             text = body["metadata"].get("annotations", {}).get("agents.codevald.io/address", "{}")
             return str(json.loads(text).get("http", ""))
 
-        return eventually(address)
+        return str(eventually(address))
 
     def get(self, group: str, kind: str, name: str) -> Body:
         return self.store.get(ObjectRef(group=group, kind=kind, namespace="ns", name=name)) or {
@@ -179,7 +179,7 @@ class Machine:
         for pod in self.pods(name):
             path = self.state / "logs" / "ns" / pod["metadata"]["name"] / f"main{end}"
             if path.exists():
-                return path.read_text()
+                return str(path.read_text())
         return ""
 
 

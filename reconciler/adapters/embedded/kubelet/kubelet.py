@@ -128,7 +128,7 @@ class Kubelet:
             if body["spec"].get("nodeName", NODE) != NODE or body["metadata"]["uid"] in self._ending:
                 return
             pod = self._take(ref, body)
-        pod.body = body
+        pod.body = {**body, "status": pod.body.get("status", {})}  # of its status this process knows more
         if deleted:
             spec_grace = body["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)
             self._retire(pod, float(body["metadata"].get("deletionGracePeriodSeconds", spec_grace)))

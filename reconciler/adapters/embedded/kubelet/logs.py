@@ -31,6 +31,7 @@ def log_file(state: Path, namespace: str, pod: str, container: str, *, previous:
 def prepare(path: Path) -> None:
     """Make the folder, and put the last run's log aside."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.1").unlink(missing_ok=True)
     if path.exists():
         path.replace(path.with_name(f"{path.name}.previous"))
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -68,6 +69,7 @@ class Pod:
         self.ports = self._known_ports(body)
         self._end_at: float | None = None
         self._end_told = asyncio.Event()
+        self._setting_up = threading.Lock()
         before = body.get("status", {})
         policy = body["spec"].get("restartPolicy", "Always")
         inits = body["spec"].get("initContainers", ())
@@ -138,7 +140,7 @@ class Pod:
     async def refresh_files(self) -> None:
         """Write its volumes anew when a ConfigMap of its changed."""
         try:
-            await self._in_thread(files.lay_out, self.body, self.folder, self._on.sources)
+            await self._in_thread(self._lay_out)
         except (ConfigError, OSError) as error:
             log.warning("%s: its files cannot be written anew: %s", self.name, error)
 
@@ -185,8 +187,7 @@ class Pod:
 
     def _prepare_now(self, spec: Body) -> Launch:
         """Files, ports, environment, command line. Raises ConfigError, LaunchError, OSError."""
-        self._allocate()
-        files.lay_out(self.body, self.folder, self._on.sources)
+        self._lay_out()
         setting = Setting(
             pod=self.body,
             container=spec,
@@ -201,6 +202,12 @@ class Pod:
         executable = environment.find(argv, env, self._on.fleet)
         path = logs.log_file(self._on.state, self.ref.namespace, self.ref.name, spec["name"])
         return Launch(executable=executable, argv=argv, env=env, cwd=self._on.fleet, log=path)
+
+    def _lay_out(self) -> None:
+        """Ports and files, which the containers of a pod share."""
+        with self._setting_up:
+            self._allocate()
+            files.lay_out(self.body, self.folder, self._on.sources)
 
     async def _start(self, launch: Launch) -> Process:
         """Start a process in a thread: a fork takes milliseconds."""

@@ -1,7 +1,7 @@
 """Services: one stable loopback address each, forwarded to the pods that are ready. The embedded kube-proxy.
 
-A connection goes to a pod at its first byte's time, round-robin; a pod that refuses is passed over. A pod that is being
-ended gets no new connections, those it has go on until one side closes them.
+Round-robin; a pod that refuses is passed over. A pod that is being ended gets nothing new; what it is answering it may
+finish. How one connection is carried is in `relay`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from reconciler.adapters.embedded.kubelet.ports import HOST, PortBook
+from reconciler.adapters.embedded.kubelet.relay import CHUNK, LOOK_SECONDS, Link, carry
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.model.errors import ClusterError
 from reconciler.model.identity import ObjectRef
@@ -29,7 +30,6 @@ MANAGER = "kube-proxy"
 MAX_CONNECTIONS = 4096
 CONNECT_SECONDS = 2.0
 WAIT_FOR_READY_SECONDS = 5.0
-_CHUNK = 64 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Proxies:
             service = self._services.get(uid)
             if service is None:
                 service = self._services[uid] = Service(uid, self._book)
+                service.take(body)
                 self._spawn(self._open(service, body))
             elif service.take(body):
                 self._spawn(self._open(service, body))
@@ -104,6 +105,7 @@ class Service:
         self.news = asyncio.Event()
         self._book = book
         self._ports: list[Body] = []
+        self._namespace = self._name = ""
         self._selector: dict[str, str] = {}
         self._servers: dict[str, asyncio.Server] = {}
         self._pods: list[Pod] = []
@@ -112,6 +114,8 @@ class Service:
 
     def take(self, body: Body) -> bool:
         """Take in a changed Service; True when its listeners must be looked at."""
+        metadata = body["metadata"]
+        self._namespace, self._name = metadata["namespace"], f"{metadata['namespace']}/{metadata['name']}"
         self._selector = body["spec"].get("selector") or {}
         ports, self._ports = self._ports, body["spec"].get("ports", [])
         return ports != self._ports
@@ -125,11 +129,8 @@ class Service:
         ]
         self.news.set()
 
-    _namespace = ""
-
     async def open(self, body: Body) -> dict[str, str]:
         """Listen for each port, where possible as before; the addresses by port name and number. Raises OSError."""
-        self._namespace = body["metadata"]["namespace"]
         self.take(body)
         known = _known(body)
         addresses: dict[str, str] = {}
@@ -160,63 +161,49 @@ class Service:
 
         for port in [before, 0] if before and self._book.take(self.uid, before) else [0]:
             with contextlib.suppress(OSError):
-                server = await asyncio.start_server(accept, HOST, port, limit=_CHUNK)
+                server = await asyncio.start_server(accept, HOST, port, limit=CHUNK)
                 self._book.take(self.uid, server.sockets[0].getsockname()[1])
                 return server
         raise OSError("no port of this machine could be had for it")
 
     async def _serve(self, key: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream: asyncio.StreamWriter | None = None
         try:
-            if len(self._connections) > MAX_CONNECTIONS:
-                return
-            found = await self._connect(key)
-            if found is None:
-                return
-            back, upstream = found
-            await asyncio.gather(_pump(reader, upstream), _pump(back, writer))
-        except (OSError, asyncio.CancelledError):
+            if len(self._connections) <= MAX_CONNECTIONS:
+                await carry(reader, writer, lambda: self._connect(key))
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return  # one of both sides broke off: so does the other
+        except asyncio.CancelledError:
             return
+        except Exception:
+            log.exception("a connection of service %s failed; the others go on", self._name)
         finally:
-            for each in (writer, upstream):
-                if each is not None:
-                    each.close()
+            writer.close()
 
-    async def _connect(self, key: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self, key: str) -> Link | None:
         """A connection to a ready pod, whichever accepts first, waiting a while for one to be ready."""
         loop = asyncio.get_running_loop()
         end = loop.time() + WAIT_FOR_READY_SECONDS
-        while True:
-            self.news.clear()
+        while loop.time() < end:
             ready = [pod for pod in self._pods if pod.ready]
             for offset in range(len(ready)):
                 pod = ready[(self._next + offset) % len(ready)]
                 port = self._target(key, pod)
-                with contextlib.suppress(OSError, TimeoutError):
+                with contextlib.suppress(OSError):
                     if port:
                         async with asyncio.timeout(CONNECT_SECONDS):
-                            found = await asyncio.open_connection(HOST, port, limit=_CHUNK)
+                            reader, writer = await asyncio.open_connection(HOST, port, limit=CHUNK)
                         self._next = (self._next + offset + 1) % len(ready)
-                        return found
-            if loop.time() > end:
-                return None
+                        return Link(target=pod, reader=reader, writer=writer)
+            self.news.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(0.1, max(0.0, end - loop.time()))):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self.news.wait()
+        return None
 
     def _target(self, key: str, pod: Pod) -> int | None:
         port = next((each for each in self._ports if str(each["port"]) == key), None)
         target = (port or {}).get("targetPort") or (port or {}).get("port")
         return pod.ports.get(str(target))
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy one direction to its end, and say so to the other side."""
-    while data := await reader.read(_CHUNK):
-        writer.write(data)
-        await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.write_eof()
 
 
 def _known(body: Body) -> dict[str, int]:
