@@ -15,7 +15,18 @@ from reconciler.model.events import Outcome, RolloutProgress
 from reconciler.model.objects import Found, Scope
 from reconciler.model.plan import HoldCode, Policy
 from reconciler.model.registry import AgentState
-from tests.engine.fleets import PROCESSES, FleetRepo, agent, applied, end, finished, plan_of, record, snapshot, stores_of
+from tests.engine.fleets import (
+    PROCESSES,
+    FleetRepo,
+    agent,
+    applied,
+    end,
+    finished,
+    plan_of,
+    record,
+    snapshot,
+    stores_of,
+)
 
 SERVER = """\
   command: [python3, -c, "{program}"]

@@ -1,0 +1,146 @@
+"""Finding a fleet and opening its ports; what is not there is said, and hurts nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenEmbedded
+from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, open_fleet
+from reconciler.engine.reconcile import compute_plan
+from reconciler.model.errors import ReconcilerError, RegistryError
+from reconciler.model.fleet import (
+    ArangoRegistry,
+    ClusterDeclaration,
+    EmbeddedCluster,
+    FleetSpec,
+    KubernetesCluster,
+    SqliteRegistry,
+)
+from reconciler.model.objects import Unreadable
+from reconciler.model.plan import HoldCode, Policy
+from tests.engine.fleets import FleetRepo, agent, applied, finished
+
+LOCAL = ClusterDeclaration(name="local", backend=EmbeddedCluster(run="nothing"))
+FAR = ClusterDeclaration(name="eu-1", backend=KubernetesCluster(context="eu-1"))
+
+
+def fleet(*clusters: ClusterDeclaration, registry=None) -> FleetSpec:
+    return FleetSpec(name="acme", clusters=clusters, registry=registry or SqliteRegistry())
+
+
+def test_a_fleet_is_found_from_below_up_to_the_git_root(tmp_path):
+    repo = FleetRepo(tmp_path / "repo" / "fleets" / "acme")
+    below = repo.root / "agents" / "support"
+    below.mkdir(parents=True)
+    found = find_fleet(below)
+    assert (found.root, found.git_root, found.versioned) == (repo.root, repo.root, True)
+    assert found.state_dir == repo.root / ".reconciler"
+
+
+def test_a_fleet_may_lie_below_the_root_of_its_repository(tmp_path):
+    repo = FleetRepo(tmp_path)
+    inner = tmp_path / "fleets" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "fleet.yaml").write_text("kind: Fleet\n")
+    found = find_fleet(inner)
+    assert (found.root, found.git_root) == (inner, repo.root)
+
+
+def test_no_fleet_above_the_git_root_is_looked_for(tmp_path):
+    (tmp_path / "fleet.yaml").write_text("kind: Fleet\n")
+    inside = tmp_path / "project"
+    (inside / ".git").mkdir(parents=True)
+    with pytest.raises(FleetNotFound) as raised:
+        find_fleet(inside)
+    assert "reconciler init" in raised.value.hint
+
+
+async def test_state_is_for_its_owner_alone(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await repo.session() as session:
+        await session.stores(fleet(LOCAL))
+        assert session.state_dir.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_cluster_without_an_adapter_is_unreadable_and_the_others_work(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await repo.session() as session:
+        stores = await session.stores(fleet(LOCAL, FAR))
+        far = stores.clusters["eu-1"]
+        assert isinstance(far, Unreadable)
+        assert "eu-1" in far.reason
+        assert "embedded clusters only" in far.reason
+        assert isinstance(stores.clusters["local"], OpenEmbedded)
+
+
+async def test_agents_of_an_unreadable_cluster_are_held_and_the_rest_is_applied(tmp_path):
+    repo = FleetRepo(
+        tmp_path / "fleet",
+        "apiVersion: agents.codevald.io/v1\nkind: Fleet\nmetadata: {name: acme}\nspec:\n  clusters:\n"
+        "    - {name: local, embedded: {run: nothing}}\n    - {name: eu-1, kubernetes: {context: eu-1}}\n",
+    )
+    repo.commit(
+        {
+            "agents/here.yaml": agent("here", "  placement: {clusters: {names: [local]}}\n"),
+            "agents/there.yaml": agent("there", "  placement: {clusters: {names: [eu-1]}}\n"),
+        }
+    )
+    async with await repo.session() as session:
+        plan = await compute_plan(session, policy=Policy())
+        assert {str(change.name) for change in plan.changes} == {"support/here"}
+        held = [hold for hold in plan.holds if "support/there" in map(str, hold.agents)]
+        assert held
+        assert all(hold.code in (HoldCode.UNREADABLE, HoldCode.UNPLACEABLE) for hold in held)
+        assert set(finished(await applied(session, plan))) == {"support/here"}
+
+
+async def test_the_same_stores_are_answered_again(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await repo.session() as session:
+        first, again = await session.stores(fleet(LOCAL)), await session.stores(fleet(LOCAL))
+        assert first.registry is again.registry
+        assert first.clusters["local"] is again.clusters["local"]
+
+
+async def test_a_registry_without_an_adapter_is_refused_by_name(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    arango = ArangoRegistry(url="https://db.example", database="a", username_env="U", password_env="P")
+    async with await repo.session() as session:
+        with pytest.raises(RegistryError, match=r"https://db\.example.*SQLite only"):
+            await session.stores(fleet(LOCAL, registry=arango))
+
+
+@pytest.mark.parametrize("path", ["/etc/registry.db", "../registry.db"])
+async def test_a_registry_outside_of_the_state_folder_is_refused(tmp_path, path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await repo.session() as session:
+        with pytest.raises(ReconcilerError, match="leads out"):
+            await session.stores(fleet(LOCAL, registry=SqliteRegistry(path=path)))
+
+
+def test_clusters_do_not_share_a_folder(tmp_path):
+    folders = {cluster_folder(tmp_path, name) for name in ("local", "one", "two")}
+    assert len(folders) == 3
+    assert cluster_folder(tmp_path, "local") == tmp_path
+
+
+async def test_the_working_tree_is_read_when_asked_for(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    (repo.root / "agents").mkdir()
+    (repo.root / "agents" / "new.yaml").write_text(agent("new"))
+    async with await open_fleet(find_fleet(repo.root), working_tree=True) as session:
+        assert len((await compute_plan(session, policy=Policy())).changes) == 1
+    async with await repo.session() as session:
+        assert (await compute_plan(session, policy=Policy())).changes == ()
+
+
+def test_importing_bootstrap_pays_for_no_adapter():
+    code = (
+        "import sys, reconciler.bootstrap; "
+        "print(sorted({'kubernetes', 'arango', 'sqlite3', 'aiohttp', 'git', 'starlette'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
