@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -18,6 +19,16 @@ _METADATA = frozenset(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
+@lru_cache(maxsize=16_384)  # a sweep asks for the same few thousand pods again and again
+def literal(host: str) -> str | None:
+    """`host` as the one way to write the address that it is; None when it is a name, or an address written oddly."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=16_384)
 def refusal(text: str, *, loopback: bool) -> str:
     """Why the IP address `text` may not be probed, "" when it may. `loopback`: whether this machine's own may.
 
