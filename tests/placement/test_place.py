@@ -372,6 +372,11 @@ class TestCapacity:
         result = place(request(declared))
         assert only_hold(result) == "needs 1 nvidia.com/gpu more on local: 0 of 0 allocatable are taken"
 
+    def test_a_reservation_that_cannot_be_read_counts_as_nothing(self) -> None:
+        odd = Reservation(cluster="local", replicas=1, requests={"cpu": "much", "memory": "1Gi"})
+        old = record(agent("a/old"), {"local": 1}, state=AgentState.REGISTERED, reservations=(odd,))
+        assert where(place(request(agent("b/new", resources=resources({"cpu": "4"})), records=[old])), "b/new")
+
     def test_the_number_of_pods_is_bounded_where_nodes_say_so(self) -> None:
         limited = node()
         limited = NodeCapacity(
