@@ -1,4 +1,4 @@
-"""The autoscaler: usage against targets, held by windows, policies and bounds. Against a real store, with a fake clock."""
+"""The autoscaler: usage against targets, held by windows, policies and bounds. A real store, a clock of the test's."""
 
 from __future__ import annotations
 

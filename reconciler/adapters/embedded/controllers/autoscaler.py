@@ -129,7 +129,7 @@ class Autoscaler:
         self._store = store
         self._view = view
         self._asked: dict[str, deque[tuple[float, int]]] = {}
-        self._seen: dict[str, int] = {}
+        self._seen: frozenset[str] = frozenset()
         self.due = 0.0
 
     def run(self, now: float) -> None:
@@ -144,14 +144,14 @@ class Autoscaler:
             body = self._view.get(ref)
             if body is None:
                 continue
-            alive.add(self._key(ref))
+            alive.add(str(body["metadata"]["uid"]))
             try:
                 self._scale(ref, body, usage, now)
             except ClusterError as error:
                 log.warning("%s: %s", ref, error.message)
             except Exception:
                 log.exception("%s: could not be scaled; the others go on", ref)
-        self._seen = dict.fromkeys(alive, 1)
+        self._seen = frozenset(self._key(ref) for ref in refs)
         self._asked = {key: kept for key, kept in self._asked.items() if key in alive}
 
     def _key(self, ref: ObjectRef) -> str:
@@ -188,7 +188,8 @@ class Autoscaler:
     def _stable(self, body: Body, current: int, asked: int, now: float) -> int:
         """What is asked, held back by the stabilization windows and the scaling policies."""
         behavior = body["spec"].get("behavior", {})
-        history = self._asked.setdefault(self._key_of(body), deque(maxlen=_MAX_HISTORY))
+        uid = str(body["metadata"]["uid"])
+        history = self._asked.setdefault(uid, deque([(now, current)], maxlen=_MAX_HISTORY))  # it begins where it is
         history.append((now, asked))
         down, up = behavior.get("scaleDown") or {}, behavior.get("scaleUp") or {}
         recent_down = _within(history, now, down.get("stabilizationWindowSeconds", _DOWN_WINDOW))
@@ -199,9 +200,6 @@ class Autoscaler:
         elif max(recent_down) < current:
             wanted = max(*recent_down, current - _step(down, current, growing=False))
         return wanted
-
-    def _key_of(self, body: Body) -> str:
-        return str(body["metadata"]["uid"])
 
 
 def _step(rules: Body, current: int, *, growing: bool) -> int:
