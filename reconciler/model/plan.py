@@ -175,6 +175,8 @@ class HoldCode(StrEnum):
     UNREADABLE = "unreadable"
     FOREIGN_OWNER = "foreign-owner"
     OTHER_CLUSTER = "other-cluster"
+    OVERRIDE = "override"
+    """Scaled by hand: what runs is not what Git says, for a while. Nothing is left out by mistake."""
     DEPENDENCY = "dependency"
     """Something it depends on is held, so it waits."""
 
@@ -183,7 +185,7 @@ class HoldCode(StrEnum):
 class Hold:
     """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
 
-    `blocks_exit` holds make `apply` exit 1 (all but suspended and protected-by-wish).
+    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden and protected-by-wish).
     """
 
     code: HoldCode

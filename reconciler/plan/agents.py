@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, FieldPath, format_path
@@ -28,6 +27,7 @@ from reconciler.model.registry import AgentState, InventoryEntry, PlacedReplicas
 from reconciler.model.source import Provenance
 from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
+from reconciler.plan.guard import when
 from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because
 from reconciler.spec.provenance import origin
 
@@ -100,7 +100,7 @@ def _hold(name: AgentName, code: HoldCode, text: str, lift: str) -> Hold:
 
 def _quarantined(record: Record) -> Hold:
     quarantine = record.quarantine
-    since = _when(quarantine.since_ms) if quarantine else ""
+    since = when(quarantine.since_ms) if quarantine else ""
     reason = quarantine.reason if quarantine else ""
     return Hold(
         code=HoldCode.QUARANTINED,
@@ -109,10 +109,6 @@ def _quarantined(record: Record) -> Hold:
         text=f"{record.name}: this spec failed and is quarantined since {since}: {reason}",
         lift=f"change the agent, or `reconciler resume {record.name}` to try it again",
     )
-
-
-def _when(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _objects(
@@ -243,7 +239,7 @@ def _action(record: Record | None, attributes: tuple[AttributeChange, ...], foun
         only = {attribute.path[0] for attribute in attributes}
         return Action.SCALE if only <= {"replicas", "suspend"} else Action.UPDATE
     if moved:
-        spreads = any(change.verb in (Verb.CREATE, Verb.DELETE) for change in found.changes)
+        spreads = any(c.ref.kind == "Deployment" and c.verb in (Verb.CREATE, Verb.DELETE) for c in found.changes)
         return Action.UPDATE if spreads else Action.SCALE
     repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS}) or not found.changes
     return Action.RECOVER if repairs else Action.UPDATE
@@ -266,14 +262,14 @@ def _reasons(
     reasons = []
     if attributes:
         reasons.append(_because(agent, attributes))
-    if moved and not any(attribute.path[0] == "replicas" for attribute in attributes):
+    if moved and not any(attribute.path[0] in ("replicas", "suspend") for attribute in attributes):
         reasons.append(_moved_reason(agent, record))
     if unfinished:
         reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
     reasons += [
         Reason(code=code, text=_TEXTS[code])
         for code in sorted(found.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED})
-        if code is not ReasonCode.OBJECT_MISSING or not attributes
+        if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS) or not (attributes or moved)
     ]
     if not reasons:
         reasons.append(Reason(code=ReasonCode.RENDERING_CHANGED, text=_TEXTS[ReasonCode.RENDERING_CHANGED]))
@@ -323,7 +319,7 @@ def _because(agent: Agent, attributes: tuple[AttributeChange, ...]) -> Reason:
 def _moved_reason(agent: Agent, record: Record) -> Reason:
     override = record.override
     if override is not None:
-        until = f" until {_when(override.until_ms)}" if override.until_ms else ""
+        until = f" until {when(override.until_ms)}" if override.until_ms else ""
         text = f"scaled by hand to {override.replicas} by {override.author}{until}: {override.reason}"
         return Reason(code=ReasonCode.OVERRIDE, text=text)
     if record.suspended:

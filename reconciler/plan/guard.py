@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from reconciler.model.fleet import Declaration, DeletionBudget, Frozen
 from reconciler.model.identity import AgentName
@@ -167,9 +168,29 @@ def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: Fle
     return found
 
 
-def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]]) -> Iterator[Hold]:
+def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]], strangers: Mapping[str, str]) -> Iterator[Hold]:
     """Agents for which something is to be done where nothing can be seen, by (cluster, why)."""
-    for (_, reason), names in sorted(found.items()):
-        text = f"nothing is changed or deleted where it cannot be seen: {reason}"
+    for (cluster, reason), names in sorted(found.items()):
+        code, text = HoldCode.UNREADABLE, f"nothing is changed or deleted where it cannot be seen: {reason}"
         lift = "restore access, then plan again"
-        yield Hold(code=HoldCode.UNREADABLE, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
+        if cluster in strangers:
+            code, text = HoldCode.OTHER_CLUSTER, strangers[cluster]
+            lift = "point it at the right cluster; for a rebuilt one, remove its pin from the registry"
+        yield Hold(code=code, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
+
+
+def overridden(declaration: Declaration, records: Mapping[AgentName, Record], now_ms: int) -> Iterator[Hold]:
+    """Agents that are scaled by hand: nothing is wrong, but what runs is not what Git says."""
+    for name, record in records.items():
+        override = record.override
+        if override is None or name not in declaration.agents or 0 < override.until_ms <= now_ms:
+            continue
+        until = f" until {when(override.until_ms)}" if override.until_ms else ""
+        text = f"{name} is scaled by hand to {override.replicas} by {override.author}{until}: {override.reason}"
+        lift = "Git takes over again when it ends"
+        yield Hold(code=HoldCode.OVERRIDE, agents=(name,), action=None, text=text, lift=lift, blocks_exit=False)
+
+
+def when(ms: int) -> str:
+    """A time for people, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -25,7 +25,7 @@ from reconciler.model.objects import (
 from reconciler.model.plan import Drift, Missing, ObjectChange, ReasonCode, Verb
 from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
-from reconciler.plan.ownership import Lost, is_ours, lost_fields, owners, without
+from reconciler.plan.ownership import Lost, contested, is_ours, lost_fields, owners, without
 
 _ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(RENDERED_KINDS)}
 _IMMUTABLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -114,12 +114,12 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
         change = ObjectChange(cluster=cluster, ref=ref, verb=Verb.CREATE, expect=MustBeAbsent(), manifest=manifest)
         return ObjectVerdict(change=change, code=ReasonCode.OBJECT_MISSING if entry else ReasonCode.NEW)
     known = entry is not None and entry.uid in ("", live.uid)
-    if known and entry and entry.hash == manifest.hash and entry.resource_version == live.resource_version:
+    same = known and entry is not None and entry.hash == manifest.hash
+    if same and entry and entry.resource_version == live.resource_version and not contested(live.body):
         return ObjectVerdict()
     owner = foreign_owner(live, terms.fleet)
     if owner and not terms.adopt and not (known and owner == UNMARKED):
         return ObjectVerdict(foreign=f"{ref} on {cluster} belongs to {owner}")
-    same = known and entry is not None and entry.hash == manifest.hash
     lost = lost_fields(manifest.body, live.body, changed=not same)
     taking = bool(owner) and terms.adopt
     drift = tuple(_drift(cluster, ref, item, terms, taking=taking) for item in lost)
@@ -131,8 +131,10 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
     if same:
         return ObjectVerdict(change=_apply(cluster, sent, live, force), code=ReasonCode.DRIFT, drift=drift)
     taken = tuple(item for item in drift if item.manager and not taking)
+    code: ReasonCode | None
     if _immutable(manifest.body, live.body):
-        return ObjectVerdict(change=_replace(cluster, manifest, live), code=ReasonCode.IMMUTABLE_FIELD, drift=taken)
+        code = ReasonCode.FOREIGN_OBJECT if taking else ReasonCode.IMMUTABLE_FIELD
+        return ObjectVerdict(change=_replace(cluster, manifest, live), code=code, drift=taken)
     applied = known and entry is not None and entry.hash != ""
     code = ReasonCode.FOREIGN_OBJECT if taking else None if applied else ReasonCode.UNFINISHED
     return ObjectVerdict(change=_apply(cluster, sent, live, force), code=code, drift=taken)

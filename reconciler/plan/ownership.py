@@ -86,7 +86,19 @@ def owners(body: JsonObject) -> tuple[Owner, ...]:
 
 def is_ours(owner: Owner) -> bool:
     """Whether an entry is our own apply."""
-    return owner.manager in (FIELD_MANAGER, HANDOVER_MANAGER) and owner.operation == "Apply"
+    return owner.manager in _OURS and owner.operation == "Apply"
+
+
+def contested(live: JsonObject) -> bool:
+    """Whether somebody whom we do not override writes here too: what is left to them is told in every plan."""
+    for entry in live.get("metadata", {}).get("managedFields") or ():
+        applies = entry.get("operation") == "Apply" and entry.get("manager") not in _OURS
+        if applies or entry.get("subresource") == "scale":
+            return True
+    return False
+
+
+_OURS = frozenset({FIELD_MANAGER, HANDOVER_MANAGER})
 
 
 def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) -> tuple[Lost, ...]:
@@ -251,8 +263,8 @@ def _has(item: Any, identity: Mapping[str, Any]) -> bool:
 
 
 def _same(want: Any, have: Any, key: str, parents: tuple[str, ...]) -> bool:
-    if want == have:
-        return True
+    if want == have or (isinstance(want, dict) and isinstance(have, dict)):
+        return True  # of a map that is wanted empty nothing inside is ours
     if have is _ABSENT:
         return _is_zero(want) and key != "replicas" and "annotations" not in parents
     if parents and parents[-1] in _QUANTITY_FIELDS and isinstance(want, str):

@@ -54,6 +54,7 @@ class _Planner:
         self.left: list[Drift] = []
         self.records: Mapping[AgentName, Record] = {}
         self.levels: dict[AgentName, int] = {}
+        self.strangers: dict[str, str] = {}
         self.unseen: dict[tuple[str, str], list[AgentName]] = {}
 
     def plan(self) -> Plan:
@@ -67,9 +68,11 @@ class _Planner:
                 names = tuple(sorted(given.declaration.agents))
                 text = f"the registry cannot be read, so nothing is planned: {reason}"
                 self._hold(HoldCode.UNREADABLE, names, text, "restore the registry, then plan again")
-            case Found() | Unreadable():
-                pass
-            case _ if fleet is not None:
+            case _ if fleet is None:
+                names = tuple(sorted({*given.declaration.agents, *given.declaration.frozen_agents}))
+                text = "fleet.yaml cannot be used, so nothing is planned"
+                self._hold(HoldCode.INVALID, names, text, "mend fleet.yaml; `reconciler validate` shows the place")
+            case _:
                 self._plan(fleet, RegistrySnapshot(seq=0, fleet=None, records={}))
         return Plan(
             fleet=fleet.name if fleet else "",
@@ -87,10 +90,7 @@ class _Planner:
 
     def _plan(self, fleet: FleetSpec, snapshot: RegistrySnapshot) -> None:
         given, policy = self.given, self.policy
-        strangers = guard.strangers(given.identities, snapshot.fleet)
-        for text in strangers.values():
-            lift = "point it at the right cluster; for a rebuilt one, remove its pin from the registry"
-            self._hold(HoldCode.OTHER_CLUSTER, (), text, lift)
+        strangers = self.strangers = guard.strangers(given.identities, snapshot.fleet)
         observations: dict[str, Observation[LiveSet]] = {
             **given.observations,
             **{cluster: Unreadable(reason=text) for cluster, text in strangers.items()},
@@ -100,7 +100,7 @@ class _Planner:
             self.holds += [hold for hold in given.placement_holds if self._targeted(hold.agents)]
             self._declared(fleet, observations)
         self._departures(fleet, observations)
-        self.holds += guard.unseen(self.unseen)
+        self.holds += guard.unseen(self.unseen, strangers)
         self._cycles()
         self._dependents()
 
@@ -133,6 +133,8 @@ class _Planner:
         if not policy.targets:
             self.left += [stray(cluster, ref, fleet.name) for cluster, ref in sorted(self.cache.strays)]
         self._suspended()
+        by_hand = guard.overridden(given.declaration, self.records, given.now_ms)
+        self.holds += [hold for hold in by_hand if self._targeted(hold.agents)]
 
     def _take(self, name: AgentName, verdict: Verdict) -> None:
         if verdict.change is not None:
@@ -275,10 +277,10 @@ class _Planner:
     def _completeness(self) -> tuple[Completeness, ...]:
         given = self.given
         found = [
-            Completeness(source=cluster, problem=_problem(observation))
+            Completeness(source=cluster, problem=self.strangers.get(cluster) or _problem(observation))
             for cluster, observation in sorted(given.observations.items())
         ]
-        problem = given.registry.reason if isinstance(given.registry, Unreadable) else ""
+        problem = f"unreadable ({given.registry.reason})" if isinstance(given.registry, Unreadable) else ""
         return (*found, Completeness(source="registry", problem=problem))
 
     def _radius(self) -> tuple[BlastRadius, ...]:
