@@ -123,10 +123,9 @@ class HttpProber:
     async def _exchange(self, scheme: str, host: str, port: int, path: str) -> tuple[int, bytes]:
         """GET, without following anything; the body up to one byte over MAX_BODY."""
         import aiohttp
-        import yarl
 
         address = (await self._addresses(host, port))[0]  # connect to what was judged, not to what resolves later
-        url = yarl.URL(f"{scheme}://{_host(address, port)}{path}", encoded=True)
+        url = f"{scheme}://{_host(address, port)}{path}"
         session = self._open()
         try:
             async with session.get(url, allow_redirects=False, headers={"Host": _host(host, port)}) as response:

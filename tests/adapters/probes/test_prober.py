@@ -75,6 +75,20 @@ async def test_a_well_endpoint_is_measured(prober: HttpProber) -> None:
     assert sample.at_ms > 0
 
 
+async def test_a_path_with_a_query_and_odd_letters_arrives_as_meant(prober: HttpProber) -> None:
+    asked = b""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async with serving(handle) as port:
+        assert (await prober.probe(http(port, path="/gesund/ä?deep=1&x=@evil"))).ok
+    assert asked.startswith(b"GET /gesund/%C3%A4?deep=1&x=@evil HTTP/1.1\r\n")
+
+
 async def test_connections_are_kept_between_sweeps(prober: HttpProber) -> None:
     connections = 0
 
