@@ -213,6 +213,8 @@ class SelectorEntry(Model):
 class PlacementEntry(Model):
     clusters: SelectorEntry | None = None
     policy: Literal["all", "spread", "weighted", "failover"] = "spread"
+    """`spread` unless said: with one cluster all policies are the same, and with several it keeps `replicas` the
+    total that the author wrote, where `all` would multiply it."""
     weights: dict[Label, Weight] = Field(default_factory=dict)
     failover_after: DurationText = "5m"
 
