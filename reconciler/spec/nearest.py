@@ -10,7 +10,7 @@ MAX_HINTS = 20
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that `word` most likely stands for, or None. Ties go to the first in sorted order."""
+    """The known name that `word` most likely stands for, or None. Ties go to the last in sorted order."""
     names = sorted(known)[:MAX_COMPARED]
     folded = {name.lower(): name for name in reversed(names)}
     if word.lower() in folded:

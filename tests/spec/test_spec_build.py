@@ -142,7 +142,7 @@ def test_which_names_look_secret(name: str, secret: bool) -> None:
         ("BASE", ["base"], "base"),
         ("zzz", ["base"], None),
         ("x", [], None),
-        ("abc", ["abd", "aba"], "aba"),
+        ("abc", ["abd", "aba"], "abd"),
     ],
 )
 def test_the_nearest_known_name(word: str, known: list[str], near: str | None) -> None:
