@@ -51,7 +51,7 @@ class Quantity:
         return cls(Fraction(text), text)
 
     def canonical(self) -> str:
-        """The text under which an API server stores this quantity: `1000m` as `1`, `1.5` as `1500m`, `0.5Gi` as `512Mi`.
+        """The text under which API servers store this quantity: `1000m` as `1`, `1.5` as `1500m`, `0.5Gi` as `512Mi`.
 
         Source: Quantity.CanonicalizeBytes in k8s.io/apimachinery/pkg/api/resource.
         """
