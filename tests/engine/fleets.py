@@ -62,6 +62,10 @@ class FleetRepo:
         subprocess.run(["git", "add", "-A"], cwd=self.root, check=True)
         subprocess.run([*GIT, "commit", "-q", "--allow-empty", "-m", "change"], cwd=self.root, check=True)
 
+    def rewind(self) -> None:
+        """Take the last commit off the branch, as a force-push does."""
+        subprocess.run(["git", "reset", "-q", "--hard", "HEAD~1"], cwd=self.root, check=True)
+
     async def session(self, clock: Clock | None = None) -> Session:
         return await open_fleet(find_fleet(self.root), clock=clock)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.events import Outcome
-from reconciler.model.plan import Action
+from reconciler.model.plan import Action, HoldCode, Policy
 from reconciler.model.registry import AgentState
 from tests.engine.fleets import FleetRepo, agent, applied, end, finished, plan_of, record, snapshot
 
@@ -50,3 +50,21 @@ async def test_a_removed_agent_is_deleted_with_all_its_objects(repo):
         assert finished(events)["support/triage"].outcome is Outcome.APPLIED
         assert [str(name) for name in (await snapshot(world)).records] == ["support/other"]
         assert (await plan_of(world)).changes == ()
+
+
+async def test_deletions_of_a_rewound_branch_stay_held_after_the_rest_was_applied(repo):
+    repo.commit({"agents/triage.yaml": agent("triage")})
+    repo.commit({"agents/extra.yaml": agent("extra")})
+    async with await repo.session() as world:
+        await applied(world)
+        repo.rewind()
+        repo.commit({"agents/triage.yaml": agent("triage", image="acme/agent:2")})
+        assert finished(await applied(world)).keys() == {"support/triage"}
+        again = await plan_of(world)
+        assert again.changes == ()
+        assert [hold.code for hold in again.held] == [HoldCode.REWIND]
+        await applied(world, again)
+        assert [hold.code for hold in (await plan_of(world)).held] == [HoldCode.REWIND]
+        await applied(world, policy=Policy(accept_rewind=True))
+        assert [str(name) for name in (await snapshot(world)).records] == ["support/triage"]
+        assert (await plan_of(world)).held == ()

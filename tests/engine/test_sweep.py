@@ -1,0 +1,135 @@
+"""One health sweep: what it asks of whom, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import json
+
+from reconciler.engine.reconcile import PlanningCache, declare
+from reconciler.engine.sweep import sweep
+from reconciler.engine.world import Stores
+from reconciler.model.health import HealthState, HttpProbe
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import PORTS_ANNOTATION, Unreadable
+from tests.doubles.prober import TableProber
+from tests.engine.fleets import agent, applied
+
+TRIAGE = AgentName.parse("support/triage")
+CHECKED = """\
+  ports: [{name: http, port: 8080}]
+  resources: {limits: {memory: 100Mi, cpu: "1"}}
+  health:
+    checks:
+      - {name: answers, connectivity: {http: {path: /healthz, port: http}, timeout: 1s}}
+      - {name: memory, resources: {memory: 90%}}
+"""
+
+
+async def agents_of(world):
+    revision = await world.source.revision("")
+    return (await declare(world, revision, PlanningCache())).agents
+
+
+def add_pod(world, name="triage", number=1, *, ready=True, restarts=0, ports=None):
+    """A pod as a kubelet reports it."""
+    ref = ObjectRef(group="", kind="Pod", namespace="support", name=f"{name}-{number}")
+    annotations = {PORTS_ANNOTATION: json.dumps(ports)} if ports else {}
+    limits = {"memory": "100Mi", "cpu": "1"}
+    world.cluster._store.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": ref.name,
+                "namespace": "support",
+                "labels": {"agents.codevald.io/agent": name},
+                "annotations": annotations,
+            },
+            "spec": {"containers": [{"name": "agent", "image": "a:1", "resources": {"limits": limits}}]},
+        },
+        manager="controller",
+    )
+    status = {
+        "phase": "Running",
+        "podIP": "10.0.0.7",
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        "containerStatuses": [{"name": "agent", "ready": ready, "restartCount": restarts, "state": {"running": {}}}],
+    }
+    world.cluster._store.patch_status(ref, status, manager="kubelet")
+    return ref
+
+
+async def test_pods_are_probed_where_they_really_listen(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world, ports={"8080": 41234})
+    prober = TableProber()
+    found = await sweep(await world.stores(None), await agents_of(world), prober, world.clock, previous={})
+    assert prober.asked == [HttpProbe(host="10.0.0.7", port=41234, path="/healthz", timeout_ms=1000)]
+    assessment = found.assessments[TRIAGE]
+    assert (assessment.state, assessment.is_healthy) == (HealthState.HEALTHY, True)
+
+
+async def test_a_failing_probe_counts_at_once_when_a_person_asks_now(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world)
+    prober = TableProber(lambda _request: "connection refused")
+    stores, agents = await world.stores(None), await agents_of(world)
+    slow = await sweep(stores, agents, prober, world.clock, previous={})
+    assert slow.assessments[TRIAGE].state is not HealthState.UNHEALTHY
+    now = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    assert now.assessments[TRIAGE].state is HealthState.UNHEALTHY
+    assert "connection refused" in now.assessments[TRIAGE].checks[0].text
+
+
+async def test_hysteresis_goes_from_sweep_to_sweep(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world)
+    prober = TableProber(lambda _request: "no answer")
+    stores, agents = await world.stores(None), await agents_of(world)
+    previous: dict = {}
+    for _number in range(3):
+        previous = dict((await sweep(stores, agents, prober, world.clock, previous=previous)).assessments)
+    assert previous[TRIAGE].state is HealthState.UNHEALTHY
+    assert previous[TRIAGE].requires_recovery
+
+
+async def test_a_dependency_that_is_unwell_is_named_as_the_cause(world):
+    world.commit(base=agent("base", CHECKED), triage=agent("triage", CHECKED + "  dependsOn: [support/base]\n"))
+    await applied(world)
+    add_pod(world, "base")
+    add_pod(world, "triage")
+    prober = TableProber(lambda _request: "no answer")
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    assert found.assessments[TRIAGE].upstream == (AgentName.parse("support/base"),)
+    assert not found.assessments[TRIAGE].requires_recovery
+
+
+async def test_a_cluster_that_cannot_be_read_says_nothing_against_its_agents(world):
+    world.commit(triage=agent("triage", CHECKED))
+    agents = await agents_of(world)
+    stores = Stores(registry=world.registry, clusters={"local": Unreadable(reason="it is away")})
+    found = await sweep(stores, agents, TableProber(), world.clock, previous={}, at_once=True)
+    assert found.unreadable == {"local": "it is away"}
+    assert found.assessments[TRIAGE].state is HealthState.UNKNOWN
+
+
+async def test_pods_that_are_not_ready_are_a_matter_of_lifecycle(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world, ready=False)
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, TableProber(), world.clock, previous={}, at_once=True)
+    assert found.assessments[TRIAGE].state is HealthState.UNHEALTHY
+    assert found.assessments[TRIAGE].critical
+
+
+async def test_a_port_mapping_that_cannot_be_read_is_left_aside(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world, ports=["odd"])
+    prober = TableProber()
+    await sweep(await world.stores(None), await agents_of(world), prober, world.clock, previous={})
+    assert [request.port for request in prober.asked] == [8080]
