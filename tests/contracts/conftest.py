@@ -1,12 +1,11 @@
 """The back ends that the contract suites run over, and how many tests each of them passed.
 
 A new back end joins by one fixture here, `NAME_registry`, and its name in REGISTRIES. A test that says the property
-`backend` is counted for it.
+`backend` is counted for it (tests/conftest.py prints the counts).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -90,15 +89,3 @@ async def source_of(kind: str, repository: Repository, tmp_path: Path) -> Source
     mirror = Mirror(str(repository.root), tmp_path / "mirror", fleet_dir="fleet")
     await mirror.fetch()
     return mirror
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many contract tests each back end passed."""
-    passed = Counter(
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for key, value in getattr(report, "user_properties", [])
-        if key == "backend" and report.when == "call"
-    )
-    for backend, count in sorted(passed.items()):
-        terminalreporter.write_line(f"contract: {backend} passed {count} tests")

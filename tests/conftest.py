@@ -1,0 +1,27 @@
+"""What holds for all tests: how hypothesis searches, and what is told at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: a test is not timed, and machines are shared. In CI the search is the same each time, so that a red run
+# means a change; everywhere else it goes on looking.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many contract tests each back end passed."""
+    passed = Counter(
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for key, value in getattr(report, "user_properties", [])
+        if key == "backend" and report.when == "call"
+    )
+    for backend, count in sorted(passed.items()):
+        terminalreporter.write_line(f"contract: {backend} passed {count} tests")
