@@ -32,7 +32,7 @@ class Invocation:
                 return Path.cwd()
             except FileNotFoundError as error:
                 raise UsageError("the current folder no longer exists", hint="cd to one that does") from error
-        if "\0" in str(named) or not named.is_dir():
+        if not _is_folder(named):
             raise UsageError(f"{str(named)[:200]!r} is not a folder", hint="-C takes the folder of a fleet")
         return named.absolute()
 
@@ -40,6 +40,13 @@ class Invocation:
         """Settings with their origins; `flags` are options of the command by setting, None where not given."""
         given = self.flags | {key: None if value is None else str(value) for key, value in flags.items()}
         return resolve(given, os.environ, self.folder())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 _current: ContextVar[Invocation] = ContextVar("invocation")

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from reconciler.cli.command import invocation
 from reconciler.cli.output import note
 from reconciler.cli.settings import Settings
+from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.fleet import Declaration, FleetSpec
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.plan import Plan, Policy
 from reconciler.ports import Clock, Cluster, Registry
@@ -24,7 +26,9 @@ from reconciler.ports import Clock, Cluster, Registry
 if TYPE_CHECKING:
     from reconciler.bootstrap import FleetLocation
     from reconciler.bootstrap import Session as World
+    from reconciler.engine.operate import Hand
     from reconciler.engine.reconcile import PlanningCache
+    from reconciler.engine.sweep import Sweep
     from reconciler.engine.world import Stores
 
 T = TypeVar("T")
@@ -144,6 +148,23 @@ class Session:
         replan = replanner(self.world, plan, self.cache)
         async for event in apply(plan, stores, self.clock, options=options, replan=replan, stop=stop):
             yield event
+
+    def hand(self, stores: OpenStores, actor: str) -> Hand:
+        """Who writes wishes into records, and where."""
+        from reconciler.engine.operate import Hand
+
+        return Hand(registry=stores.registry, clock=self.clock, actor=actor, retry=self.world.retry)
+
+    async def sweep(self, stores: OpenStores, agents: Mapping[AgentName, Agent]) -> Sweep:
+        """Measure agents once; see engine.sweep."""
+        from reconciler.adapters.probes import HttpProber
+        from reconciler.engine.sweep import sweep
+
+        prober = HttpProber(clock=self.clock)
+        try:
+            return await sweep(stores.both, agents, prober, self.clock, previous={}, at_once=True)
+        finally:
+            await prober.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,10 +52,11 @@ def _bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"cannot read the plan {shown}: {reason}", hint=AGAIN) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise UsageError(f"{shown} is no plan: it is not a regular file", hint=AGAIN)
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"{shown} is no plan: it is not a regular file", hint=AGAIN)
         if found.st_size > MAX_BYTES:
             raise PlanFileError(f"{shown} has {found.st_size} bytes, {MAX_BYTES} are allowed", hint=AGAIN)
         return stream.read(MAX_BYTES + 1)

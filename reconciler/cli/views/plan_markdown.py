@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from reconciler.cli.output import clean
 from reconciler.cli.views import plan_words as words
@@ -27,19 +28,17 @@ _Detail = Callable[[Change], list[str]]
 
 def marker(plan: Plan, key: str = "") -> str:
     """The line by which one's own comment is found again: of the fleet, unless `key` says otherwise."""
-    safe = re.sub(r"[^A-Za-z0-9._-]|--+", "-", key or plan.fleet).strip("-") or "fleet"
+    safe = re.sub(r"[^A-Za-z0-9._]+", "-", key or plan.fleet).strip("-") or "fleet"
     return f"<!-- reconciler-plan:{safe} -->"
 
 
 def render_markdown(plan: Plan, *, budget: int = BUDGET, key: str = "") -> str:
     """The plan as Markdown of at most `budget` characters. Deletions and what is held are told at every level."""
-    for detail in (_full, _attributes):
-        text = _document(plan, _folded(plan, detail), key=key)
-        if len(text) <= budget:
-            return text
-    for rows in (MAX_ROWS, 100, 20):
-        text = _document(plan, _table(plan, rows), key=key)
-        if len(text) <= budget:
+    levels = [_folded(plan, detail) for detail in (_full, _attributes)]
+    levels += [_table(plan, rows) for rows in (MAX_ROWS, 100, 20)]
+    for level in levels:
+        text = _document(plan, level, budget, key=key)
+        if text is not None:
             return text
     return _counts(plan, budget, key=key)
 
@@ -58,8 +57,16 @@ def fence(lines: Sequence[str], language: str = "diff") -> list[str]:
     return [f"{bar}{language}", *(line.replace("@", f"@{_ZERO_WIDTH}") for line in lines), bar]
 
 
-def _document(plan: Plan, changes: Iterable[str], *, key: str) -> str:
-    return "\n".join([*_head(plan, key), *_deletions(plan, MAX_ROWS), *_held(plan), *_drift(plan), *changes]) + "\n"
+def _document(plan: Plan, changes: Iterable[str], budget: int, *, key: str) -> str | None:
+    """The whole text, or None as soon as it is longer than `budget`."""
+    lines: list[str] = []
+    room = budget
+    for line in chain(_head(plan, key), _deletions(plan, MAX_ROWS), _held(plan), _drift(plan), changes):
+        room -= len(line) + 1
+        if room < 0:
+            return None
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def _head(plan: Plan, key: str) -> list[str]:

@@ -1,0 +1,50 @@
+"""Acting on one agent by hand: write the wish into its record, then bring it about at once, that agent alone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reconciler.cli.applying import Manner, carry_out
+from reconciler.cli.command import invocation
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, Session, opened, whoami
+from reconciler.cli.looking import record_of
+from reconciler.cli.output import emit, note
+from reconciler.cli.views.plan_words import hold_text
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import HoldCode, Policy
+from reconciler.model.registry import Record
+
+if TYPE_CHECKING:
+    from reconciler.engine.operate import Hand
+
+Wish = Callable[["Hand"], Awaitable[Record]]
+_WISHED = frozenset({HoldCode.SUSPENDED})
+"""Holds that say no more than what was just asked for."""
+
+
+async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -> int:
+    """Write a wish and apply it to its agent; answers the exit code. `told` says what was written.
+
+    The agent is planned at the commit that it was last applied from, so that acting by hand brings no other change
+    with it; with `newest` at the commit that is checked out.
+    """
+    async with opened() as session:
+        stores = await session.stores()
+        before = await record_of(stores.registry, name)
+        record = await wish(session.hand(stores, whoami()))
+        emit(f"{name}: {told}." if record != before else f"{name}: nothing to change.")
+        return await _bring_about(session, name, "" if newest else record.commit)
+
+
+async def _bring_about(session: Session, name: AgentName, commit: str) -> int:
+    policy = Policy(targets=(name,), accept_rewind=True, allow_empty=True)
+    plan = await session.plan(PlanRequest(ref=commit or None, policy=policy))
+    holds = tuple(hold for hold in plan.holds if name in hold.agents)
+    for hold in holds:
+        if hold.code not in _WISHED:
+            note(f"held: {hold_text(hold)}")
+    settings = invocation().settings()
+    manner = Manner(approved=True, output="text", settings=settings, show_plan=False)
+    return await carry_out(session, replace(plan, holds=holds, diagnostics=()), ApplyRequest.of(settings), manner)
