@@ -58,8 +58,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._told.set)
-        await self._pass()
-        self._say(Phase.READY)
+        self._say(Phase.READY)  # from here on every signal is heard, and every write is seen by the first pass
         log.info("up: watching %s", self._state / lifecycle.DATABASE)
         try:
             while not self._told.is_set():

@@ -31,7 +31,6 @@ CONFIG_RETRY_SECONDS = 1.0
 MAX_LAUNCH_RETRY_SECONDS = 30.0
 PORT_TAKEN_SECONDS = 10.0
 MAX_PORT_CHANGES = 5
-_LIVENESS_GRACE = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +49,13 @@ def backoff(failures: int) -> float:
 class Surroundings:
     """What a container needs of its pod.
 
-    `prepare` writes files and gives what to start (raises ConfigError, LaunchError, OSError); `ports` are those of the
-    pod; `taken` says whether a port of this container is somebody else's and gives it new ones.
+    `grace`: seconds between SIGTERM and SIGKILL. `prepare` writes files and gives what to start (raises ConfigError,
+    LaunchError, OSError); `ports` are those of the pod; `taken` says whether a port of this container is somebody
+    else's, and gives it new ones.
     """
 
     name: str
+    grace: float
     prepare: Callable[[Body], Awaitable[Launch]]
     start: Callable[[Launch], Awaitable[Process]]
     ports: Callable[[], Mapping[str, int]]
@@ -302,7 +303,7 @@ class Container:
     async def _end(self, process: Process, probe: Body, why: str) -> None:
         self._said = why
         log.warning("%s: container %s: %s: restarted", self._around.name, self.spec["name"], why)
-        await process.stop(float(probe.get("terminationGracePeriodSeconds", _LIVENESS_GRACE)))
+        await process.stop(float(probe.get("terminationGracePeriodSeconds", self._around.grace)))
 
     def _set_ready(self, ready: bool, unwell: str) -> None:  # noqa: FBT001 - its only meaning
         if self._stopping.is_set():

@@ -174,6 +174,7 @@ class Pod:
         facts = ContainerFacts.restore(spec["name"], spec.get("image", ""), before)
         around = Surroundings(
             name=self.name,
+            grace=float(self.body["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)),
             prepare=self._prepare,
             start=self._start,
             ports=lambda: self.ports,

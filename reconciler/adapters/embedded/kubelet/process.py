@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
 from reconciler.adapters.embedded.kubelet import machine
 from reconciler.adapters.embedded.kubelet.machine import Identity
 
 POLL_SECONDS = 0.2
-"""How often the end of a process is looked for where the system cannot tell (no pidfd)."""
+"""How often the end of a process is looked for where the system cannot tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,21 +117,21 @@ class Process:
         return self._ended
 
     async def _until_gone(self) -> None:
-        descriptor = _pidfd(self.pid)
-        if descriptor is None:
+        bell = _bell(self.pid)
+        if bell is None:
             while not self._gone():  # noqa: ASYNC110 - this is for systems that have nothing to wait for
                 await asyncio.sleep(POLL_SECONDS)
             return
         loop = asyncio.get_running_loop()
-        done = asyncio.Event()
+        rung = asyncio.Event()
         try:
             if self._child is None and not machine.is_running(self.identity):
                 return
-            loop.add_reader(descriptor, done.set)
-            await done.wait()
+            loop.add_reader(bell.fileno(), rung.set)
+            await rung.wait()
         finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            loop.remove_reader(bell.fileno())
+            bell.close()
 
     def _gone(self) -> bool:
         if self._child is None:
@@ -155,10 +157,24 @@ class Process:
         return Ended(code=128 - code, signal=-code) if code < 0 else Ended(code=code)
 
 
-def _pidfd(pid: int) -> int | None:
-    if sys.platform != "linux":
-        return None
+class _Bell(Protocol):
+    """Becomes readable when a process has ended."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def _bell(pid: int) -> _Bell | None:
+    """Linux: a pidfd; macOS and the BSDs: a kqueue. None where there is neither, or the process is gone already."""
     try:
-        return os.pidfd_open(pid)
+        if sys.platform == "linux":
+            return os.fdopen(os.pidfd_open(pid), "rb", buffering=0)
+        if hasattr(select, "kqueue"):
+            queue = select.kqueue()
+            flags = select.KQ_EV_ADD | select.KQ_EV_ONESHOT
+            event = select.kevent(pid, select.KQ_FILTER_PROC, flags, select.KQ_NOTE_EXIT)
+            queue.control([event], 0)
+            return cast("_Bell", queue)
     except OSError:
         return None
+    return None
