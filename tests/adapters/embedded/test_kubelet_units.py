@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler.adapters.embedded.kubelet import files, logs, machine, probes
+from reconciler.adapters.embedded.kubelet import process as process_module
 from reconciler.adapters.embedded.kubelet.container import MAX_BACKOFF_SECONDS, backoff
 from reconciler.adapters.embedded.kubelet.environment import LaunchError, Setting, build, command, expand, find
 from reconciler.adapters.embedded.kubelet.files import ConfigError, PathMap, Sources, lay_out, mounts
@@ -393,3 +395,25 @@ def test_removing_a_pods_folder_leaves_its_neighbours(tmp_path: Path) -> None:
     assert files.pod_folder(tmp_path, "ns", "b").exists()
     files.remove(files.pod_folder(tmp_path, "ns", "b"))
     assert not (tmp_path / "pods" / "ns").exists()
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="this machine has no ps, so there is nothing to read")
+def test_ps_tells_the_same_as_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has no /proc; the columns asked for are those that both systems have."""
+    monkeypatch.setattr(machine, "LINUX", False)
+    own = machine.identify(os.getpid())
+    assert own is not None
+    assert Identity.parse(str(own)) == own
+    row = next(row for row in machine.table() if row.pid == os.getpid())
+    assert row.group == os.getpgrp()
+    assert row.memory > 1 << 20
+    assert machine._ps_time("1-02:03:04") == 93784.0
+    assert machine._ps_time("0:01.50") == 1.5
+
+
+async def test_without_anything_to_wait_for_the_end_is_still_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "_bell", lambda _: None)
+    launch = Launch(executable="/bin/sh", argv=["sh", "-c", "exit 4"], env={}, cwd=tmp_path, log=tmp_path / "log")
+    assert (await Process.start(launch).wait()).code == 4
