@@ -147,6 +147,11 @@ class _Planner:
     def _targeted(self, names: Iterable[AgentName]) -> bool:
         return not self.policy.targets or any(name in self.policy.targets for name in names)
 
+    def _reached(self, record: Record) -> bool:
+        """Whether a plan for some clusters only reaches all of an agent: one is deleted as a whole, or not at all."""
+        clusters = self.policy.clusters
+        return not clusters or all(entry.cluster in clusters for entry in record.inventory)
+
     def _hold(self, code: HoldCode, names: tuple[AgentName, ...], text: str, lift: str, *, blocks: bool = True) -> None:
         self.holds.append(Hold(code=code, agents=names, action=None, text=text, lift=lift, blocks_exit=blocks))
 
@@ -159,7 +164,7 @@ class _Planner:
 
     def _departures(self, fleet: FleetSpec, observations: Mapping[str, Observation[LiveSet]]) -> None:
         going, holds = guard.departures(self.given.declaration, self.records, self.policy)
-        going = [record for record in going if self._targeted((record.name,))]
+        going = [record for record in going if self._targeted((record.name,)) and self._reached(record)]
         self.holds += [hold for hold in holds if self._targeted(hold.agents)]
         hold = guard.deletions(
             going,
