@@ -27,7 +27,7 @@ from reconciler.model.events import (
 )
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
-from reconciler.model.plan import Action, Change, Plan
+from reconciler.model.plan import Action, Change, HoldCode, Plan
 from reconciler.model.registry import FleetRecord, JournalEntry, JournalPhase
 from reconciler.ports import Clock
 
@@ -103,8 +103,7 @@ async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> b
     match await stores.registry.snapshot():
         case Found(value=snapshot):
             known = snapshot.fleet is not None and snapshot.fleet.commit == plan.revision.commit
-            same = known or plan.partial or plan.policy.destroy or not plan.revision.commit
-            return same and not await stores.registry.open_journal()
+            return (known or not _reaches_commit(plan)) and not await stores.registry.open_journal()
         case _:
             return False
 
@@ -189,9 +188,17 @@ async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
     await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent)
 
 
+def _reaches_commit(plan: Plan) -> bool:
+    """Whether the whole fleet follows the plan's commit. While a rewind is not accepted it does not: with that commit
+    on record the next plan would see no rewind any more, and delete what is held.
+    """
+    rewind = any(hold.code is HoldCode.REWIND for hold in plan.holds)
+    return not (plan.partial or plan.policy.destroy or rewind) and bool(plan.revision.commit)
+
+
 async def _note_commit(run: Run, plan: Plan) -> None:
     """Remember the commit that the whole fleet was brought to; what it is compared with is the next one."""
-    if plan.partial or plan.policy.destroy or not plan.revision.commit:
+    if not _reaches_commit(plan):
         return
     fleet = await _fleet(run)
     uids, spent = (fleet.cluster_uids, fleet.spent_plans) if fleet else ({}, ())
