@@ -168,6 +168,8 @@ class Kubelet:
         return self._view.get(ObjectRef(group="", kind="ConfigMap", namespace=namespace, name=name))
 
     def _config_changed(self, ref: ObjectRef) -> None:
+        if self._view.get(ref) is None:
+            return  # what was laid out stays, as on a cluster
         text = json.dumps(ref.name)
         for pod in self._pods.values():
             if pod.ref.namespace == ref.namespace and text in json.dumps(pod.body["spec"].get("volumes", ())):

@@ -138,7 +138,9 @@ class Pod:
             each.leave()
 
     async def refresh_files(self) -> None:
-        """Write its volumes anew when a ConfigMap of its changed."""
+        """Write its volumes anew when a ConfigMap of its changed; a pod that is being ended keeps what it has."""
+        if self.terminating:
+            return
         try:
             await self._in_thread(self._lay_out)
         except (ConfigError, OSError) as error:
