@@ -62,9 +62,9 @@ async def test_deletions_of_a_rewound_branch_stay_held_after_the_rest_was_applie
         assert finished(await applied(world)).keys() == {"support/triage"}
         again = await plan_of(world)
         assert again.changes == ()
-        assert [hold.code for hold in again.held] == [HoldCode.REWIND]
+        assert [hold.code for hold in again.holds] == [HoldCode.REWIND]
         await applied(world, again)
-        assert [hold.code for hold in (await plan_of(world)).held] == [HoldCode.REWIND]
+        assert [hold.code for hold in (await plan_of(world)).holds] == [HoldCode.REWIND]
         await applied(world, policy=Policy(accept_rewind=True))
         assert [str(name) for name in (await snapshot(world)).records] == ["support/triage"]
-        assert (await plan_of(world)).held == ()
+        assert (await plan_of(world)).holds == ()
