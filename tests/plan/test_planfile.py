@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -85,11 +84,9 @@ def test_an_unknown_major_version_is_refused_and_a_minor_one_read() -> None:
     ],
 )
 def test_what_is_no_plan_file_is_refused_with_what_to_do(data: bytes) -> None:
-    started = time.monotonic()
     with pytest.raises(PlanFileError) as caught:
         load(data)
     assert caught.value.hint
-    assert time.monotonic() - started < 5
 
 
 def test_a_huge_file_is_not_even_parsed() -> None:
