@@ -10,10 +10,10 @@ from reconciler.engine.apply import ApplyOptions, apply
 from reconciler.engine.locks import LockHeld, LockLost
 from reconciler.engine.passes import PlanChanged, PlanSpent, apply_plan, apply_saved
 from reconciler.engine.reconcile import replanner
-from reconciler.engine.world import Retry
+from reconciler.engine.world import Retry, Stores
 from reconciler.model.events import ApplyFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import Found, Manifest, MustBe, Scope
+from reconciler.model.objects import Found, Manifest, MustBe, Scope, Unreadable
 from reconciler.model.plan import Action, HoldCode, ReasonCode
 from reconciler.model.registry import AgentState
 from reconciler.plan.planfile import dump, load
@@ -351,4 +351,25 @@ async def test_two_hundred_agents_in_one_run(world):
     events = await applied(world)
     assert (end(events).applied, end(events).failed) == (200, 0)
     assert len((await snapshot(world)).records) == 200
+    assert (await plan_of(world)).changes == ()
+
+
+async def test_an_agent_whose_deletion_stopped_in_the_middle_may_come_back(world):
+    world.commit(triage=agent("triage"), other=agent("other"))
+    await applied(world)
+    before = await record(world, NAME)
+    world.commit(triage=None)
+    plan = await plan_of(world)
+    away = Stores(registry=world.registry, clusters={"local": Unreadable(reason="it is away")})
+    again = replanner(world, plan)
+    events = [
+        event async for event in apply(plan, away, world.clock, options=OPTIONS, replan=again, stop=asyncio.Event())
+    ]
+    assert finished(events)[NAME].outcome is Outcome.FAILED
+    assert (await record(world, NAME)).state is AgentState.TERMINATING
+    world.commit(triage=agent("triage"))
+    assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
+    after = await record(world, NAME)
+    assert (after.id, after.state) == (before.id, AgentState.RUNNING)
+    assert await world.registry.open_journal() == ()
     assert (await plan_of(world)).changes == ()
