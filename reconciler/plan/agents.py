@@ -31,6 +31,11 @@ from reconciler.plan.guard import when
 from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because
 from reconciler.spec.provenance import origin
 
+UNFINISHED_STATES = frozenset(
+    {AgentState.DEPLOYING, AgentState.REGISTERED, AgentState.TERMINATING, AgentState.RECOVERING}
+)
+"""States in which an apply stopped in the middle, a deletion of what is declared again included."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -190,7 +195,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
             sensitive=frozenset(agent.sensitive),
             origin=(lambda path: origin(agent, path)) if record else _default_or_not(agent),
         )
-    unfinished = record is not None and record.state in (AgentState.DEPLOYING, AgentState.REGISTERED)
+    unfinished = record is not None and record.state in UNFINISHED_STATES
     moved = record is not None and _moved(record.placement, wanted.placed)
     if record is not None and not found.changes and not unfinished and not moved and not attributes:
         return None
