@@ -13,15 +13,13 @@ from reconciler.cli.looking import record_of
 from reconciler.cli.output import emit, note
 from reconciler.cli.views.plan_words import hold_text
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import HoldCode, Policy
+from reconciler.model.plan import Policy
 from reconciler.model.registry import Record
 
 if TYPE_CHECKING:
     from reconciler.engine.operate import Hand
 
 Wish = Callable[["Hand"], Awaitable[Record]]
-_WISHED = frozenset({HoldCode.SUSPENDED})
-"""Holds that say no more than what was just asked for."""
 
 
 async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -> int:
@@ -43,7 +41,7 @@ async def _bring_about(session: Session, name: AgentName, commit: str) -> int:
     plan = await session.plan(PlanRequest(ref=commit or None, policy=policy))
     holds = tuple(hold for hold in plan.holds if name in hold.agents)
     for hold in holds:
-        if hold.code not in _WISHED:
+        if hold.blocks_exit:
             note(f"held: {hold_text(hold)}")
     settings = invocation().settings()
     manner = Manner(approved=True, output="text", settings=settings, show_plan=False)

@@ -71,12 +71,4 @@ async def _print(stores: OpenStores, pod: Pod, wanted: LogOptions, *, prefixed: 
         note(f"{pod.ref.name}: {clean(error.message)}")
 
 
-command = build(
-    logs,
-    name="logs",
-    examples=(
-        "reconciler logs demo/hello",
-        "reconciler logs demo/hello --tail 20",
-        "reconciler logs demo/hello --previous",
-    ),
-)
+command = build(logs, name="logs", examples=("reconciler logs demo/hello", "reconciler logs demo/hello --tail 20"))

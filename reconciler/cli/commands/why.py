@@ -57,7 +57,9 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
             raise UsageError(f"no agent {name} is declared or on record", hint="`reconciler get agents` lists agents")
         found = [*_unreadable(plan), *planned]
         if record is not None:
-            found += [*_recorded(record), *_pods(seen)]
+            told_by_plan = {blocker.kind for blocker in planned}
+            found += [one for one in _recorded(record) if one.kind not in told_by_plan]
+            found += _pods(seen)
         found += [
             Blocker(
                 kind="unfinished",
@@ -127,7 +129,7 @@ def _recorded(record: Record) -> list[Blocker]:
         until = f"until {moment(override.until_ms)}" if override.until_ms else "until it is lifted"
         found.append(
             Blocker(
-                kind="scaled by hand",
+                kind="override",
                 text=f"{override.replicas} replicas by {override.author} {until}: {one_line(override.reason, 200)}",
                 clears="Git takes over when it ends",
             )

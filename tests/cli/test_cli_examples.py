@@ -1,0 +1,71 @@
+"""Every example that a command's help ends with is run, in a fleet that runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.main import COMMANDS, program
+
+from .conftest import environment
+
+LAST = ("apply", "scale", "suspend", "resume", "destroy")
+"""Commands that change what runs come after those that look at it, in this order."""
+MAY_HAVE_CHANGES = "--detailed-exitcode"
+
+
+def examples(command: str) -> list[str]:
+    found = program().get_command(None, command)
+    members = getattr(found, "commands", None)
+    return [line for one in (members.values() if members else [found]) for line in one.examples]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A fleet that runs, with what the examples name, and `reconciler` on the PATH."""
+    home, programs = tmp_path / "home", tmp_path / "bin"
+    for folder in (home, programs):
+        folder.mkdir()
+    script = programs / "reconciler"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reconciler.cli "$@"\n')
+    script.chmod(0o755)
+    env = environment(home) | {"KEY": "sk-example"}
+    env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
+    subprocess.run([script, "init", "fleet"], cwd=tmp_path, env=env, check=True, capture_output=True)
+    fleet = tmp_path / "fleet"
+    (fleet / "key.txt").write_text("sk-example\n")
+    subprocess.run([script, "apply", "--auto-approve"], cwd=fleet, env=env, check=True, capture_output=True)
+    yield fleet, env
+    subprocess.run([script, "destroy", "--auto-approve"], cwd=fleet, env=env, check=True, capture_output=True)
+
+
+def test_every_example_works_as_it_is_printed(shell: tuple[Path, dict[str, str]]) -> None:
+    fleet, env = shell
+    failed = []
+    for command in [name for name in COMMANDS if name not in LAST] + list(LAST):
+        for line in examples(command):
+            done = subprocess.run(
+                ["bash", "-c", line],
+                cwd=fleet,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            if done.returncode not in ((0, 2) if MAY_HAVE_CHANGES in line else (0,)):
+                failed.append(f"$ {line}\n{done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-500:]}")
+    assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples_of_itself(command: str) -> None:
+    found = examples(command)
+    assert found
+    assert all(f"reconciler {command}" in line for line in found)
