@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.engine.world import Stores
 from tests.doubles.clock import FakeClock
 from tests.doubles.never_ready import NeverReadyCluster
@@ -15,7 +16,14 @@ from tests.engine.fleets import NOTHING
 class SmallWorld(GivenWorld):
     """A GivenWorld whose parts tests reach into."""
 
-    def __init__(self, source, clock, stores, cluster, registry):
+    def __init__(
+        self,
+        source: MemorySource,
+        clock: FakeClock,
+        stores: Stores,
+        cluster: NeverReadyCluster,
+        registry: SqliteRegistry,
+    ) -> None:
         super().__init__(source, clock, stores)
         self.memory, self.fake, self.cluster, self.registry = source, clock, cluster, registry
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.engine.apply import ApplyOptions, apply
 from reconciler.engine.locks import LockHeld, LockLost
 from reconciler.engine.passes import PlanChanged, PlanSpent, apply_plan, apply_saved
@@ -13,25 +16,28 @@ from reconciler.engine.reconcile import replanner
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.events import ApplyFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import Found, Manifest, MustBe, Scope, Unreadable
+from reconciler.model.objects import Found, LiveObject, LiveSet, Manifest, MustBe, Observation, Scope, Unreadable
 from reconciler.model.plan import Action, HoldCode, ReasonCode
 from reconciler.model.registry import AgentState
+from reconciler.model.source import JsonObject
 from reconciler.plan.planfile import dump, load
-from tests.doubles.never_ready import NEVER_READY, SILENT
-from tests.engine.fleets import OPTIONS, agent, applied, end, finished, plan_of, record, snapshot
+from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
+from tests.doubles.world import GivenWorld, open_cluster
+from tests.engine.fleets import NOTHING, OPTIONS, agent, applied, end, finished, plan_of, record, snapshot
 
 NAME = "support/triage"
 BAD = f"acme/agent:{NEVER_READY}"
 
 
-async def objects(world):
-    answer = await world.cluster.observe(Scope())
+async def objects(world: Any) -> Mapping[ObjectRef, LiveObject]:
+    answer: Observation[LiveSet] = await world.cluster.observe(Scope())
     assert isinstance(answer, Found)
     return answer.value.objects
 
 
-async def deployment(world, name="triage"):
-    answer = await world.cluster.get(ObjectRef(group="apps", kind="Deployment", namespace="support", name=name))
+async def deployment(world: Any, name: str = "triage") -> LiveObject:
+    ref = ObjectRef(group="apps", kind="Deployment", namespace="support", name=name)
+    answer: Observation[LiveObject] = await world.cluster.get(ref)
     assert isinstance(answer, Found)
     return answer.value
 
@@ -140,14 +146,14 @@ async def test_dependencies_come_up_first_and_go_last(world):
     ]
 
 
-async def edit(world, spec, manager="kubectl-edit"):
+async def edit(world: Any, spec: JsonObject, manager: str = "kubectl-edit") -> None:
     """Change a Deployment as a person with kubectl does."""
     live = await deployment(world)
     body = {**live.body, "spec": {**live.body["spec"], **spec}}
     world.cluster._store.update(body, manager=manager)
 
 
-async def take_replicas(world, replicas):
+async def take_replicas(world: Any, replicas: int) -> None:
     """Apply the replicas as another tool, by force."""
     live = await deployment(world)
     theirs = {
@@ -237,7 +243,7 @@ async def test_an_apply_that_lost_its_lock_writes_nothing_more(world):
     assert (await record(world, NAME)).state is AgentState.DEPLOYING
 
 
-async def _robbed(world):
+async def _robbed(world: Any) -> None:
     """An apply from which another process takes the lock, as after a long pause."""
     async for event in apply_plan(world, await plan_of(world), options=OPTIONS, stop=asyncio.Event()):
         if isinstance(event, RolloutProgress):
@@ -373,3 +379,79 @@ async def test_an_agent_whose_deletion_stopped_in_the_middle_may_come_back(world
     assert (after.id, after.state) == (before.id, AgentState.RUNNING)
     assert await world.registry.open_journal() == ()
     assert (await plan_of(world)).changes == ()
+
+
+async def test_two_plans_of_the_same_commit_at_once_do_everything_once(world):
+    world.commit(**{name: agent(name) for name in ("a", "b", "c")})
+    real = GivenWorld(world.memory, SystemClock(), await world.stores(None))
+    plans = [await plan_of(real), await plan_of(real)]
+    options = [ApplyOptions(actor=name, holder=name, lock_wait_s=30) for name in ("ada", "bob")]
+    both = await asyncio.gather(
+        *(applied(real, plan, options=given) for plan, given in zip(plans, options, strict=True))
+    )
+    assert {event.outcome for events in both for event in finished(events).values()} == {Outcome.APPLIED}
+    registered = [entry.fact async for entry in world.registry.audit() if entry.fact.action == "register"]
+    assert sorted(str(fact.agent) for fact in registered) == ["support/a", "support/b", "support/c"]
+    assert (await plan_of(real)).changes == ()
+
+
+REQUESTS = "  resources: {requests: {cpu: 100m}}\n"
+AUTOSCALED = f"""{REQUESTS}\
+  autoscaling: {{min: 2, max: 9, metrics: [{{cpu: 70%}}]}}
+"""
+
+
+async def test_an_autoscaler_takes_over_the_replicas_that_are_there(world):
+    world.commit(triage=agent("triage", REQUESTS + "  replicas: 5\n"))
+    await applied(world)
+    world.commit(triage=agent("triage", AUTOSCALED))
+    assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
+    live = await deployment(world)
+    assert live.body["spec"]["replicas"] == 5
+    assert "reconciler-handover" in {entry["manager"] for entry in live.metadata["managedFields"]}
+    assert (await plan_of(world)).changes == ()
+
+
+async def test_going_back_to_a_revision_with_an_autoscaler_keeps_the_replicas(world):
+    world.commit(triage=agent("triage", AUTOSCALED))
+    await applied(world)
+    await edit(world, {"replicas": 6}, manager="kube-controller-manager")
+    world.commit(triage=agent("triage", "  replicas: 4\n", image=BAD))
+    assert finished(await applied(world))[NAME].outcome is Outcome.ROLLED_BACK
+    live = await deployment(world)
+    assert live.body["spec"]["replicas"] > 1
+    assert image_of(live) == "acme/agent:1"
+
+
+async def test_a_move_between_clusters_leaves_nothing_behind(world, tmp_path):
+    fleet = NOTHING + "    - {name: east, embedded: {run: nothing}}\n"
+    east = open_cluster(NeverReadyCluster, tmp_path / "east", "east")
+    stores = Stores(registry=world.registry, clusters={"local": world.cluster, "east": east})
+    pair = GivenWorld(world.memory, world.clock, stores)
+    world.memory.commit({"fleet.yaml": fleet})
+    world.commit(triage=agent("triage", "  placement: {clusters: {names: [local]}}\n"))
+    await applied(pair)
+    assert len(await objects(world)) > 0
+    world.commit(triage=agent("triage", "  placement: {clusters: {names: [east]}}\n"))
+    assert finished(await applied(pair))[NAME].outcome is Outcome.APPLIED
+    assert await objects(world) == {}
+    moved = await record(pair, NAME)
+    assert {entry.cluster for entry in moved.inventory} == {"east"}
+    assert (await plan_of(pair)).changes == ()
+    await east.close()
+
+
+async def test_a_cluster_that_goes_away_during_an_apply_keeps_what_was_going_on_on_record(world):
+    world.commit(triage=agent("triage"))
+    plan = await plan_of(world)
+    away = Stores(registry=world.registry, clusters={"local": Unreadable(reason="it is away")})
+    again = replanner(GivenWorld(world.memory, world.clock, away), plan)
+    events = [
+        event async for event in apply(plan, away, world.clock, options=OPTIONS, replan=again, stop=asyncio.Event())
+    ]
+    event = finished(events)[NAME]
+    assert event.outcome is Outcome.FAILED
+    assert "it is away" in event.reason
+    assert (await record(world, NAME)).quarantine is None
+    assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
+    assert await world.registry.open_journal() == ()

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from reconciler.model.events import Outcome, RolloutProgress
 from reconciler.model.objects import Found, Scope
 from reconciler.model.plan import HoldCode, Policy
 from reconciler.model.registry import AgentState
+from reconciler.model.source import JsonObject
 from tests.engine.fleets import (
     PROCESSES,
     FleetRepo,
@@ -50,7 +52,7 @@ def repo(tmp_path):
     end_everything(made.root / ".reconciler", made.root)
 
 
-async def pods(world):
+async def pods(world: Any) -> dict[str, JsonObject]:
     answer = await (await stores_of(world)).clusters["local"].observe(Scope(kinds=(("", "v1", "Pod"),)))
     assert isinstance(answer, Found)
     return {str(ref): live.body for ref, live in answer.value.objects.items()}

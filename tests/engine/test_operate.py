@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from reconciler.engine.operate import Hand, resume, scale, suspend, unscale
 from reconciler.engine.world import Retry
 from reconciler.model.errors import UsageError
-from reconciler.model.events import Outcome
+from reconciler.model.events import ApplyEvent, Outcome
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, HoldCode, ReasonCode
 from reconciler.model.registry import AgentState
@@ -29,7 +30,7 @@ def hand(world):
     return Hand(registry=world.registry, clock=world.clock, actor="ada", retry=Retry(jitter=lambda: 0.0))
 
 
-async def standing(world, body="  replicas: 2\n", image="acme/agent:1"):
+async def standing(world: Any, body: str = "  replicas: 2\n", image: str = "acme/agent:1") -> list[ApplyEvent]:
     world.commit(triage=agent("triage", body, image=image))
     return await applied(world)
 

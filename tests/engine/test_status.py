@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from reconciler.engine.pods import is_of_template, summary, trouble
 from reconciler.engine.status import Status, StatusState, combine, object_status
 
+Body = dict[str, Any]
 C, P, F = StatusState.CURRENT, StatusState.IN_PROGRESS, StatusState.FAILED
 
 
-def deployment(wanted=2, *, generation=3, observed=3, conditions=(), deleted=False, **counts):
-    metadata = {"generation": generation}
+def deployment(
+    wanted: int = 2,
+    *,
+    generation: int = 3,
+    observed: int = 3,
+    conditions: Sequence[Body] = (),
+    deleted: bool = False,
+    **counts: int,
+) -> Body:
+    metadata: Body = {"generation": generation}
     if deleted:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     status = {"observedGeneration": observed, "conditions": list(conditions), **counts}
     return {"kind": "Deployment", "metadata": metadata, "spec": {"replicas": wanted}, "status": status}
 
 
-def counts(total=2, updated=2, ready=2, available=2):
+def counts(total: int = 2, updated: int = 2, ready: int = 2, available: int = 2) -> Body:
     return {"replicas": total, "updatedReplicas": updated, "readyReplicas": ready, "availableReplicas": available}
 
 
@@ -78,8 +90,16 @@ def test_a_whole_is_as_bad_as_its_worst_part_and_replicas_add_up():
     assert combine([]).state is C
 
 
-def pod(state=None, *, last=None, ready=False, restarts=0, conditions=(), **status):
-    container = {"name": "agent", "state": state or {"running": {}}, "ready": ready, "restartCount": restarts}
+def pod(
+    state: Body | None = None,
+    *,
+    last: Body | None = None,
+    ready: bool = False,
+    restarts: int = 0,
+    conditions: Sequence[Body] = (),
+    **status: str,
+) -> Body:
+    container: Body = {"name": "agent", "state": state or {"running": {}}, "ready": ready, "restartCount": restarts}
     if last:
         container["lastState"] = {"terminated": last}
     listed = [{"type": "Ready", "status": "True" if ready else "False"}, *conditions]
@@ -159,12 +179,12 @@ def test_pods_are_counted_by_state():
     assert summary([]) == ""
 
 
-def template(**changes):
+def template(**changes: Any) -> Body:
     container = {"name": "agent", "image": "a:1", "env": [{"name": "LOG", "value": "info"}], **changes}
     return {"metadata": {"annotations": {"config-hash": "1"}}, "spec": {"containers": [container]}}
 
 
-def made_of(given):
+def made_of(given: Body) -> Body:
     """A pod of that template, with what a cluster adds."""
     own = given["spec"]["containers"][0]
     container = {**own, "env": [*own.get("env", []), {"name": "INJECTED", "value": "1"}], "volumeMounts": []}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
-from reconciler.model.health import HealthState, HttpProbe
+from reconciler.model.agent import Agent
+from reconciler.model.health import Assessment, HealthState, HttpProbe
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import PORTS_ANNOTATION, Unreadable
 from tests.doubles.prober import TableProber
@@ -24,12 +27,14 @@ CHECKED = """\
 """
 
 
-async def agents_of(world):
+async def agents_of(world: Any) -> Mapping[AgentName, Agent]:
     revision = await world.source.revision("")
     return (await declare(world, revision, PlanningCache())).agents
 
 
-def add_pod(world, name="triage", number=1, *, ready=True, restarts=0, ports=None):
+def add_pod(
+    world: Any, name: str = "triage", number: int = 1, *, ready: bool = True, restarts: int = 0, ports: Any = None
+) -> ObjectRef:
     """A pod as a kubelet reports it."""
     ref = ObjectRef(group="", kind="Pod", namespace="support", name=f"{name}-{number}")
     annotations = {PORTS_ANNOTATION: json.dumps(ports)} if ports else {}
@@ -88,7 +93,7 @@ async def test_hysteresis_goes_from_sweep_to_sweep(world):
     add_pod(world)
     prober = TableProber(lambda _request: "no answer")
     stores, agents = await world.stores(None), await agents_of(world)
-    previous: dict = {}
+    previous: dict[AgentName, Assessment] = {}
     for _number in range(3):
         previous = dict((await sweep(stores, agents, prober, world.clock, previous=previous)).assessments)
     assert previous[TRIAGE].state is HealthState.UNHEALTHY
