@@ -43,7 +43,7 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if not plan.changes and not await _unfinished(session, plan):
         return 1 if leaves_out(plan) else 0
     if plan.changes and not manner.approved:
-        await _agreed(manner.question)
+        _agreed(manner.question)
     ledger = Ledger(planned=[change.name for change in plan.changes])
     width = max((len(str(name)) for name in ledger.planned), default=0)
     stop = asyncio.Event()
@@ -64,14 +64,14 @@ async def _unfinished(session: Session, plan: Plan) -> bool:
     return bool(await (await session.stores()).registry.open_journal())
 
 
-async def _agreed(question: str) -> None:
-    """Ask. Raises UsageError where nobody can answer, and Declined when the answer is not yes."""
+def _agreed(question: str) -> None:
+    """Ask. Raises UsageError where nobody can answer, or the answer is not yes."""
     if not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on",
             hint="add --auto-approve, or save a plan with `reconciler plan --out FILE` and apply that file",
         )
-    if not await asyncio.to_thread(ask, question):
+    if not ask(question):
         raise UsageError("not applied: the answer was not 'yes'")
 
 

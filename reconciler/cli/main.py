@@ -104,6 +104,7 @@ def program() -> Any:
 def main(arguments: Sequence[str]) -> int:
     """Run one command line and answer its exit code. Never raises."""
     current = commands.begin()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs time, and runs them
     try:
         output.prepare_streams()
         if os.environ.get(COMPLETE_VARIABLE):

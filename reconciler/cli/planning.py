@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,7 @@ from reconciler.model.source import Severity
 
 MARKDOWN_BUDGET = 60_000
 MAX_FINDINGS = 50
+MAX_ANSWER = 100
 
 
 def shown_plan(plan: Plan, output: str, *, color: bool) -> str:
@@ -69,12 +71,19 @@ def save(plan: Plan, path: Path) -> None:
 
 
 def ask(question: str) -> bool:
-    """Ask on the terminal; only `yes` is yes. Without a terminal nobody can answer: no."""
+    """Ask on the terminal; only `yes` is yes. Without a terminal nobody can answer: no. Ctrl-C interrupts.
+
+    To be called in the main thread; the event loop stands still meanwhile, and has nothing else to do.
+    """
     if not terminal(sys.stdin):
         return False
     sys.stderr.write(f"{question} Only 'yes' is accepted: ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip() == "yes"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop's would not end the reading
+    try:
+        return sys.stdin.readline(MAX_ANSWER).strip() == "yes"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def find_agent(declaration: Declaration, name: AgentName) -> Agent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import stat
 import subprocess
@@ -167,6 +168,49 @@ def test_apply_asks_and_without_a_terminal_refuses_at_once(fleet: Program) -> No
     assert "No agents on record" in fleet("get", "agents").err
 
 
+@pytest.mark.parametrize(("typed", "code"), [("yes\n", 0), ("y\n", 1), ("\x04", 1)])
+def test_only_yes_on_a_terminal_is_yes(fleet: Program, typed: str, code: int) -> None:
+    primary, secondary = pty.openpty()
+    os.write(primary, typed.encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler.cli", "apply"],
+        cwd=fleet.folder,
+        env=environment(fleet.home),
+        stdin=secondary,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(primary)
+    os.close(secondary)
+    assert done.returncode == code
+    assert "Only 'yes' is accepted: " in done.stderr
+    assert ("Applied 1 change" in done.stdout) is (code == 0)
+
+
+def test_ctrl_c_at_the_question_ends_it_at_once(fleet: Program) -> None:
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reconciler.cli", "apply"],
+        cwd=fleet.folder,
+        env=environment(fleet.home),
+        stdin=secondary,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    seen = b""
+    while not seen.endswith(b"accepted: "):
+        seen += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    os.close(primary)
+    os.close(secondary)
+
+
 def test_events_are_lines_of_json(fleet: Program) -> None:
     events = [json.loads(line) for line in fleet("apply", "--auto-approve", "-o", "json", code=0).out.splitlines()]
     assert events[0]["type"] == "apply-started"
@@ -217,6 +261,31 @@ def test_a_reader_that_goes_away_is_no_failure_to_speak_of(running: Program) -> 
         check=False,
     )
     assert done.stderr == ""
+
+
+def test_an_agent_is_scaled_suspended_and_resumed_by_hand(running: Program) -> None:
+    assert "scaled 1 -> 2" in running("scale", "demo/hello", "2", "--for", "2h", "--reason", "launch", code=0).out
+    assert "launch" in running("plan", code=0).out
+    assert "launch" in running("why", "demo/hello", code=0).out
+    running("scale", "demo/hello", "--end", code=0)
+    assert len(pods(running)) == 1
+    running("suspend", "demo/hello", "--reason", "pause", code=0)
+    until(lambda: pods(running) == [])
+    assert "suspended" in running("get", "agents", code=0).out
+    assert "No changes." in running("plan", "--detailed-exitcode", code=0).out
+    running("resume", "demo/hello", code=0)
+    until(lambda: len(pods(running)) == 1)
+    assert "pause" in running("history", "demo/hello", code=0).out
+    assert "0 to 10000" in running("scale", "demo/hello", "99999", code=1).err
+
+
+def test_health_is_checked_once_and_shown_by_dimension(running: Program) -> None:
+    out = running("health", code=0).out
+    assert out.splitlines()[0].split()[:2] == ["AGENT", "HEALTH"]
+    assert "1 of 1 well." in out
+    value = json.loads(running("health", "-o", "json", code=0).out)
+    assert {check["dimension"] for check in value["agents"][0]["checks"]} >= {"connectivity", "a2aCard"}
+    assert "No agents that run here" in running("health", "-n", "other", code=0).err
 
 
 def test_targets_make_a_partial_plan_and_unknown_ones_are_told(fleet: Program) -> None:
