@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
+SECRETS = "secrets"
 LOCAL = "local"
 
 
@@ -137,6 +138,7 @@ class Session:
                 start: Callable[[Path], None] = lambda state: ensure_running(state, self.location.root)  # noqa: E731
                 try:
                     prepare_state(folder)
+                    _share_secrets(self.state_dir, folder)
                     opened = Opened.open(declared.name, folder, run=run, ensure_supervisor=start)
                 except ReconcilerError as error:
                     return Unreadable(reason=error.message)
@@ -181,6 +183,17 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
 def cluster_folder(state_dir: Path, cluster: str) -> Path:
     """Where an embedded cluster keeps its state: `local` at the top, others in a folder of their own."""
     return state_dir if cluster == LOCAL else state_dir / "clusters" / cluster
+
+
+def _share_secrets(state_dir: Path, folder: Path) -> None:
+    """Let a cluster with a folder of its own read the fleet's secrets: there is one place to set them."""
+    link = folder / SECRETS
+    if folder == state_dir or link.is_symlink() or link.exists():
+        return
+    try:
+        link.symlink_to(os.path.relpath(state_dir / SECRETS, folder), target_is_directory=True)
+    except OSError as error:
+        raise ReconcilerError(f"{link} cannot be made: {error.strerror}") from error
 
 
 def prepare_state(folder: Path) -> None:

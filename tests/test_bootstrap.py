@@ -127,6 +127,18 @@ def test_clusters_do_not_share_a_folder(tmp_path):
     assert cluster_folder(tmp_path, "local") == tmp_path
 
 
+async def test_clusters_share_the_secrets_of_the_fleet(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    east = ClusterDeclaration(name="east", backend=EmbeddedCluster(run="nothing"))
+    async with await repo.session() as session:
+        await session.stores(fleet(LOCAL, east))
+        key = session.state_dir / "secrets" / "support" / "anthropic" / "api-key"
+        key.parent.mkdir(parents=True)
+        key.write_text("invented")
+        shared = cluster_folder(session.state_dir, "east") / "secrets" / "support" / "anthropic" / "api-key"
+        assert shared.read_text() == "invented"
+
+
 async def test_the_working_tree_is_read_when_asked_for(tmp_path):
     repo = FleetRepo(tmp_path / "fleet")
     (repo.root / "agents").mkdir()
