@@ -268,7 +268,7 @@ def test_an_agent_is_scaled_suspended_and_resumed_by_hand(running: Program) -> N
     assert "launch" in running("plan", code=0).out
     assert "launch" in running("why", "demo/hello", code=0).out
     running("scale", "demo/hello", "--end", code=0)
-    assert len(pods(running)) == 1
+    until(lambda: len(pods(running)) == 1)
     running("suspend", "demo/hello", "--reason", "pause", code=0)
     until(lambda: pods(running) == [])
     assert "suspended" in running("get", "agents", code=0).out
