@@ -97,12 +97,16 @@ def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growi
     stay = False
     if record is not None:
         current = {placed.cluster: placed.replicas for placed in record.placement if placed.cluster in weights}
-        stay = record.document.get("placement") == agent.document.get("placement")
+        stay = record.spec_hash == agent.spec_hash or _same_rule(record, agent)
         target = _from_record(world, agent, total, weights, current, stay=stay)
         if target is not None and not _grows(target, shape, record):
             return settle(target, shape)
     chosen = tuple(cluster for cluster in clusters if cluster.name in weights)
     return Growing(total=total, shape=shape, clusters=chosen, current=current, stay=stay)
+
+
+def _same_rule(record: Record, agent: Agent) -> bool:
+    return bool(record.document.get("placement") == agent.document.get("placement"))
 
 
 def settle(target: Mapping[str, int], shape: Shape) -> Settled:

@@ -143,7 +143,7 @@ def _objects(
                     problems.setdefault(cluster, unknown)
                 continue
             there = observation.value.objects.get(manifest.ref)
-            if there is not None and manifest.ref.kind == "Deployment":
+            if there is not None and wanted.agent.spec.autoscaling and manifest.ref.kind == "Deployment":
                 replicas += there.body.get("spec", {}).get("replicas") or 0
             verdicts.append(judge(cluster, manifest, there, entry, terms))
     removed, claims = _surplus(gone, observations, fleet, problems)

@@ -82,9 +82,9 @@ def _at(value: Any, path: FieldPath) -> str:
 
 def _leaves(before: Any, after: Any, path: FieldPath) -> Iterator[tuple[FieldPath, Any, Any]]:
     """Pairs of leaves of two trees. A list of scalars is one leaf; named lists go by name."""
-    if isinstance(before, dict) or isinstance(after, dict):
-        old = before if isinstance(before, dict) else {}
-        new = after if isinstance(after, dict) else {}
+    if isinstance(before, Mapping) or isinstance(after, Mapping):
+        old = before if isinstance(before, Mapping) else {}
+        new = after if isinstance(after, Mapping) else {}
         if not old and not new:
             yield path, before, after
         for key in [*old, *(key for key in new if key not in old)]:

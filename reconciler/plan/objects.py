@@ -215,7 +215,7 @@ def _immutable(wanted: JsonObject, live: JsonObject) -> bool:
         want, have = wanted, live
         for part in path:
             want = want.get(part) if isinstance(want, dict) else None  # type: ignore[assignment]
-            have = have.get(part) if isinstance(have, dict) else None  # type: ignore[assignment]
+            have = have.get(part) if isinstance(have, Mapping) else None  # type: ignore[assignment]
         if want is not None and want != have:
             return True
     return False

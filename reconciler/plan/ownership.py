@@ -187,7 +187,7 @@ def without(body: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonObject:
 
 def _at(value: Any, step: str) -> Any:
     if step.startswith("f:"):
-        return value.get(step[2:]) if isinstance(value, dict) else None
+        return value.get(step[2:]) if isinstance(value, Mapping) else None
     identity = msgspec.json.decode(step[2:])
     return next((item for item in value if _has(item, identity)), None) if isinstance(value, list) else None
 
@@ -208,7 +208,7 @@ def _walk(
             continue
         if shown == ("metadata",) and key in ("name", "namespace"):
             continue
-        have = live.get(key, _ABSENT) if isinstance(live, dict) else _ABSENT
+        have = live.get(key, _ABSENT) if isinstance(live, Mapping) else _ABSENT
         step = f"f:{key}"
         here = [tree[step] for tree in trees if step in tree]
         path, field_path = (*shown, key), (*fields, step)

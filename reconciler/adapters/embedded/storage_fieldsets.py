@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from reconciler.adapters.embedded.lazy import Head, head_of
+
 Body = dict[str, Any]
 MAX_SETS = 20_000
 """Shapes that are shared; further ones stay with their objects."""
@@ -41,11 +43,20 @@ class Fieldsets:
     def decode(self, data: bytes) -> Body:
         """The object of stored bytes. Raises sqlite3.Error, or KeyError for a set that is not there."""
         body: Body = _decode(data)
-        for entry in body["metadata"].get("managedFields", ()):
+        self._complete(body["metadata"])
+        return body
+
+    def decode_head(self, data: bytes) -> Head:
+        """The head of stored bytes alone; errors as `decode`."""
+        head = head_of(data)
+        self._complete(head.metadata)
+        return head
+
+    def _complete(self, metadata: Body) -> None:
+        for entry in metadata.get("managedFields", ()):
             number = entry["fieldsV1"]
             if type(number) is int:
                 entry["fieldsV1"] = self._sets.get(number) or self._read(number)
-        return body
 
     def committed(self) -> None:
         self._new.clear()

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from reconciler.adapters.embedded.lazy import LazyBody
 from reconciler.adapters.embedded.storage_fieldsets import Fieldsets
 from reconciler.model.errors import ClusterError, ClusterUnavailable
 from reconciler.model.identity import ObjectRef
@@ -89,6 +90,10 @@ class Row:
     def body(self) -> dict[str, Any]:
         """The object, decoded anew: the caller's own, but for the sets in managedFields, which objects share."""
         return self.fieldsets.decode(self.data)
+
+    def lazy_body(self) -> LazyBody:
+        """The object, its metadata decoded now and the rest when it is asked for. Not to be changed."""
+        return LazyBody(self.data, self.fieldsets.decode_head(self.data))
 
 
 class Database:

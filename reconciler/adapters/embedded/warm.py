@@ -83,7 +83,7 @@ def _decoded(rows: list[Row]) -> _Objects:
     rows.reverse()
     while rows:
         row = rows.pop()
-        result[row.ref] = LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.body())
+        result[row.ref] = LiveObject(ref=row.ref, uid=row.uid, resource_version=str(row.version), body=row.lazy_body())
     return result
 
 

@@ -1,7 +1,7 @@
 """Values to rows and back: JSON by msgspec, straight into the frozen dataclasses.
 
-A record's manifests to roll back to are half of its bytes and almost never read: they are kept deflated and are
-decoded when somebody looks inside.
+A record's document and its manifests to roll back to are most of its bytes and seldom read: they are kept deflated and
+are decoded when somebody looks inside.
 """
 
 from __future__ import annotations
@@ -40,24 +40,29 @@ _fact = msgspec.json.Decoder(AuditFact)
 _bodies = msgspec.json.Decoder(Bodies)
 
 
-class LazyBodies(Mapping[str, tuple[JsonObject, ...]]):
+class _Packed(Mapping[str, Any]):
     """A mapping that is inflated and decoded when first looked into; equal to any mapping of equal items."""
 
     __slots__ = ("_value", "packed")
+    what = ""
 
     def __init__(self, packed: bytes) -> None:
         self.packed = packed
-        self._value: Bodies | None = None
+        self._value: Mapping[str, Any] | None = None
 
-    def _read(self) -> Bodies:
+    def _decoded(self, data: bytes) -> Mapping[str, Any]:
+        value: dict[str, Any] = msgspec.json.decode(data)
+        return value
+
+    def _read(self) -> Mapping[str, Any]:
         if self._value is None:
             try:
-                self._value = _bodies.decode(zlib.decompress(self.packed))
+                self._value = self._decoded(zlib.decompress(self.packed))
             except (zlib.error, msgspec.MsgspecError) as error:
-                raise RegistryError(f"manifests to roll back to are damaged: {error}", hint=DAMAGED_HINT) from error
+                raise RegistryError(f"{self.what} are damaged: {error}", hint=DAMAGED_HINT) from error
         return self._value
 
-    def __getitem__(self, key: str) -> tuple[JsonObject, ...]:
+    def __getitem__(self, key: str) -> Any:
         return self._read()[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -67,14 +72,38 @@ class LazyBodies(Mapping[str, tuple[JsonObject, ...]]):
         return len(self._read())
 
     def __repr__(self) -> str:
-        return f"LazyBodies({len(self.packed)} bytes)"
+        return f"{type(self).__name__}({len(self.packed)} bytes)"
+
+
+class LazyDocument(_Packed):
+    """The document of a record: most plans find by its hash that they need not look inside."""
+
+    __slots__ = ()
+    what = "the specs of agents on record"
+
+
+class LazyBodies(_Packed):
+    """The manifests of a last good revision, by cluster."""
+
+    __slots__ = ()
+    what = "manifests to roll back to"
+
+    def _decoded(self, data: bytes) -> Mapping[str, Any]:
+        return _bodies.decode(data)
+
+
+def _packed(value: Mapping[str, Any]) -> bytes:
+    return value.packed if isinstance(value, _Packed) else zlib.compress(encode(value), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """`body` has `good` without its manifests; where `shared`, without its document too: it equals the record's."""
+    """`body` has neither the record's document nor, in `good`, manifests; where `shared`, the document of `good` equals
+    the record's and is left out too.
+    """
 
     body: bytes
+    document: bytes
     manifests: bytes | None = None
     shared: bool = False
 
@@ -97,19 +126,19 @@ def record_columns(record: Record) -> RecordColumns:
     """A record as it is stored. One that is gone gives back its reservations."""
     if record.state is AgentState.GONE:
         record = replace(record, reservations=())
-    good = record.good
+    good, document = record.good, _packed(record.document)
+    record = replace(record, document={})
     if good is None:
-        return RecordColumns(encode(record))
-    shared = good.spec_hash == record.spec_hash and good.document == record.document
-    held = good.manifests
-    packed = held.packed if isinstance(held, LazyBodies) else zlib.compress(encode(held), 1)
+        return RecordColumns(encode(record), document)
+    shared = good.spec_hash == record.spec_hash and _packed(good.document) == document
     slim = replace(good, manifests={}, document={} if shared else good.document)
-    return RecordColumns(encode(replace(record, good=slim)), packed, shared)
+    return RecordColumns(encode(replace(record, good=slim)), document, _packed(good.manifests), shared)
 
 
-def decode_record(body: bytes, manifests: bytes | None, shared: int) -> Record:
+def decode_record(body: bytes, document: bytes, manifests: bytes | None, shared: int) -> Record:
     """A record from its columns. Completes the value just decoded in place: ten thousand copies are a tenth second."""
     record = _record.decode(body)
+    object.__setattr__(record, "document", LazyDocument(document))
     if record.good is not None:
         if manifests is not None:
             object.__setattr__(record.good, "manifests", LazyBodies(manifests))
@@ -160,7 +189,7 @@ def digest(write: Write, columns: list[RecordColumns]) -> bytes:
     rest = replace(write, records=(), at_ms=0)
     hasher = hashlib.sha256(encode(rest))
     for column in columns:
-        for part in (column.body, column.manifests or b"", b"shared" if column.shared else b""):
+        for part in (column.body, column.document, column.manifests or b"", b"shared" if column.shared else b""):
             hasher.update(len(part).to_bytes(8, "big"))
             hasher.update(part)
     return hasher.digest()

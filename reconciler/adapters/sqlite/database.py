@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,6 +47,20 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> RegistryError:
     return RegistryError(f"{path}: cannot {doing}: {error}", hint=_HINTS.get(base, ""))
 
 
+def _turn_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch the journal mode. SQLite answers "locked" at once, without waiting, where others switch or recover."""
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 class Database:
     """An open file. Make it with `open`; every call runs on its own thread."""
 
@@ -80,7 +95,7 @@ class Database:
             ) from error
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_MS / 1000, cached_statements=256)
         self._connection = connection
-        connection.execute("PRAGMA journal_mode = WAL")
+        _turn_to_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -65536")

@@ -81,19 +81,19 @@ class SqliteRegistry:
             (seq,) = connection.execute("SELECT seq FROM head").fetchone()
             fleet = _read_fleet(connection)
             rows = connection.execute(
-                "SELECT namespace, name, state, body, manifests, shared FROM records WHERE seq > ?",
+                "SELECT namespace, name, state, body, document, manifests, shared FROM records WHERE seq > ?",
                 (last.seq if last else 0,),
             ).fetchall()
         if last is not None and not rows and last.fleet == fleet:
             return last
         records = dict(last.records) if last else {}
         with _bulk() if len(rows) > PAGE else nullcontext():
-            for namespace, name, state, body, manifests, shared in rows:
+            for namespace, name, state, body, document, manifests, shared in rows:
                 agent = AgentName(namespace=namespace, name=name)
                 if state == _GONE:
                     records.pop(agent, None)
                 else:
-                    records[agent] = codec.decode_record(body, manifests, shared)
+                    records[agent] = codec.decode_record(body, document, manifests, shared)
             rows.clear()
         if last is None or records.keys() != last.records.keys():
             records = dict(sorted(records.items(), key=_by_name))
@@ -105,7 +105,7 @@ class SqliteRegistry:
 
         def work(connection: sqlite3.Connection) -> Record | None:
             row = connection.execute(
-                "SELECT body, manifests, shared FROM records WHERE namespace = ? AND name = ? AND state <> ?",
+                "SELECT body, document, manifests, shared FROM records WHERE namespace = ? AND name = ? AND state <> ?",
                 (name.namespace, name.name, _GONE),
             ).fetchone()
             return codec.decode_record(*row) if row else None

@@ -31,6 +31,7 @@ CREATE TABLE records (
     seq INTEGER NOT NULL,
     updated_ms INTEGER NOT NULL,
     body BLOB NOT NULL,
+    document BLOB NOT NULL,        -- the spec as last applied, deflated: read only where its hash differs
     manifests BLOB,                -- of the last good revision, deflated: read only by a rollback
     shared INTEGER NOT NULL,       -- 1: the last good revision has the record's own document
     PRIMARY KEY (namespace, name)

@@ -79,7 +79,7 @@ def _put_record(connection: sqlite3.Connection, record: Record, column: codec.Re
     row = connection.execute("SELECT version, state, id FROM records WHERE namespace = ? AND name = ?", key).fetchone()
     _check_record(record, row)
     connection.execute(
-        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
             record.id,
@@ -88,6 +88,7 @@ def _put_record(connection: sqlite3.Connection, record: Record, column: codec.Re
             seq,
             record.updated_ms,
             column.body,
+            column.document,
             column.manifests,
             column.shared,
         ),
