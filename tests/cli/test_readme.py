@@ -7,12 +7,13 @@ numbers and ages may be others; lines of progress, which a terminal shows as bar
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +74,17 @@ def masked(lines: list[str]) -> list[str]:
         for pattern, word in MASKS:
             text = pattern.sub(word, text)
         found.append(re.sub(r" {2,}", "  ", text))
-    return found
+    return [line for _, lines in itertools.groupby(found, key=is_result) for line in settled(lines)]
+
+
+def is_result(line: str) -> bool:
+    """A line that tells how one agent ended: agents of one wave end in any order."""
+    return re.match(r"\S+/\S+  (?:created|updated|scaled|deleted)\b", line) is not None
+
+
+def settled(lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    return sorted(found) if is_result(found[0]) else found
 
 
 def agrees(expected: list[str], printed: list[str]) -> bool:

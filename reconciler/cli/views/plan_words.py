@@ -301,7 +301,12 @@ def notes(plan: Plan) -> list[str]:
 
 
 def totals(plan: Plan) -> str:
-    """The last line: `Plan: 0 to create, ... The template base changes 1 of 3 agents.` or `No changes.`"""
+    """The last line: `Plan: 0 to create, ... The template base changes 1 of 3 agents.` or `No changes.`
+
+    A plan that is empty because all of it is held is another fact than one that finds nothing to do.
+    """
+    if not plan.changes and any(hold.blocks_exit for hold in plan.holds):
+        return "Nothing is planned, and something is held: it stands above, with what lifts it."
     if not plan.changes:
         return "No changes."
     counted = [f"{plan.count(action)} to {action}" for action in ALWAYS_COUNTED]
