@@ -162,7 +162,8 @@ async def _after_unknown(
 async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") -> bool:
     """Delete an object that is ours; whether it was there. Reads it live, checks that it is ours, names its uid.
 
-    `uid` is the object that is meant, where it is known; one that lost our mark is ours still when it has that uid.
+    `uid` is the object that is meant, where it is known; one that lost our mark is ours still when it has that uid,
+    and a stranger's object that took its name is left alone.
     An object with a known uid is gone when the cluster refuses to delete that uid, not when a read misses it.
     Raises Replan for another object of that name, Failed for one that is not ours or may not be deleted, Unfinished
     when the cluster does not answer.
@@ -172,6 +173,8 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
     for attempt in range(run.retry.attempts * 2):  # a status write between read and delete is common
         await run.lock.keep()
         live = await look(run, cluster, ref)
+        if live is not None and uid and live.uid != uid and TRACKING_ANNOTATION not in _annotations(live):
+            live = None  # a stranger has the name: ours is gone, which the refusal of its uid confirms
         if live is None and not uid:
             return attempt > 0
         if live is not None and _is_going(run, cluster_name, live, uid):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.engine import journal
-from reconciler.engine.effects import backwards, look, put, remove
+from reconciler.engine.effects import backwards, is_ours, look, put, remove
 from reconciler.engine.journal import Key, Step
 from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
 from reconciler.engine.run import Failed, Replan, Run, Unfinished
@@ -102,7 +102,8 @@ async def remove_all(run: Run, uids: Mapping[Key, str]) -> Sequence[tuple[str, J
     failures: list[Failed | Replan | Unfinished] = []
     for cluster, ref in backwards(uids):
         try:
-            if ref.kind == "Deployment" and (live := await look(run, run.reach(cluster), ref)) is not None:
+            live = await look(run, run.reach(cluster), ref) if ref.kind == "Deployment" else None
+            if live is not None and (is_ours(live, run.fleet) or live.uid == uids[cluster, ref]):
                 deployments.append((cluster, live.body))
             await remove(run, cluster, ref, uid=uids[cluster, ref])
         except (Failed, Replan, Unfinished) as error:

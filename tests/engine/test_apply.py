@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from reconciler.model.events import Outcome
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Found, Manifest, MustBe, MustBeAbsent
 from reconciler.model.plan import Action, HoldCode, Policy
 from reconciler.model.registry import AgentState
-from tests.engine.fleets import FleetRepo, agent, applied, end, finished, plan_of, record, snapshot
+from tests.engine.fleets import FleetRepo, agent, applied, end, finished, plan_of, record, snapshot, stores_of
 
 
 @pytest.fixture
@@ -68,3 +70,27 @@ async def test_deletions_of_a_rewound_branch_stay_held_after_the_rest_was_applie
         await applied(world, policy=Policy(accept_rewind=True))
         assert [str(name) for name in (await snapshot(world)).records] == ["support/triage"]
         assert (await plan_of(world)).holds == ()
+
+
+async def test_an_object_of_a_stranger_that_took_the_name_of_ours_outlives_the_agent(repo):
+    repo.commit({"agents/triage.yaml": agent("triage"), "agents/other.yaml": agent("other")})
+    async with await repo.session() as world:
+        await applied(world)
+        cluster = (await stores_of(world)).clusters["local"]
+        strangers = {}
+        for item in (await record(world, "support/triage")).inventory:
+            ours = await cluster.get(item.ref)
+            assert isinstance(ours, Found)
+            body = {key: value for key, value in ours.value.body.items() if key not in ("metadata", "status")}
+            body["metadata"] = {"name": item.ref.name, "namespace": item.ref.namespace}
+            await cluster.delete(item.ref, MustBe(uid=item.uid))
+            theirs = Manifest(ref=item.ref, body=body, hash="", agent=AgentName.parse("support/triage"))
+            strangers[item.ref] = (await cluster.apply(theirs, MustBeAbsent(), manager="helm")).uid
+        repo.commit({"agents/triage.yaml": None})
+        assert finished(await applied(world))["support/triage"].outcome is Outcome.APPLIED
+        assert [str(name) for name in (await snapshot(world)).records] == ["support/other"]
+        for ref, uid in strangers.items():
+            left = await cluster.get(ref)
+            assert isinstance(left, Found)
+            assert left.value.uid == uid
+        assert (await plan_of(world)).changes == ()
