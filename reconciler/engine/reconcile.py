@@ -18,7 +18,7 @@ from reconciler.model.agent import Agent
 from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Manifest, Scope
-from reconciler.model.plan import Change, Hold, Plan, Policy
+from reconciler.model.plan import Action, Change, Hold, Plan, Policy
 from reconciler.model.registry import PlacedReplicas, Record, RegistrySnapshot
 from reconciler.model.source import Revision
 from reconciler.placement import PlacementRequest, PlacementResult, place
@@ -50,9 +50,17 @@ class PlanningCache:
     declaration: Declaration | None = None
 
 
-async def compute_plan(world: World, *, policy: Policy, ref: str = "", cache: PlanningCache | None = None) -> Plan:
+async def compute_plan(
+    world: World,
+    *,
+    policy: Policy,
+    ref: str = "",
+    cache: PlanningCache | None = None,
+    leaving: frozenset[AgentName] = frozenset(),
+) -> Plan:
     """The plan that brings the fleet to what `ref` declares; "" is what the source says is current.
 
+    `leaving` are agents that a plan under way deletes: they count to no quota, as those do not that this one deletes.
     Raises SourceError when the source cannot be read, UsageError for a target that nobody knows, and ReconcilerError
     when the registry cannot be opened. Everything else is in the plan: what cannot be read, is invalid, or is held.
     """
@@ -65,7 +73,15 @@ async def compute_plan(world: World, *, policy: Policy, ref: str = "", cache: Pl
     observed = await observe(stores, Scope())
     rewound = await _rewound(world, observed, revision)
     with collector_paused():
-        return _plan(declaration, declaration.fleet, observed, memory, policy=policy, rewound=rewound, world=world)
+        return _Judged(
+            declaration=declaration,
+            fleet=declaration.fleet,
+            observed=observed,
+            policy=policy,
+            rewound=rewound,
+            now_ms=world.clock.now_ms(),
+            memory=memory,
+        ).plan(leaving)
 
 
 async def declare(world: World, revision: Revision, cache: PlanningCache) -> Declaration:
@@ -79,55 +95,63 @@ async def declare(world: World, revision: Revision, cache: PlanningCache) -> Dec
     return cache.declaration
 
 
-def _plan(
-    declaration: Declaration,
-    fleet: FleetSpec,
-    observed: Observed,
-    memory: PlanningCache,
-    *,
-    policy: Policy,
-    rewound: bool,
-    world: World,
-) -> Plan:
-    now_ms = world.clock.now_ms()
-    placed = _place(declaration, fleet, observed, memory, now_ms=now_ms)
-    return make_plan(
-        PlanInput(
-            declaration=declaration,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """All that one plan is made of; the pure stages are run on it."""
+
+    declaration: Declaration
+    fleet: FleetSpec
+    observed: Observed
+    policy: Policy
+    rewound: bool
+    now_ms: int
+    memory: PlanningCache
+
+    def plan(self, leaving: frozenset[AgentName]) -> Plan:
+        """Plan; where somebody has no room and somebody goes, plan again without those who go.
+
+        Which agents go does not depend on where others are placed, so twice is enough, and a deletion that is held
+        makes no room. Deletions come last: for a while a namespace has both, as during any rollout.
+        """
+        placed = self.memory.placed = self._place(leaving, self.memory.placed)
+        plan = self._made(placed)
+        going = frozenset(change.name for change in plan.changes if change.action is Action.DELETE)
+        if not placed.holds or self.policy.destroy or going <= leaving:
+            return plan
+        return self._made(self._place(leaving | going, None))
+
+    def _made(self, placed: PlacementResult) -> Plan:
+        given = PlanInput(
+            declaration=self.declaration,
             placed=placed.placed,
             reservations=placed.reservations,
             placement_holds=placed.holds,
-            desired=_render(declaration.agents, fleet, placed, memory),
-            observations=observed.live,
-            identities=observed.identities,
-            registry=observed.registry,
-            policy=policy,
-            rewound=rewound,
-            now_ms=now_ms,
-        ),
-        memory.plan,
-    )
+            desired=_render(self.declaration.agents, self.fleet, placed, self.memory),
+            observations=self.observed.live,
+            identities=self.observed.identities,
+            registry=self.observed.registry,
+            policy=self.policy,
+            rewound=self.rewound,
+            now_ms=self.now_ms,
+        )
+        return make_plan(given, self.memory.plan)
 
-
-def _place(
-    declaration: Declaration, fleet: FleetSpec, observed: Observed, memory: PlanningCache, *, now_ms: int
-) -> PlacementResult:
-    request = PlacementRequest(
-        agents=declaration.agents,
-        clusters=fleet.clusters,
-        capacities=observed.capacities,
-        records=_records(observed),
-        quotas=fleet.quotas,
-        now_ms=now_ms,
-    )
-    before = memory.placed
-    changed = None
-    if before is not None:
-        agents = differing(before.request.agents, request.agents)
-        records = differing(before.request.records, request.records)
-        changed = None if agents is None or records is None else agents | records
-    memory.placed = place(request, previous=before, changed=changed)
-    return memory.placed
+    def _place(self, leaving: frozenset[AgentName], before: PlacementResult | None) -> PlacementResult:
+        request = PlacementRequest(
+            agents=self.declaration.agents,
+            clusters=self.fleet.clusters,
+            capacities=self.observed.capacities,
+            records=_records(self.observed),
+            quotas=self.fleet.quotas,
+            now_ms=self.now_ms,
+            leaving=leaving,
+        )
+        changed = None
+        if before is not None:
+            agents = differing(before.request.agents, request.agents)
+            records = differing(before.request.records, request.records)
+            changed = None if agents is None or records is None else agents | records
+        return place(request, previous=before, changed=changed)
 
 
 def _records(observed: Observed) -> Mapping[AgentName, Record]:
@@ -210,6 +234,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
     """Plans single agents again, at the revision of `plan`."""
     memory = cache if cache is not None else PlanningCache()
     ref = "" if plan.revision.working_tree else plan.revision.commit
+    leaving = frozenset(change.name for change in plan.changes if change.action is Action.DELETE)
 
     async def again(name: AgentName) -> Change | Hold | None:
         policy = Policy(
@@ -220,7 +245,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
             accept_rewind=True,
             max_deletes=1,
         )
-        fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory)
+        fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory, leaving=leaving)
         change = next((item for item in fresh.changes if item.name == name), None)
         held = next((item for item in fresh.holds if name in item.agents and item.blocks_exit), None)
         return change or held

@@ -5,15 +5,16 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.engine.reconcile import PlanningCache, compute_plan
+from reconciler.engine.reconcile import PlanningCache, compute_plan, replanner
 from reconciler.engine.world import Stores
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
-from reconciler.model.plan import HoldCode, Policy
+from reconciler.model.plan import Action, Change, HoldCode, Policy
 from reconciler.plan.planfile import dump
 from tests.doubles.faulty import Fault, Faults, FaultyRegistry
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.world import GivenWorld, open_cluster
-from tests.engine.fleets import agent, applied, plan_of
+from tests.engine.fleets import NOTHING, agent, applied, plan_of, snapshot
 
 edits = st.lists(
     st.dictionaries(
@@ -108,3 +109,52 @@ async def test_another_cluster_in_the_place_of_ours_is_refused(world, tmp_path):
     await stranger.close()
     assert plan.changes == ()
     assert any("another cluster" in item.problem for item in plan.completeness)
+
+
+FULL_AT_ONE = NOTHING + "  quotas: [{namespace: support, agents: 1}]\n"
+
+
+async def test_an_agent_that_goes_makes_room_in_its_quota_for_one_that_comes(world):
+    world.memory.commit({"fleet.yaml": FULL_AT_ONE})
+    world.commit(triage=agent("triage"))
+    await applied(world)
+    world.commit(triage=None, other=agent("other"))
+    plan = await plan_of(world)
+    assert [(str(change.name), change.action) for change in plan.changes] == [
+        ("support/other", Action.CREATE),
+        ("support/triage", Action.DELETE),
+    ]
+    assert plan.holds == ()
+    await applied(world, plan)
+    assert [str(name) for name in (await snapshot(world)).records] == ["support/other"]
+
+
+async def test_an_agent_whose_deletion_is_held_makes_no_room(world):
+    world.memory.commit({"fleet.yaml": FULL_AT_ONE})
+    world.commit(triage=agent("triage", "  protect: true\n"))
+    await applied(world)
+    world.commit(triage=None, other=agent("other"))
+    plan = await plan_of(world)
+    assert plan.changes == ()
+    assert sorted(hold.code for hold in plan.holds) == [HoldCode.PROTECTED, HoldCode.QUOTA]
+
+
+async def test_an_agent_that_goes_makes_no_room_in_a_plan_that_leaves_it(world):
+    world.memory.commit({"fleet.yaml": FULL_AT_ONE})
+    world.commit(triage=agent("triage"))
+    await applied(world)
+    world.commit(triage=None, other=agent("other"))
+    plan = await plan_of(world, Policy(targets=(AgentName.parse("support/other"),)))
+    assert plan.changes == ()
+    assert [hold.code for hold in plan.holds] == [HoldCode.QUOTA]
+
+
+async def test_planning_one_agent_again_knows_which_others_go(world):
+    world.memory.commit({"fleet.yaml": FULL_AT_ONE})
+    world.commit(triage=agent("triage"))
+    await applied(world)
+    world.commit(triage=None, other=agent("other"))
+    plan = await plan_of(world)
+    again = await replanner(world, plan)(AgentName.parse("support/other"))
+    assert isinstance(again, Change)
+    assert again.action is Action.CREATE
