@@ -149,16 +149,28 @@ def test_a_command_is_looked_up_in_the_path_of_the_process(tmp_path: Path) -> No
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
     with pytest.raises(LaunchError, match="not executable"):
-        find(["bin/agent"], {"PATH": "/bin"}, tmp_path)
+        find(["bin/agent"], {"PATH": "/bin"}, tmp_path, written="bin/agent")
     program.chmod(0o755)
-    assert find(["bin/agent"], {"PATH": "/bin"}, tmp_path) == str(program)
-    assert find(["agent"], {"PATH": "bin"}, tmp_path) == str(program)
+    assert find(["bin/agent"], {"PATH": "/bin"}, tmp_path, written="bin/agent") == str(program)
+    assert find(["agent"], {"PATH": "bin"}, tmp_path, written="agent") == str(program)
     with pytest.raises(LaunchError, match=r"'agent' not found on this machine \(PATH /bin\)"):
-        find(["agent"], {"PATH": "/bin"}, tmp_path)
+        find(["agent"], {"PATH": "/bin"}, tmp_path, written="agent")
     with pytest.raises(LaunchError, match="there is no"):
-        find(["./agent"], {}, tmp_path)
+        find(["./agent"], {}, tmp_path, written="./agent")
     with pytest.raises(LaunchError, match="NUL"):
-        find(["a\0"], {}, tmp_path)
+        find(["a\0"], {}, tmp_path, written="a")
+
+
+@pytest.mark.parametrize("word", ["serve --key $(KEY)", "./serve --key $(KEY)"])
+def test_a_program_that_is_not_there_is_named_as_the_spec_writes_it(tmp_path: Path, word: str) -> None:
+    """The command line holds secrets by then, and what is said here ends up in plans, history and the audit."""
+    env = {"PATH": "/bin", "KEY": "hunter2"}
+    argv = command(setting({"command": [word], "args": ["$(KEY)"]}, tmp_path), env)
+    with pytest.raises(LaunchError) as found:
+        find(argv, env, tmp_path, written=word)
+    assert "hunter2" in argv[0]
+    assert "hunter2" not in found.value.message
+    assert "--key $(KEY)" in found.value.message
 
 
 def test_an_image_without_a_command_is_refused(tmp_path: Path) -> None:

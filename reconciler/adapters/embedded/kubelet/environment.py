@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,24 +118,27 @@ def command(setting: Setting, env: Mapping[str, str]) -> list[str]:
     return [setting.paths.translate(expand(word, env)) for word in words]
 
 
-def find(argv: list[str], env: Mapping[str, str], cwd: Path) -> str:
-    """The program that `argv[0]` names, by the PATH of the process. Raises LaunchError with where it was looked for."""
+def find(argv: list[str], env: Mapping[str, str], cwd: Path, *, written: str) -> str:
+    """The program that `argv[0]` names, by the PATH of the process. Raises LaunchError with where it was looked for.
+
+    `written` is that word as the spec has it: only it is shown, for a command line may hold secrets by now.
+    """
     name, path = argv[0], env.get("PATH", os.defpath)
     if not name or "\0" in "".join(argv):
         raise LaunchError("RunContainerError", "the command is empty or holds a NUL byte")
     if "/" in name:
         file = cwd / name
         if not file.exists():
-            raise LaunchError("RunContainerError", f"command {name!r} not found: there is no {file}")
+            raise LaunchError("RunContainerError", f"command {written!r} not found: there is no {cwd / written}")
         if file.is_dir() or not os.access(file, os.X_OK):
-            raise LaunchError("RunContainerError", f"command {name!r} cannot be run: {file} is not executable")
+            raise LaunchError(
+                "RunContainerError", f"command {written!r} cannot be run: {cwd / written} is not executable"
+            )
         return str(file)
     folders = os.pathsep.join(str(cwd / part) for part in path.split(os.pathsep) if part)
     found = shutil.which(name, path=folders)
     if found is None:
-        raise LaunchError(
-            "RunContainerError", f"command {name!r} not found on this machine (PATH {path}): {shlex.join(argv)[:200]}"
-        )
+        raise LaunchError("RunContainerError", f"command {written!r} not found on this machine (PATH {path})")
     return found
 
 

@@ -202,7 +202,7 @@ class Pod:
         )
         env = environment.build(setting)
         argv = environment.command(setting, env)
-        executable = environment.find(argv, env, self._on.fleet)
+        executable = environment.find(argv, env, self._on.fleet, written=str(spec["command"][0]))
         path = logs.log_file(self._on.state, self.ref.namespace, self.ref.name, spec["name"])
         return Launch(executable=executable, argv=argv, env=env, cwd=self._on.fleet, log=path)
 
