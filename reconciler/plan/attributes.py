@@ -20,7 +20,8 @@ _secret = lru_cache(maxsize=4096)(looks_secret)
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _duration = lru_cache(maxsize=4096)(Duration.parse)
 OriginOf = Callable[[FieldPath], Provenance | None]
-_SHOWN = frozenset({"toolNames", "requireApproval", "tags", "command", "args", "extends", "dependsOn", "ladder"})
+_FREE = (("config",), ("modelConfig",))
+"""Fields in which people name things as they like."""
 
 
 def compare(
@@ -33,7 +34,7 @@ def compare(
         if old is not Missing.FIELD and new is not Missing.FIELD and _equal(old, new):
             same += 1
             continue
-        hidden = _is_sensitive(path, sensitive)
+        hidden = _is_sensitive(path, sensitive) or (path[:1] in _FREE and (_hides(old) or _hides(new)))
         changes.append(
             AttributeChange(
                 path=path,
@@ -54,7 +55,14 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
         return True
     if path[:1] == ("env",) and path[-1] == "value":
         return _secret(path[1].strip("[]"))
-    return path[:1] in (("config",), ("modelConfig",)) and "secret" not in path and any(map(_secret, path[1:]))
+    return path[:1] in _FREE and "secret" not in path and any(map(_secret, path[1:]))
+
+
+def _hides(leaf: Any) -> bool:
+    """Whether something inside a leaf (a list of things of several kinds is one) has a secret-looking name."""
+    if isinstance(leaf, Mapping):
+        return any(_secret(str(key)) or _hides(value) for key, value in leaf.items())
+    return isinstance(leaf, list | tuple) and any(map(_hides, leaf))
 
 
 def masked(drift: Drift, agent: Agent) -> Drift:

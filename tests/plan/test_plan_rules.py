@@ -352,6 +352,19 @@ def test_attributes_are_leaves_by_name_with_secrets_masked() -> None:
     assert changes[0].before == "(sensitive value)"
 
 
+def test_a_secret_inside_a_list_of_several_kinds_is_masked_with_all_of_the_list() -> None:
+    kept = {"config": {"auth": ["basic", [{"token": "hunter2"}]], "modes": ["a"]}, "modelConfig": {"parameters": {}}}
+    gone = {"config": {"auth": ["basic"], "modes": ["b"]}, "modelConfig": {"parameters": {"x": [1, {"apiKey": "k"}]}}}
+    for before, after in ((kept, gone), (gone, kept)):
+        changes, _ = compare(before, after, sensitive=frozenset(), origin=lambda _: None)
+        told = {change.path: (change.before, change.after) for change in changes}
+        assert told[("config", "auth")] == ("(sensitive value)", "(sensitive value)")
+        assert "(sensitive value)" in told[("modelConfig", "parameters", "x")]
+        assert "hunter2" not in str(changes)
+        assert "'k'" not in str(changes)
+        assert "(sensitive value)" not in told[("config", "modes")]
+
+
 def test_equal_quantities_and_durations_are_no_change() -> None:
     before = {"cpu": "1000m", "wait": "60s", "version": "1.0"}
     after = {"cpu": "1", "wait": "1m", "version": "1.0"}
