@@ -136,10 +136,20 @@ def _from_record(
         return None
     if running < total:
         return None
-    order = sorted(current)
-    shares = {name: weights[name] for name in order}
-    fewer = apportion(total, shares, lower=dict.fromkeys(order, 0), upper=current, order=order)
-    return {name: count for name, count in fewer.items() if count}
+    return fewer(total, weights, current)
+
+
+def fewer(total: int, weights: Mapping[str, int], upper: Mapping[str, int]) -> dict[str, int]:
+    """`total` replicas where some are already, by weight and at most `upper`: what is ahead gives most away."""
+    order = sorted(upper)
+    shares = apportion(
+        total,
+        {name: weights[name] for name in order},
+        lower=dict.fromkeys(order, 0),
+        upper=upper,
+        order=order,
+    )
+    return {name: count for name, count in shares.items() if count}
 
 
 def _zero(policy: PlacementPolicy, weights: Mapping[str, int], current: Mapping[str, int]) -> dict[str, int]:
@@ -245,6 +255,8 @@ class Bench:
     def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:
         current = {name: self.want.current.get(name, 0) for name in weights}
         upper = {name: self._fit(name) for name in weights}
+        if self.want.stay and sum(current.values()) > self.want.total:
+            return self._fewer(weights, current, upper)
         lower = current if self.want.stay else dict.fromkeys(weights, 0)
         crowded = {name: count for name, count in lower.items() if count > upper[name]}
         if crowded:  # heavier replicas that no longer fit where they are: what runs is not moved about for that
@@ -254,6 +266,17 @@ class Bench:
         if missing > 0:
             return self._refused({name: shares[name] + missing for name in weights})
         return {name: count for name, count in shares.items() if count}
+
+    def _fewer(
+        self, weights: Mapping[str, int], current: Mapping[str, int], room: Mapping[str, int]
+    ) -> dict[str, int] | Refused:
+        """Fewer replicas that are heavier: those that stay, stay where they are, as when only their number changes."""
+        bound = {name: min(count, room[name]) for name, count in current.items()}
+        shares = fewer(self.want.total, weights, bound)
+        if sum(shares.values()) < self.want.total:
+            wanted = fewer(self.want.total, weights, current)
+            return self._refused({name: count for name, count in wanted.items() if count > room[name]})
+        return shares
 
     def _own(self, name: str) -> dict[str, int]:
         """What the agent itself holds on a cluster already."""

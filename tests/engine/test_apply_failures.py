@@ -402,13 +402,14 @@ AUTOSCALED = f"""{REQUESTS}\
 
 
 async def test_an_autoscaler_takes_over_the_replicas_that_are_there(world):
-    world.commit(triage=agent("triage", REQUESTS + "  replicas: 5\n"))
+    world.commit(triage=agent("triage", "  replicas: 5\n"))
     await applied(world)
     world.commit(triage=agent("triage", AUTOSCALED))
     assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
     live = await deployment(world)
     assert live.body["spec"]["replicas"] == 5
     assert "reconciler-handover" in {entry["manager"] for entry in live.metadata["managedFields"]}
+    assert [item.replicas for item in (await record(world, NAME)).placement] == [2]
     assert (await plan_of(world)).changes == ()
 
 

@@ -173,6 +173,35 @@ class TestStability:
         result = place(request(small, records=[record(big, {"local": 2})], capacities=full))
         assert result.reservations[name("a/one")] == (Reservation(cluster="local", replicas=2, requests={"cpu": "1"}),)
 
+    @pytest.mark.parametrize("policy", ["spread", "weighted", "failover", "all"])
+    def test_fewer_and_heavier_replicas_are_placed_in_one_go(self, policy: str) -> None:
+        before = agent("a/one", replicas=5, placement=rule(policy), resources=resources({"cpu": "100m"}))
+        after = agent("a/one", replicas=2, placement=rule(policy), resources=resources({"cpu": "1"}))
+        result = place(request(after, records=[record(before, {"local": 5})]))
+        assert where(result, "a/one") == {"local": 2}
+        assert result.reservations[name("a/one")] == (Reservation(cluster="local", replicas=2, requests={"cpu": "1"}),)
+        assert result.holds == ()
+
+    def test_fewer_and_heavier_replicas_are_taken_from_what_is_ahead_and_move_nowhere_else(self) -> None:
+        before = agent("a/one", replicas=7, resources=resources({"cpu": "100m"}))
+        after = agent("a/one", replicas=4, resources=resources({"cpu": "500m"}))
+        asked = request(after, clusters=(EU, US, AP), records=[record(before, {"eu": 5, "us": 2})])
+        assert where(place(asked), "a/one") == {"eu": 2, "us": 2}
+
+    def test_fewer_and_heavier_replicas_stay_where_there_is_room_for_them(self) -> None:
+        before = agent("a/one", replicas=7, resources=resources({"cpu": "100m"}))
+        after = agent("a/one", replicas=4, resources=resources({"cpu": "500m"}))
+        small = {"us": capacity(node(cpu="300m"))}  # and 200m that it holds there itself
+        asked = request(after, clusters=(EU, US), capacities=small, records=[record(before, {"eu": 5, "us": 2})])
+        assert where(place(asked), "a/one") == {"eu": 3, "us": 1}
+
+    def test_fewer_and_heavier_replicas_that_fit_nowhere_are_held_with_what_is_missing(self) -> None:
+        before = agent("a/one", replicas=5, resources=resources({"cpu": "100m"}))
+        after = agent("a/one", replicas=4, resources=resources({"cpu": "1500m"}))
+        result = place(request(after, records=[record(before, {"local": 5})]))
+        assert where(result, "a/one") == {"local": 5}
+        assert only_hold(result) == "needs 1.5 cpu more on local: 0 of 4 allocatable are taken"
+
 
 class TestUnreadableClusters:
     GONE = Unreadable(reason="connection refused")
