@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
 SECRETS = "secrets"
+CLUSTERS = "clusters"
 LOCAL = "local"
 
 
@@ -182,7 +183,7 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:
     """Where an embedded cluster keeps its state: `local` at the top, others in a folder of their own."""
-    return state_dir if cluster == LOCAL else state_dir / "clusters" / cluster
+    return state_dir if cluster == LOCAL else state_dir / CLUSTERS / cluster
 
 
 def _share_secrets(state_dir: Path, folder: Path) -> None:
@@ -191,15 +192,32 @@ def _share_secrets(state_dir: Path, folder: Path) -> None:
     if folder == state_dir or link.is_symlink() or link.exists():
         return
     try:
-        link.symlink_to(os.path.relpath(state_dir / SECRETS, folder), target_is_directory=True)
+        link.symlink_to(Path("../..", SECRETS), target_is_directory=True)
     except OSError as error:
         raise ReconcilerError(f"{link} cannot be made: {error.strerror}") from error
 
 
+def _shares_secrets(path: Path) -> bool:
+    """Whether a link is the one that `_share_secrets` makes."""
+    folder = path.parent
+    return path.name == SECRETS and folder.parent.name == CLUSTERS and path.readlink() == Path("../..", SECRETS)
+
+
 def prepare_state(folder: Path) -> None:
-    """Make a state folder that only its owner can look into. Raises ReconcilerError."""
+    """Make a state folder that only its owner can look into. Raises ReconcilerError, also for one with links.
+
+    A repository may hold a `.reconciler` of its own making: a link in it would have us change the modes of somebody
+    else's files, or write into them.
+    """
     try:
+        links = [folder] if folder.is_symlink() else []
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        links += [path for path in sorted(folder.iterdir()) if path.is_symlink() and not _shares_secrets(path)]
+        if links:
+            raise ReconcilerError(
+                f"{links[0]} is a link, and state is only kept in real folders and files",
+                hint="remove it, and see where it came from: state belongs in no repository",
+            )
         if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
     except OSError as error:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenEmbedded
-from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, open_fleet
+from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, open_fleet, prepare_state
 from reconciler.engine.reconcile import compute_plan
 from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.fleet import (
@@ -47,6 +47,34 @@ def test_a_fleet_may_lie_below_the_root_of_its_repository(tmp_path):
     (inner / "fleet.yaml").write_text("kind: Fleet\n")
     found = find_fleet(inner)
     assert (found.root, found.git_root) == (inner, repo.root)
+
+
+def test_state_behind_a_link_is_refused_and_what_it_leads_to_is_left_alone(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o755)
+    state = tmp_path / "fleet" / ".reconciler"
+    state.parent.mkdir()
+    state.symlink_to(victim)
+    with pytest.raises(ReconcilerError, match="is a link"):
+        prepare_state(state)
+    assert (victim.stat().st_mode & 0o777, list(victim.iterdir())) == (0o755, [])
+
+
+@pytest.mark.parametrize("name", ["supervisor.log", "registry.db", "secrets", "clusters"])
+def test_a_link_within_the_state_is_refused_but_for_the_shared_secrets(tmp_path, name):
+    state = tmp_path / ".reconciler"
+    state.mkdir()
+    (state / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(ReconcilerError, match=f"{name} is a link"):
+        prepare_state(state)
+    folder = cluster_folder(tmp_path / "other" / ".reconciler", "eu-1")
+    prepare_state(folder)
+    (folder / "secrets").symlink_to("../../secrets")
+    prepare_state(folder)
+    (folder / "secrets").unlink()
+    (folder / "secrets").symlink_to("../../../elsewhere")
+    with pytest.raises(ReconcilerError, match="secrets is a link"):
+        prepare_state(folder)
 
 
 def test_no_fleet_above_the_git_root_is_looked_for(tmp_path):
