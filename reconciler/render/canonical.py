@@ -6,9 +6,17 @@ from hashlib import sha256
 
 import msgspec
 
+from reconciler.model.lazy import LazyJson
 from reconciler.model.source import JsonObject
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
+
+def _plain(value: object) -> object:
+    if isinstance(value, LazyJson):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted", enc_hook=_plain)
 
 
 def canonical(body: JsonObject) -> bytes:
@@ -19,6 +27,11 @@ def canonical(body: JsonObject) -> bytes:
 def digest(body: JsonObject) -> str:
     """Hex SHA-256 of the canonical bytes."""
     return sha256(_ENCODER.encode(body)).hexdigest()
+
+
+def kept(body: JsonObject) -> LazyJson:
+    """A body as bytes, its keys in the order that they have."""
+    return LazyJson(msgspec.json.encode(body))
 
 
 def pretty(body: JsonObject) -> str:

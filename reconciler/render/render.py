@@ -11,7 +11,7 @@ from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Manifest
 from reconciler.model.registry import PlacedReplicas
 from reconciler.render.autoscaler import autoscaler
-from reconciler.render.canonical import digest
+from reconciler.render.canonical import digest, kept
 from reconciler.render.configmap import config_map
 from reconciler.render.deployment import deployment
 from reconciler.render.disruption import disruption_budget
@@ -26,7 +26,7 @@ def render(agent: Agent, placed: tuple[PlacedReplicas, ...], *, fleet: str) -> R
     """The objects of an agent by cluster, sorted, each tuple in the order of RENDERED_KINDS.
 
     Values are as an API server stores them, so that what was applied is found unchanged. Namespaces are taken to be
-    there. Bodies share parts with each other and are not to be changed.
+    there. Bodies are kept as bytes until somebody looks inside.
     """
     names = Names.of(agent, fleet=fleet)
     total = sum(share.replicas for share in placed)
@@ -54,7 +54,7 @@ def _manifest(agent: Agent, body: dict[str, Any]) -> Manifest:
         namespace=metadata["namespace"],
         name=metadata["name"],
     )
-    return Manifest(ref=ref, body=body, hash=digest(body), agent=agent.name)
+    return Manifest(ref=ref, body=kept(body), hash=digest(body), agent=agent.name)
 
 
 @dataclass(slots=True)

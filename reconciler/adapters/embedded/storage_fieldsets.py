@@ -7,6 +7,7 @@ dict, which nobody changes. Sets that name a uid, and so belong to one object on
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -43,17 +44,18 @@ class Fieldsets:
     def decode(self, data: bytes) -> Body:
         """The object of stored bytes. Raises sqlite3.Error, or KeyError for a set that is not there."""
         body: Body = _decode(data)
-        self._complete(body["metadata"])
+        self._complete(body["metadata"].get("managedFields", ()))
         return body
 
     def decode_head(self, data: bytes) -> Head:
         """The head of stored bytes alone; errors as `decode`."""
         head = head_of(data)
-        self._complete(head.metadata)
+        self._complete(head.metadata.managedFields)
         return head
 
-    def _complete(self, metadata: Body) -> None:
-        for entry in metadata.get("managedFields", ()):
+    def _complete(self, entries: Iterable[Body]) -> None:
+        """Put the sets where their numbers are."""
+        for entry in entries:
             number = entry["fieldsV1"]
             if type(number) is int:
                 entry["fieldsV1"] = self._sets.get(number) or self._read(number)

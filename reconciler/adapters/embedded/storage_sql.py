@@ -300,7 +300,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """WAL: readers never wait for a writer. NORMAL: a killed process loses nothing, a power cut the last moments."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA cache_size = -32768")
+    connection.execute("PRAGMA cache_size = -16384")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > FORMAT:

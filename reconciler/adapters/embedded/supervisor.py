@@ -68,6 +68,7 @@ class Supervisor:
                     await self._kubelet.end_all()
                     return
                 if self._may_end():
+                    await self._kubelet.end_orphans(machine.table())
                     return
                 await self._until_news(pause)
         finally:

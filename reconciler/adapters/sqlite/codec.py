@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from reconciler.adapters.sqlite.database import DAMAGED_HINT
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
+from reconciler.model.lazy import LazyJson
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
@@ -40,39 +41,21 @@ _fact = msgspec.json.Decoder(AuditFact)
 _bodies = msgspec.json.Decoder(Bodies)
 
 
-class _Packed(Mapping[str, Any]):
-    """A mapping that is inflated and decoded when first looked into; equal to any mapping of equal items."""
+class _Packed(LazyJson):
+    """A mapping kept deflated."""
 
-    __slots__ = ("_value", "packed")
+    __slots__ = ()
     what = ""
 
-    def __init__(self, packed: bytes) -> None:
-        self.packed = packed
-        self._value: Mapping[str, Any] | None = None
+    def decode(self) -> Mapping[str, Any]:
+        """Raises RegistryError for bytes that are damaged."""
+        try:
+            return self._decoded(zlib.decompress(self.data))
+        except (zlib.error, msgspec.MsgspecError) as error:
+            raise RegistryError(f"{self.what} are damaged: {error}", hint=DAMAGED_HINT) from error
 
     def _decoded(self, data: bytes) -> Mapping[str, Any]:
-        value: dict[str, Any] = msgspec.json.decode(data)
-        return value
-
-    def _read(self) -> Mapping[str, Any]:
-        if self._value is None:
-            try:
-                self._value = self._decoded(zlib.decompress(self.packed))
-            except (zlib.error, msgspec.MsgspecError) as error:
-                raise RegistryError(f"{self.what} are damaged: {error}", hint=DAMAGED_HINT) from error
-        return self._value
-
-    def __getitem__(self, key: str) -> Any:
-        return self._read()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.packed)} bytes)"
+        return msgspec.json.decode(data, type=dict[str, Any])
 
 
 class LazyDocument(_Packed):
@@ -93,7 +76,7 @@ class LazyBodies(_Packed):
 
 
 def _packed(value: Mapping[str, Any]) -> bytes:
-    return value.packed if isinstance(value, _Packed) else zlib.compress(encode(value), 1)
+    return value.data if isinstance(value, _Packed) else zlib.compress(encode(value), 1)
 
 
 @dataclass(frozen=True, slots=True)

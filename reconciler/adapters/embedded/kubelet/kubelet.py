@@ -81,6 +81,7 @@ class Kubelet:
 
     def look(self, changed: set[ObjectRef]) -> None:
         """Start, change and end pods as the view says, for what changed. The first call adopts what runs already."""
+        left = machine.table() if self._first else []
         for ref in sorted(changed):
             try:
                 if ref.kind == "Pod":
@@ -93,7 +94,7 @@ class Kubelet:
             self._first = False
             self._spawn(self._write_statuses())
             self._spawn(self._sample())
-            self._spawn(self._end_orphans())
+            self._spawn(self.end_orphans(left))
         if any(ref.kind in ("Pod", "Service") for ref in changed):
             self.proxies.look(self._view.all("", "Service"), list(self._pods.values()))
 
@@ -303,22 +304,26 @@ class Kubelet:
             except OSError as error:
                 log.warning("%s cannot be cut: %s", path, error)
 
-    async def _end_orphans(self) -> None:
-        """End processes that an earlier supervisor started and could not write down. They are known by their TMPDIR."""
-        known = {group for _, group in self._running()}
+    async def end_orphans(self, rows: list[machine.ProcessRow]) -> None:
+        """End those of `rows` that an earlier supervisor, or a pod that is gone, left behind.
+
+        They are known by their TMPDIR. `rows` is older than any process that this kubelet starts meanwhile. What a pod
+        that runs has started in a session of its own belongs to it.
+        """
+        pods = [*self._pods.values(), *self._ending.values()]
+        running = [pod.folder for pod in pods if any(each.process for each in [*pod.containers, *pod.inits])]
         loop = asyncio.get_running_loop()
-        for pid in await loop.run_in_executor(self._threads, _orphans, self._state, known):
+        for pid in await loop.run_in_executor(self._threads, _orphans, self._state, rows, running):
             log.warning("pid %s belongs to no pod and is ended", pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
 
 
-def _orphans(state: Path, known: set[int]) -> list[int]:
-    folder = f"{state / 'pods'}{os.sep}"
-    leaders = [
-        row.pid for row in machine.table() if row.pid == row.session and row.pid not in known and row.state not in "ZX"
-    ]
-    return [pid for pid in leaders if (machine.environment_value(pid, "TMPDIR") or "").startswith(folder)]
+def _orphans(state: Path, rows: list[machine.ProcessRow], running: list[Path]) -> list[int]:
+    ours, spared = f"{state / 'pods'}{os.sep}", tuple(f"{folder}{os.sep}" for folder in running)
+    leaders = [row.pid for row in rows if row.pid == row.session and row.state not in "ZX"]
+    told = ((pid, machine.environment_value(pid, "TMPDIR") or "") for pid in leaders)
+    return [pid for pid, place in told if place.startswith(ours) and not place.startswith(spared)]
 
 
 def _sweep(state: Path, names: set[tuple[str, str]]) -> None:
