@@ -197,10 +197,15 @@ def _reaches_commit(plan: Plan) -> bool:
 
 
 async def _note_commit(run: Run, plan: Plan) -> None:
-    """Remember the commit that the whole fleet was brought to; what it is compared with is the next one."""
+    """Remember the commit that the whole fleet was brought to; what it is compared with is the next one.
+
+    Not when another apply has brought it elsewhere since the plan was made: that one is the newer.
+    """
     if not _reaches_commit(plan):
         return
     fleet = await _fleet(run)
+    if fleet is not None and fleet.commit not in (plan.on_record, plan.revision.commit):
+        return
     uids, spent = (fleet.cluster_uids, fleet.spent_plans) if fleet else ({}, ())
     await _put_fleet(run, plan, fleet, commit=plan.revision.commit, uids=uids, spent=spent)
 

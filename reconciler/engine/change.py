@@ -81,10 +81,16 @@ async def _with_replans(run: Run, change: Change, done: Done) -> Way:
 
 
 def _same_aim(approved: Change, again: Change) -> bool:
-    """Whether another plan wants the same end for an agent; by a replacement only where one was agreed to."""
+    """Whether another plan wants the same end for an agent, from where it was or nearer to it.
+
+    A field that it would change and the approved one would not, or from another value, was written by somebody since:
+    a newer commit, which an older plan must not take back. A replacement is done only where one was agreed to.
+    """
     hash_of = [change.agent.spec_hash if change.agent else "" for change in (approved, again)]
     gentle = again.action is not Action.REPLACE or approved.action is Action.REPLACE
-    return hash_of[0] == hash_of[1] and approved.placement == again.placement and gentle
+    fields = {item.path: (item.before, item.after) for item in approved.attributes}
+    known = all(fields.get(item.path) == (item.before, item.after) for item in again.attributes)
+    return hash_of[0] == hash_of[1] and approved.placement == again.placement and gentle and known
 
 
 async def _nothing_left(run: Run, change: Change, done: Done) -> Way:

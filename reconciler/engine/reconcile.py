@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.engine.observe import Observed, observe
 from reconciler.engine.run import Replanner
@@ -134,7 +134,8 @@ class _Judged:
             rewound=self.rewound,
             now_ms=self.now_ms,
         )
-        return make_plan(given, self.memory.plan)
+        plan = make_plan(given, self.memory.plan)
+        return replace(plan, on_record=_commit_on_record(self.observed))
 
     def _place(self, leaving: frozenset[AgentName], before: PlacementResult | None) -> PlacementResult:
         request = PlacementRequest(
@@ -160,6 +161,14 @@ def _records(observed: Observed) -> Mapping[AgentName, Record]:
             return snapshot.records
         case _:
             return {}
+
+
+def _commit_on_record(observed: Observed) -> str:
+    match observed.registry:
+        case Found(value=RegistrySnapshot(fleet=fleet)) if fleet is not None:
+            return fleet.commit
+        case _:
+            return ""
 
 
 def _render(
@@ -205,14 +214,8 @@ def differing(before: Mapping[AgentName, object], after: Mapping[AgentName, obje
 
 async def _rewound(world: World, observed: Observed, revision: Revision) -> bool:
     """Whether the commit on record is no ancestor of this one: a force-push, or a checkout of something older."""
-    match observed.registry:
-        case Found(value=RegistrySnapshot(fleet=fleet)) if fleet is not None and fleet.commit not in (
-            "",
-            revision.commit,
-        ):
-            return not await world.source.is_ancestor(Revision(commit=fleet.commit), revision)
-        case _:
-            return False
+    known = _commit_on_record(observed)
+    return known not in ("", revision.commit) and not await world.source.is_ancestor(Revision(commit=known), revision)
 
 
 def _nothing_known(declaration: Declaration, policy: Policy) -> PlanInput:
@@ -242,7 +245,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
             clusters=plan.policy.clusters,
             destroy=plan.policy.destroy,
             allow_empty=True,
-            accept_rewind=True,
+            accept_rewind=plan.policy.accept_rewind,  # a newer commit that was applied since stands
             max_deletes=1,
         )
         fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory, leaving=leaving)

@@ -244,6 +244,8 @@ class Plan:
     agents: int = 0
     """How many agents the fleet declares."""
     policy: Policy = field(default_factory=Policy)
+    on_record: str = field(default="", compare=False)
+    """The fleet's commit on record when the plan was made; not part of a plan file."""
 
     def count(self, *actions: Action) -> int:
         """How many changes have one of `actions`."""

@@ -184,10 +184,12 @@ async def test_an_edit_between_plan_and_apply_is_met_by_planning_that_agent_agai
     world.commit(triage=agent("triage", "  replicas: 3\n"))
     plan = await plan_of(world)
     await edit(world, {"replicas": 7})
-    assert finished(await applied(world, plan))[NAME].outcome in (Outcome.APPLIED, Outcome.FAILED)
-    if (await plan_of(world)).changes:
-        await applied(world)
+    events = await applied(world, plan)
+    assert finished(events)[NAME].outcome is Outcome.APPLIED
+    told = [event for event in events if isinstance(event, Overridden)]
+    assert [(event.drift.manager, event.drift.before, event.drift.after) for event in told] == [("kubectl-edit", 3, 7)]
     assert (await deployment(world)).body["spec"]["replicas"] == 3
+    assert (await plan_of(world)).changes == ()
     assert await world.registry.open_journal() == ()
 
 
@@ -313,19 +315,38 @@ async def test_a_saved_plan_is_refused_when_its_agent_changed_since(world):
     assert (await snapshot(world)).records == {}
 
 
-async def test_a_plan_that_is_out_of_date_does_not_do_another_thing_instead(world):
+@pytest.mark.parametrize("first", ["acme/agent:0", None], ids=["an update", "a creation"])
+async def test_a_plan_that_is_out_of_date_is_refused_where_a_newer_commit_went_first(world, first):
+    if first:
+        world.commit(triage=agent("triage", image=first))
+        await applied(world)
     world.commit(triage=agent("triage"))
     stale = await plan_of(world)
-    await applied(world)
     world.commit(triage=agent("triage", image="acme/agent:2"))
     await applied(world)
-    stores = await world.stores(None)
-    again = replanner(world, await plan_of(world))
-    events = [
-        event async for event in apply(stale, stores, world.clock, options=OPTIONS, replan=again, stop=asyncio.Event())
-    ]
-    assert finished(events)[NAME].outcome in (Outcome.APPLIED, Outcome.FAILED)
+    before = await record(world, NAME)
+    event = finished(await applied(world, stale))[NAME]
+    assert event.outcome is Outcome.FAILED
+    assert "another change: plan again" in event.reason
     assert image_of(await deployment(world)) == "acme/agent:2"
+    assert await record(world, NAME) == before
+    assert (await plan_of(world)).changes == ()
+
+
+async def test_a_plan_that_is_out_of_date_does_not_delete_what_a_newer_commit_keeps(world):
+    world.commit(triage=agent("triage"), other=agent("other"))
+    await applied(world)
+    world.commit(triage=None)
+    stale = await plan_of(world)
+    world.commit(triage=agent("triage", image="acme/agent:2"))
+    await applied(world)
+    event = finished(await applied(world, stale))[NAME]
+    assert event.outcome is Outcome.FAILED
+    assert "rewound" in event.reason
+    assert image_of(await deployment(world)) == "acme/agent:2"
+    fleet = (await snapshot(world)).fleet
+    assert fleet is not None
+    assert fleet.commit == world.memory.commits[-1]
 
 
 async def test_a_pass_with_nothing_to_do_writes_nothing(world):
