@@ -129,6 +129,7 @@ def test_a_scenario_comes_out_as_written(folder: Path) -> None:
         "plan.txt": render_text(plan, color=False) + "\n",
         "plan.json": render_json(plan) + "\n",
         "plan.md": render_markdown(plan),
+        "saved.plan": dump(plan).decode(),
     }
     for name, text in views.items():
         if UPDATE:
