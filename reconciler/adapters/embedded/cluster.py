@@ -70,6 +70,7 @@ class EmbeddedCluster:
         self._watcher = watcher
         self._run = run
         self._ensure_supervisor = ensure_supervisor
+        self._watched = False
         self._warm = WarmCopy(store)
         self._lane = Lane(f"cluster-{name}")
 
@@ -110,8 +111,23 @@ class EmbeddedCluster:
         return await self._read(lambda: ClusterIdentity(uid=self._store.uid, version=VERSION))
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
-        """A complete, consistent list. Values are shared with later answers: they are not to be changed."""
+        """A complete, consistent list. Values are shared with later answers: they are not to be changed.
+
+        What is stored of pods is only true while a supervisor lives: where one is needed and gone (killed, or the
+        machine was restarted), it is started first.
+        """
+        if self._run == "processes" and not self._watched:
+            self._watched = await self._see_to_supervisor()
         return await self._read(self._warm.observe, scope)
+
+    async def _see_to_supervisor(self) -> bool:
+        """Start the supervisor when workloads want one. Never fails: observing goes on, and the next write says why."""
+        try:
+            if await self._call(_wants_pods, self._store):
+                await asyncio.to_thread(self._ensure_supervisor, self._state_dir)
+        except (OSError, ClusterError):
+            return False
+        return True
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
         found = await self._read(self._store.get, ref)
@@ -225,6 +241,11 @@ def live_object(ref: ObjectRef, body: dict[str, Any]) -> LiveObject:
     """A stored object as the port speaks of it."""
     metadata = body["metadata"]
     return LiveObject(ref=ref, uid=metadata["uid"], resource_version=metadata["resourceVersion"], body=body)
+
+
+def _wants_pods(store: ObjectStore) -> bool:
+    deployments, _ = store.list("apps", "Deployment")
+    return any(item["spec"].get("replicas", 1) for item in deployments)
 
 
 def _ended(pod: dict[str, Any]) -> bool:

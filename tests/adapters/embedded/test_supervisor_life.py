@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.embedded import lifecycle
+from reconciler.adapters.embedded.kubelet.machine import identify
 from tests.adapters.embedded.supervised import Machine, eventually, is_alive, machine
 
 SLEEP = ["sleep", "600"]
@@ -40,6 +41,27 @@ def test_a_supervisor_that_was_killed_leaves_processes_that_the_next_one_adopts(
     assert here.service("web") == address
     os.kill(pids[0], signal.SIGKILL)  # the end of an adopted one is seen as well
     eventually(lambda: len(here.pids("web")) == 2 and pids[0] not in here.pids("web"))
+
+
+def test_what_a_pod_started_in_a_session_of_its_own_lives_as_long_as_the_pods_do(here: Machine) -> None:
+    program = (
+        "import subprocess, time; helper = subprocess.Popen(['sleep', '600'], start_new_session=True);"
+        "print(helper.pid, flush=True); helper.wait()"
+    )
+    here.deployment("web", {"command": [sys.executable, "-c", program]})
+    here.ready("web")
+    helper = int(eventually(lambda: here.output("web").strip()))
+    os.kill(here.start(), signal.SIGKILL)
+    eventually(lambda: not lifecycle.is_locked(here.state))
+    here.deployment("orphaned", {"command": SLEEP})  # the next supervisor has looked for orphans when this one runs
+    here.ready("orphaned")
+    assert "adopted" in here.log()
+    assert identify(helper)
+    assert here.container("web")["restartCount"] == 0
+    for name in ("web", "orphaned"):
+        here.delete("apps", "Deployment", name)
+    eventually(lambda: not lifecycle.is_locked(here.state))
+    assert identify(helper) is None
 
 
 def test_what_ended_while_no_supervisor_watched_is_started_again(here: Machine) -> None:
