@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
@@ -212,10 +213,11 @@ def _drift(cluster: str, ref: ObjectRef, lost: Lost, terms: Terms, *, taking: bo
 
 def _immutable(wanted: JsonObject, live: JsonObject) -> bool:
     for path in _IMMUTABLE.get(str(wanted.get("kind")), ()):
-        want, have = wanted, live
+        want: Any = wanted
+        have: Any = live
         for part in path:
-            want = want.get(part) if isinstance(want, dict) else None  # type: ignore[assignment]
-            have = have.get(part) if isinstance(have, Mapping) else None  # type: ignore[assignment]
+            want = want.get(part) if isinstance(want, Mapping) else None
+            have = have.get(part) if isinstance(have, Mapping) else None
         if want is not None and want != have:
             return True
     return False

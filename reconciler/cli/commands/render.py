@@ -72,7 +72,7 @@ def _manifests(fleet: FleetSpec, agent: Agent) -> dict[str, tuple[JsonObject, ..
     if agent.name not in result.placed:
         raise UsageError(f"{agent.name} cannot be placed: {result.holds[0].text}", hint=result.holds[0].lift)
     objects = rendered(agent, result.placed[agent.name], fleet=fleet.name)
-    return {name: tuple(manifest.body for manifest in manifests) for name, manifests in sorted(objects.items())}
+    return {name: tuple(dict(manifest.body) for manifest in manifests) for name, manifests in sorted(objects.items())}
 
 
 def masked(agent: Agent) -> Agent:
