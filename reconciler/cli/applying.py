@@ -17,6 +17,7 @@ from reconciler.cli.planning import ask, findings_note, has_errors, leaves_out, 
 from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
+from reconciler.cli.views.plan_words import idle_notes
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.plan import Plan
@@ -44,6 +45,8 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
         return 1 if leaves_out(plan) else 0
     if plan.changes and not manner.approved:
         _agreed(manner.question)
+    for told in idle_notes(plan.idle):
+        note(told)
     ledger = Ledger(planned=[change.name for change in plan.changes])
     width = max((len(str(name)) for name in ledger.planned), default=0)
     stop = asyncio.Event()

@@ -85,6 +85,7 @@ def plan_of(saved: SavedPlan) -> Plan:
             drift=tuple(_drift(item) for item in document.get("drift", ())),
             partial=bool(document.get("partial")),
             agents=document.get("summary", {}).get("agents", 0),
+            idle=tuple(map(str, document.get("idle", ()))),
             policy=saved.policy,
         )
     except (KeyError, TypeError, ValueError, AttributeError, ReconcilerError) as error:

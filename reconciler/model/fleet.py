@@ -35,6 +35,11 @@ class ClusterDeclaration:
     labels: Mapping[str, str] = field(default_factory=dict)
     weight: int = 1
 
+    @property
+    def runs_nothing(self) -> bool:
+        """Whether no process is ever started there."""
+        return isinstance(self.backend, EmbeddedCluster) and self.backend.run == "nothing"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteRegistry:

@@ -243,6 +243,8 @@ class Plan:
     partial: bool = False
     agents: int = 0
     """How many agents the fleet declares."""
+    idle: tuple[str, ...] = ()
+    """Clusters that start no processes (`run: nothing`): what is applied there is kept, and never runs."""
     policy: Policy = field(default_factory=Policy)
     on_record: str = field(default="", compare=False)
     """The fleet's commit on record when the plan was made; not part of a plan file."""

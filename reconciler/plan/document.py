@@ -33,6 +33,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "policy": policy_document(plan),
         "completeness": [{"source": item.source, "problem": item.problem} for item in plan.completeness],
         "summary": summary(plan),
+        "idle": list(plan.idle),
         "changes": [change_document(change) for change in plan.changes],
         "drift": [_drift(item) for item in plan.drift],
         "holds": [_hold(hold) for hold in plan.holds],

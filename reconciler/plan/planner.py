@@ -85,6 +85,7 @@ class _Planner:
             drift=tuple(sorted(self.left, key=lambda item: (item.cluster, item.ref, item.path))),
             partial=bool(self.policy.targets or self.policy.clusters),
             agents=len(given.declaration.agents) + len(given.declaration.frozen_agents),
+            idle=tuple(sorted(cluster.name for cluster in fleet.clusters if cluster.runs_nothing)) if fleet else (),
             policy=self.policy,
         )
 

@@ -300,3 +300,20 @@ def test_another_ref_is_planned_without_being_checked_out(fleet: Program, edit: 
     done = json.loads(fleet("plan", "--ref", "HEAD~1", "-o", "json", code=0).out)
     assert done["revision"]["commit"] == first
     assert done["changes"][0]["replicas"]["after"] == 1
+
+
+def test_a_cluster_that_runs_nothing_says_so_everywhere(fleet: Program, edit: Edit) -> None:
+    fleet_file = fleet.folder / "fleet.yaml"
+    fleet_file.write_text(
+        "apiVersion: agents.codevald.io/v1\nkind: Fleet\nmetadata: {name: fleet}\n"
+        "spec: {clusters: [{name: local, embedded: {run: nothing}}]}\n"
+    )
+    fleet.commit()
+    told = "Cluster local runs nothing: no processes are started"
+    assert told in fleet("plan", code=0).out
+    assert json.loads(fleet("plan", "-o", "json", code=0).out)["idleClusters"] == ["local"]
+    fleet("plan", "--out", "next.plan", code=0)
+    assert told in fleet("show", "next.plan", code=0).out
+    assert told in fleet("apply", "next.plan").err
+    assert fleet("get", "clusters", "--no-headers", code=0).out.split()[:3] == ["local", "embedded", "nothing"]
+    assert "it runs nothing: no processes are started" in fleet("doctor", code=0).out

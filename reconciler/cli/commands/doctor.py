@@ -162,10 +162,12 @@ async def _stores() -> list[Finding]:
         async with opened() as session:
             stores = await session.stores()
             findings = [await _registry(stores.registry)]
+            idle = {cluster.name for cluster in stores.fleet.clusters if cluster.runs_nothing}
             for name, cluster in stores.clusters.items():
                 answer = cluster if isinstance(cluster, Unreadable) else await cluster.identity()
                 if isinstance(answer, Found):
-                    seen = f"{answer.value.version}, uid {answer.value.uid}"
+                    runs = "; it runs nothing: no processes are started there" if name in idle else ""
+                    seen = f"{answer.value.version}, uid {answer.value.uid}{runs}"
                     findings.append(Finding(name=f"cluster {name}", state=State.OK, seen=seen))
                 else:
                     reason = answer.reason if isinstance(answer, Unreadable) else "it has no identity"

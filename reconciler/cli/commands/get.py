@@ -17,6 +17,7 @@ from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.cli.views.records import age, record_json
 from reconciler.model.errors import UsageError
+from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, KubernetesCluster
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.registry import Record
 
@@ -183,6 +184,7 @@ async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
         value = {
             "name": declaration.name,
             "kind": backend,
+            "runs": _runs(declaration),
             "state": state,
             "version": version,
             "uid": uid,
@@ -190,12 +192,29 @@ async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
             "labels": dict(declaration.labels),
         }
         labels = ",".join(f"{key}={text}" for key, text in sorted(declaration.labels.items()))
-        row = (declaration.name, backend, state, version or "-", str(declaration.weight), labels or "-")
+        row = (
+            declaration.name,
+            backend,
+            _runs(declaration),
+            state,
+            version or "-",
+            str(declaration.weight),
+            labels or "-",
+        )
         values.append(value)
         rows.append((*row, *((uid or "-",) if wanted.output == "wide" else ())))
         names.append(declaration.name)
-    headers: tuple[str, ...] = ("NAME", "KIND", "STATE", "VERSION", "WEIGHT", "LABELS")
+    headers: tuple[str, ...] = ("NAME", "KIND", "RUNS", "STATE", "VERSION", "WEIGHT", "LABELS")
     return _sorted((*headers, *(("UID",) if wanted.output == "wide" else ())), rows, names, values, wanted.sort_by)
+
+
+def _runs(declaration: ClusterDeclaration) -> str:
+    """What the pods of a cluster are: containers, processes of this machine, or nothing."""
+    match declaration.backend:
+        case EmbeddedCluster(run=run):
+            return run
+        case KubernetesCluster():
+            return "containers"
 
 
 def _sorted(

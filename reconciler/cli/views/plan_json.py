@@ -41,6 +41,7 @@ def render_json(plan: Plan) -> str:
         ],
         "partial": plan.partial,
         "agents": plan.agents,
+        "idleClusters": list(plan.idle),
         "summary": _summary(plan),
         "changes": [_change(change) for change in plan.changes],
         "drift": [_drift(item) for item in plan.drift],

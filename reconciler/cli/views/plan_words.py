@@ -297,7 +297,14 @@ def notes(plan: Plan) -> list[str]:
         scope = [names(plan.policy.targets)] if plan.policy.targets else []
         scope += [f"cluster {clean(name)}" for name in plan.policy.clusters]
         found.append(f"This plan is partial: only {', '.join(scope)}." if scope else "This plan is partial.")
-    return found
+    return found + idle_notes(plan.idle)
+
+
+def idle_notes(clusters: Iterable[str]) -> list[str]:
+    """One sentence for each cluster that starts no processes: nothing that is applied there ever runs."""
+    return [
+        f"Cluster {clean(name)} runs nothing: no processes are started there (`run: nothing`)." for name in clusters
+    ]
 
 
 def totals(plan: Plan) -> str:
