@@ -227,9 +227,17 @@ def prepare_state(folder: Path) -> None:
 
 
 def _inside(state_dir: Path, path: str) -> Path:
-    """A path of fleet.yaml within the state folder. Raises ReconcilerError for one that leads out of it."""
+    """Where a registry file lies. Raises ReconcilerError for one that leads out of the state, or is another's there."""
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise ReconcilerError(
             f"registry path {path!r} leads out of {STATE_FOLDER}/", hint="name a file, like registry.db"
         )
+    if path.startswith(_TAKEN):
+        raise ReconcilerError(
+            f"registry path {path!r} is what {STATE_FOLDER}/ keeps something else in", hint="name it registry.db"
+        )
     return state_dir / path
+
+
+_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash")
+"""How the names begin that other parts keep in the state folder."""

@@ -184,3 +184,11 @@ def test_importing_bootstrap_pays_for_no_adapter():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", ["cluster.db", "cluster.db-wal", "supervisor.json", "secrets", "../registry.db"])
+async def test_a_registry_lies_in_a_file_of_its_own(tmp_path, path):
+    repo = FleetRepo(tmp_path)
+    async with await open_fleet(find_fleet(repo.root)) as session:
+        with pytest.raises(ReconcilerError, match="registry path"):
+            await session.stores(fleet(LOCAL, registry=SqliteRegistry(path=path)))
