@@ -12,6 +12,11 @@ from reconciler.spec.documents import item_name, locate
 
 def depth(value: Any, path: FieldPath) -> int:
     """How many parts of `path` lead somewhere in `value`."""
+    return _found(value, path)[0]
+
+
+def _found(value: Any, path: FieldPath) -> tuple[int, Any]:
+    """How many parts of `path` lead somewhere in `value`, and what stands where they end."""
     for index, part in enumerate(path):
         if isinstance(value, dict) and part in value:
             value = value[part]
@@ -22,18 +27,28 @@ def depth(value: Any, path: FieldPath) -> int:
                     value = item
                     break
             else:
-                return index
+                return index, value
         else:
-            return index
-    return len(path)
+            return index, value
+    return len(path), value
+
+
+def _merges(value: Any) -> bool:
+    """Whether what stands below `value` in another layer may go on beside it (see templates.merge)."""
+    named = isinstance(value, list) and bool(value) and all(item_name(item) is not None for item in value)
+    return named or isinstance(value, dict)
 
 
 def layer_of(layers: tuple[Layer, ...], path: FieldPath) -> tuple[Layer, int]:
-    """The last layer that knows most of `path` (a path in the spec), and how much of it."""
+    """The last layer that decides `path` (a path in the spec), and how much of it stands there.
+
+    It is the one that knows most of the path, unless a later one writes null, or a value that does not merge, over a part of it:
+    that takes all below away, whatever the layers before said.
+    """
     best, known = layers[-1], 0
     for layer in layers:
-        here = depth(layer.document.value.get("spec"), path)
-        if here >= known:
+        here, value = _found(layer.document.value.get("spec"), path)
+        if here >= known or (here and not _merges(value)):
             best, known = layer, here
     return best, known
 

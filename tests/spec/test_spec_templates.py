@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model.identity import AgentName
+from reconciler.spec.provenance import origin
 from reconciler.spec.templates import merge, without_nulls
 from tests.spec.writing import agent, codes, only, read, template
 
@@ -299,3 +300,33 @@ def test_a_template_may_hold_half_of_a_mapping() -> None:
     assert spec.autoscaling is not None
     assert (spec.autoscaling.min, spec.autoscaling.max, spec.replicas) == (2, 4, None)
     assert spec.skills[0].description == "D"
+
+
+@pytest.mark.parametrize(
+    ("own", "path"),
+    [
+        ("{extends: [base], ports: null}", ("ports", "[http]", "port")),
+        ("{extends: [base], ports: []}", ("ports", "[http]", "port")),
+        ("{extends: [base], resources: null}", ("resources", "limits", "memory")),
+        ("{extends: [base], resources: {limits: null}}", ("resources", "limits", "memory")),
+    ],
+)
+def test_null_in_an_agents_own_file_is_where_all_below_it_was_taken_away(own: str, path: tuple[str, ...]) -> None:
+    found = origin(read({"agents/demo/one.yaml": agent(own)}).agents[ONE], path)
+    assert found is not None
+    assert found.layer == "agent"
+    assert found.position is not None
+    assert found.position.path == "agents/demo/one.yaml"
+
+
+def test_what_a_template_writes_below_another_templates_null_is_its_own() -> None:
+    declaration = read(
+        {
+            "templates/bare.yaml": template("bare", "{extends: [base], resources: null}"),
+            "templates/again.yaml": template("again", "{extends: [bare], resources: {limits: {memory: 1Gi}}}"),
+            "agents/demo/one.yaml": agent("{extends: [again]}"),
+        }
+    )
+    found = origin(declaration.agents[ONE], ("resources", "limits", "memory"))
+    assert found is not None
+    assert found.layer == "template again"
