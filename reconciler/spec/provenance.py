@@ -42,8 +42,8 @@ def _merges(value: Any) -> bool:
 def layer_of(layers: tuple[Layer, ...], path: FieldPath) -> tuple[Layer, int]:
     """The last layer that decides `path` (a path in the spec), and how much of it stands there.
 
-    It is the one that knows most of the path, unless a later one writes null, or a value that does not merge, over a part of it:
-    that takes all below away, whatever the layers before said.
+    It is the one that knows most of the path, unless a later one writes null, or a value that does not merge, over a
+    part of it: that takes all below away, whatever the layers before said.
     """
     best, known = layers[-1], 0
     for layer in layers:
