@@ -17,10 +17,13 @@ from reconciler.cli.planning import ask, findings_note, has_errors, leaves_out, 
 from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
-from reconciler.cli.views.plan_words import idle_notes
+from reconciler.cli.views.diagnostics import plural
+from reconciler.cli.views.plan_words import idle_notes, left_text, left_to_others
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.plan import Plan
+
+MAX_LEFT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
     if not plan.changes and not await _unfinished(session, plan):
+        _tell_left(plan)
         return 1 if leaves_out(plan) else 0
     if plan.changes and not manner.approved:
         _agreed(manner.question)
@@ -55,9 +59,19 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
         await (_as_json(events, ledger) if as_json else _as_text(events, ledger, width, color=color))
     if not as_json:
         _quietly(closing(ledger))
+    _tell_left(plan)
     if ledger.end is not None and ledger.end.interrupted:
         return INTERRUPTED_EXIT
     return 0 if ledger.all_applied and not leaves_out(plan) else 1
+
+
+def _tell_left(plan: Plan) -> None:
+    """Name the managers whose fields stay as they have them, on stderr: ready does not mean as declared there."""
+    left = left_to_others(plan)
+    for drift in left[:MAX_LEFT]:
+        note(f"left as it is: {left_text(drift)}")
+    if len(left) > MAX_LEFT:
+        note(f"... and {plural(len(left) - MAX_LEFT, 'more field')}; `reconciler plan` shows all of them.")
 
 
 async def _unfinished(session: Session, plan: Plan) -> bool:

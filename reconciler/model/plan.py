@@ -136,7 +136,7 @@ class ObjectChange:
 class Change:
     """What is done to one agent. `agent` is None exactly for delete. `fingerprint` covers the fields that matter.
 
-    `replicas` is (before, after) totals, None where unknown or owned by an autoscaler.
+    `replicas` is (before, after) totals, None where unknown or held by an autoscaler or another manager.
     """
 
     name: AgentName

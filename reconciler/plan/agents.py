@@ -201,7 +201,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
         return None
     action = _action(record, attributes, found, moved=moved)
     reasons = _reasons(wanted, record, attributes, found, moved=moved, unfinished=unfinished)
-    before, after = _replicas(record, wanted)
+    before, after = _replicas(record, wanted, found)
     return Change(
         name=agent.name,
         action=action,
@@ -334,16 +334,25 @@ def _moved_reason(agent: Agent, record: Record) -> Reason:
     return Reason(code=ReasonCode.PLACEMENT_CHANGED, text="its placement changed")
 
 
-def _replicas(record: Record | None, wanted: Wanted) -> tuple[int | None, int | None]:
+def _replicas(record: Record | None, wanted: Wanted, found: _Findings) -> tuple[int | None, int | None]:
     before = sum(placed.replicas for placed in record.placement) if record else 0
-    if wanted.agent.spec.autoscaling:
+    if wanted.agent.spec.autoscaling or _scaled_by_others(found):
         return (before if record else None, None)
     return before, sum(placed.replicas for placed in wanted.placed)
+
+
+def _scaled_by_others(found: _Findings) -> list[Drift]:
+    """Replica counts that another manager holds: what we want of them is not what will be."""
+    return [
+        item
+        for item in found.drift
+        if not item.undone and item.ref.kind == "Deployment" and item.path == "spec.replicas"
+    ]
 
 
 def _replicas_text(agent: Agent, found: _Findings) -> str:
     scaling = agent.spec.autoscaling
     if scaling is None:
-        return ""
+        return "; ".join(f"{item.after} on {item.cluster}, left to {item.manager}" for item in _scaled_by_others(found))
     live = f", live {found.live_replicas}" if found.live_replicas else ""
     return f"autoscaled {scaling.min}-{scaling.max}{live}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -14,6 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from reconciler.bootstrap import find_fleet, open_fleet
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import AnyState, Manifest, Unreadable
+from reconciler.spec import read_fleet
 
 from .conftest import Edit, Program, environment
 
@@ -317,3 +323,39 @@ def test_a_cluster_that_runs_nothing_says_so_everywhere(fleet: Program, edit: Ed
     assert told in fleet("apply", "next.plan").err
     assert fleet("get", "clusters", "--no-headers", code=0).out.split()[:3] == ["local", "embedded", "nothing"]
     assert "it runs nothing: no processes are started" in fleet("doctor", code=0).out
+
+
+def take_replicas(program: Program, count: int) -> None:
+    """Have another manager apply the agent's replicas, by force."""
+    deployment = ObjectRef(group="apps", kind="Deployment", namespace="demo", name="hello")
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"namespace": "demo", "name": "hello"},
+        "spec": {"replicas": count},
+    }
+    name = AgentName(namespace="demo", name="hello")
+
+    async def work() -> None:
+        async with await open_fleet(find_fleet(program.folder)) as world:
+            revision = await world.source.revision("")
+            fleet_spec = read_fleet(revision, await world.source.blobs(revision)).fleet
+            assert fleet_spec is not None
+            cluster = (await world.stores(fleet_spec)).clusters["local"]
+            assert not isinstance(cluster, Unreadable)
+            manifest = Manifest(ref=deployment, body=body, hash="", agent=name)
+            await cluster.apply(manifest, AnyState(), manager="keda", force=True)
+
+    asyncio.run(work())
+
+
+def test_a_field_that_another_manager_holds_is_told_with_its_manager(running: Program, edit: Edit) -> None:
+    take_replicas(running, 2)
+    told = "spec.replicas is 2 and held by keda, {} is declared"
+    assert told.format(1) in running("why", "demo/hello", code=0).out
+    edit("agents/demo/hello.yaml", "replicas: 1", "replicas: 3")
+    running.commit()
+    done = running("apply", "--auto-approve", code=0)
+    assert told.format(3) in done.err
+    assert "1 -> 3" not in done.out.splitlines()[-2]
+    assert told.format(3) in running("apply", "--auto-approve", code=0).err

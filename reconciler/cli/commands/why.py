@@ -9,6 +9,7 @@ from reconciler.cli.command import build
 from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.looking import Presence, look, snapshot
 from reconciler.cli.output import clean, emit, one_line, to_json
+from reconciler.cli.views.plan_words import left_text, left_to_others
 from reconciler.cli.views.records import moment
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
@@ -59,7 +60,7 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
         if record is not None:
             told_by_plan = {blocker.kind for blocker in planned}
             found += [one for one in _recorded(record) if one.kind not in told_by_plan]
-            found += _pods(seen)
+            found += _pods(seen) + _left(plan, record)
         found += [
             Blocker(
                 kind="unfinished",
@@ -147,6 +148,20 @@ def _pods(seen: Presence) -> list[Blocker]:
             reason = pod.reason or f"{pod.phase.lower()}, not ready yet"
             found.append(Blocker(kind="pod not ready", text=f"{pod.ref.name}: {reason}", clears=_clears(reason)))
     return found
+
+
+def _left(plan: Plan, record: Record) -> list[Blocker]:
+    """Fields of the agent's objects that another manager holds, so that they are not as declared."""
+    owned = {(entry.cluster, entry.ref) for entry in record.inventory}
+    return [
+        Blocker(
+            kind="held by another manager",
+            text=left_text(drift),
+            clears=f"have {one_line(drift.manager, 100)} give the field up, or declare what it wants",
+        )
+        for drift in left_to_others(plan)
+        if (drift.cluster, drift.ref) in owned
+    ]
 
 
 def _clears(reason: str) -> str:

@@ -233,6 +233,19 @@ def drift_lines(drift: Drift) -> tuple[str, str, str]:
     )
 
 
+def left_text(drift: Drift) -> str:
+    """`Deployment.apps support/triage on eu-1: spec.replicas is 7 and held by keda, 3 is declared`."""
+    who = clean(drift.manager) or "somebody who left no name"
+    have = "absent" if drift.after is Missing.FIELD else value(drift.after)
+    place = clean(f"{drift.ref} on {drift.cluster}: {drift.path}")
+    return f"{place} is {have} and held by {who}, {value(drift.before)} is declared"
+
+
+def left_to_others(plan: Plan) -> list[Drift]:
+    """Fields of our objects that another manager holds: told, and not changed."""
+    return [item for item in plan.drift if item.path]
+
+
 def all_drift(plan: Plan) -> list[tuple[AgentName | None, Drift]]:
     """Drift that is undone (with its agent) and drift that is left, in order of cluster and object."""
     found: list[tuple[AgentName | None, Drift]] = [(c.name, item) for c in plan.changes for item in c.drift]
