@@ -6,14 +6,15 @@ Decides nothing new: it executes what the plan says, checks preconditions again,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from reconciler.engine import journal
 from reconciler.engine.change import run_change
 from reconciler.engine.journal import Resolution
-from reconciler.engine.locks import ApplyLock, apply_lock
+from reconciler.engine.locks import apply_lock
 from reconciler.engine.rollback import Way, roll_back, undo_creation
 from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
 from reconciler.engine.world import Retry, Stores
@@ -68,23 +69,37 @@ async def apply(
     When `stop` is set no further operation starts; those under way write down where they are. Raises LockHeld before
     anything is done, LockLost, and RegistryError when the registry cannot be reached at the start.
     """
+
+    async def work(emit: Callable[[ApplyEvent], None]) -> None:
+        if await _nothing_to_do(plan, stores, options):
+            emit(ApplyStarted(total=0))
+            emit(ApplyFinished(applied=0, failed=0, skipped=0, duration_ms=0, sequence=0))
+            return
+        async with locked(
+            stores, clock, fleet=plan.fleet, commit=plan.revision.commit, options=options, stop=stop, emit=emit
+        ) as run:
+            run.replan = replan
+            await _apply(run, plan, options)
+
+    events = told(work, stop)
+    async with aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def told(
+    work: Callable[[Callable[[ApplyEvent], None]], Coroutine[None, None, None]], stop: asyncio.Event
+) -> AsyncGenerator[ApplyEvent, None]:
+    """Do `work`, and tell what it emits while it goes on; it is stopped and ended when the reader goes away."""
     events: asyncio.Queue[ApplyEvent | None] = asyncio.Queue()
 
-    async def work() -> None:
+    async def whole() -> None:
         try:
-            if await _nothing_to_do(plan, stores, options):
-                events.put_nowait(ApplyStarted(total=0))
-                events.put_nowait(ApplyFinished(applied=0, failed=0, skipped=0, duration_ms=0, sequence=0))
-                return
-            async with apply_lock(
-                stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
-            ) as lock:
-                run = _run(plan, stores, clock, lock, options=options, replan=replan, stop=stop, emit=events.put_nowait)
-                await _apply(run, plan, options)
+            await work(events.put_nowait)
         finally:
             events.put_nowait(None)
 
-    task = asyncio.create_task(work())
+    task = asyncio.create_task(whole())
     try:
         while (event := await events.get()) is not None:
             yield event
@@ -94,6 +109,42 @@ async def apply(
             stop.set()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def locked(
+    stores: Stores,
+    clock: Clock,
+    *,
+    fleet: str,
+    commit: str,
+    options: ApplyOptions,
+    stop: asyncio.Event,
+    emit: Callable[[ApplyEvent], None],
+) -> AsyncIterator[Run]:
+    """A run under the apply lock, which plans nothing again. Raises LockHeld, RegistryError."""
+
+    async def never(_name: AgentName) -> None:
+        return None
+
+    async with apply_lock(
+        stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
+    ) as lock:
+        yield Run(
+            registry=stores.registry,
+            clusters=stores.clusters,
+            clock=clock,
+            lock=lock,
+            retry=options.retry,
+            actor=options.actor,
+            id=stores.registry.new_id(),
+            fleet=fleet,
+            commit_id=commit,
+            stop=stop,
+            emit=emit,
+            replan=never,
+            timeout_s=options.timeout_s,
+        )
 
 
 async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
@@ -106,34 +157,6 @@ async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> b
             return (known or not _reaches_commit(plan)) and not await stores.registry.open_journal()
         case _:
             return False
-
-
-def _run(
-    plan: Plan,
-    stores: Stores,
-    clock: Clock,
-    lock: ApplyLock,
-    *,
-    options: ApplyOptions,
-    replan: Replanner,
-    stop: asyncio.Event,
-    emit: Callable[[ApplyEvent], None],
-) -> Run:
-    return Run(
-        registry=stores.registry,
-        clusters=stores.clusters,
-        clock=clock,
-        lock=lock,
-        retry=options.retry,
-        actor=options.actor,
-        id=stores.registry.new_id(),
-        fleet=plan.fleet,
-        commit_id=plan.revision.commit,
-        stop=stop,
-        emit=emit,
-        replan=replan,
-        timeout_s=options.timeout_s,
-    )
 
 
 async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
@@ -232,7 +255,7 @@ async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
                 await run.commit(journal=(journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms()),))
             case Resolution.ROLL_BACK | Resolution.UNDO as which if record is not None and not run.stop.is_set():
                 back = roll_back if which is Resolution.ROLL_BACK else undo_creation
-                finished.append(await _go_on(run, entry, back(run, record, entry)))
+                finished.append(await conclude(run, entry, back(run, record, entry)))
             case _:
                 pass  # held or not a target: it stays on record
     for event in finished:
@@ -240,7 +263,8 @@ async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
     return finished
 
 
-async def _go_on(run: Run, entry: JournalEntry, going_back: Awaitable[Way]) -> ChangeFinished:
+async def conclude(run: Run, entry: JournalEntry, going_back: Awaitable[Way]) -> ChangeFinished:
+    """Go back to the end, and tell how it ended; what went wrong is in the answer. Raises LockLost."""
     started = run.clock.monotonic()
     try:
         way = await going_back

@@ -13,15 +13,17 @@ from enum import StrEnum
 
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import LiveObject
-from reconciler.model.plan import Change, Verb
+from reconciler.model.plan import Action, Change, Verb
 from reconciler.model.registry import (
     AgentState,
+    Good,
     InventoryEntry,
     JournalEntry,
     JournalPhase,
     Record,
     Reservation,
 )
+from reconciler.model.source import JsonObject
 
 
 class Step(StrEnum):
@@ -61,9 +63,7 @@ def intent(change: Change, reserved: Iterable[Reservation], *, commit: str, at_m
     detail = {
         "step": Step.FORWARD.value,
         "specHash": change.agent.spec_hash if change.agent else "",
-        "reservations": [
-            {"cluster": item.cluster, "replicas": item.replicas, "requests": dict(item.requests)} for item in reserved
-        ],
+        "reservations": _reserved_json(reserved),
         "objects": [
             {
                 "cluster": item.cluster,
@@ -132,12 +132,9 @@ def intended_inventory(change: Change, record: Record | None) -> tuple[Inventory
 
     What is about to change loses its hash: until the outcome nobody may take it for what was applied last.
     """
-    held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in record.inventory} if record else {}
-    for item in change.objects:
-        if item.verb is not Verb.DELETE:
-            key = item.cluster, item.ref
-            old = held.get(key, InventoryEntry(cluster=item.cluster, ref=item.ref))
-            held[key] = replace(old, resource_version="", hash="")
+    touched = [(item.cluster, item.ref) for item in change.objects if item.verb is not Verb.DELETE]
+    before = unconfirmed(record.inventory if record else (), touched)
+    held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in before}
     for cluster, manifests in change.desired.items():
         for manifest in manifests:
             held.setdefault((cluster, manifest.ref), InventoryEntry(cluster=cluster, ref=manifest.ref))
@@ -184,13 +181,49 @@ def former_reservations(entry: JournalEntry) -> tuple[Reservation, ...]:
     )
 
 
-def intended_reservations(change: Change, record: Record | None) -> tuple[Reservation, ...]:
+def intended_reservations(wanted: Iterable[Reservation], record: Record | None) -> tuple[Reservation, ...]:
     """What is reserved while both revisions may run: the new, and the old where it is more or elsewhere."""
     held = {item.cluster: item for item in record.reservations} if record else {}
-    for item in change.reservations:
+    for item in wanted:
         old = held.get(item.cluster)
         held[item.cluster] = item if old is None else replace(item, replicas=max(item.replicas, old.replicas))
     return tuple(held[cluster] for cluster in sorted(held))
+
+
+def hand_back(record: Record, good: Good, reserved: Iterable[Reservation], *, reason: str, at_ms: int) -> JournalEntry:
+    """The entry to write before an agent goes back by hand: on the way from the start, as after a failed change.
+
+    `reserved` is what is reserved once it is back.
+    """
+    detail = {
+        "step": Step.ROLL_BACK.value,
+        "specHash": good.spec_hash,
+        "reason": reason,
+        "reservations": _reserved_json(reserved),
+        "objects": [],
+    }
+    return JournalEntry(
+        id=f"{record.name}:{Action.UPDATE}:back-{record.version}",
+        agent=record.name,
+        action=Action.UPDATE.value,
+        phase=JournalPhase.INTENT,
+        commit=good.commit,
+        detail=detail,
+        at_ms=at_ms,
+    )
+
+
+def _reserved_json(reserved: Iterable[Reservation]) -> list[JsonObject]:
+    return [{"cluster": item.cluster, "replicas": item.replicas, "requests": dict(item.requests)} for item in reserved]
+
+
+def unconfirmed(inventory: Iterable[InventoryEntry], keys: Iterable[Key]) -> tuple[InventoryEntry, ...]:
+    """The inventory with `keys` in it, none of which anybody may take for what was applied last."""
+    held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in inventory}
+    for key in keys:
+        old = held.get(key, InventoryEntry(cluster=key[0], ref=key[1]))
+        held[key] = replace(old, resource_version="", hash="")
+    return _sorted(held)
 
 
 def _sorted(held: Mapping[Key, InventoryEntry]) -> tuple[InventoryEntry, ...]:

@@ -1,20 +1,35 @@
-"""What people do by hand, as writes of records that the next plan reads: suspend, resume, scale for a while.
+"""What people do by hand: suspend, resume, scale for a while; and going back to an earlier revision.
 
-None of it touches a cluster: a record says what is wished, and plan and apply bring it about, as they do for Git.
+The wishes touch no cluster: a record says what is wished, and plan and apply bring it about, as they do for Git. Only a
+rollback acts at once, under the apply lock, on the way that a failed change takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from reconciler.engine.run import repeat_commit
-from reconciler.engine.world import Retry
-from reconciler.model.errors import RegistryConflict, RegistryError, UsageError
+from reconciler.engine.apply import ApplyOptions, conclude, locked, told
+from reconciler.engine.observe import observe
+from reconciler.engine.outcome import FAILED, READY
+from reconciler.engine.rollback import Goal, roll_back, turn_by_hand
+from reconciler.engine.run import Run, repeat_commit
+from reconciler.engine.world import Retry, Stores, World
+from reconciler.model.agent import Agent
+from reconciler.model.errors import ReconcilerError, RegistryConflict, RegistryError, UsageError
+from reconciler.model.events import ApplyEvent, ApplyFinished, ApplyStarted, ChangeStarted, Outcome
+from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Absent, Found, Unreadable
-from reconciler.model.registry import AuditFact, Record, ScaleOverride, Write
+from reconciler.model.objects import Absent, Found, Scope, Unreadable
+from reconciler.model.plan import Action
+from reconciler.model.registry import AgentRevision, AgentState, AuditFact, Good, Record, ScaleOverride, Write
+from reconciler.placement import PlacementRequest, place
+from reconciler.plan import guard
 from reconciler.ports import Clock, Registry
+from reconciler.render.render import render
+from reconciler.spec import read_fleet
 
 CONFLICTS = 5
 MAX_REPLICAS = 10_000
@@ -68,6 +83,164 @@ async def scale(hand: Hand, name: AgentName, replicas: int, *, for_ms: int = 0, 
 async def unscale(hand: Hand, name: AgentName, *, reason: str = "") -> Record:
     """Lift a scaling by hand before its end."""
     return await _write(hand, name, "unscale", reason, lambda record: replace(record, override=None))
+
+
+async def rollback(
+    world: World,
+    name: AgentName,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    options: ApplyOptions,
+    stop: asyncio.Event,
+) -> AsyncGenerator[ApplyEvent, None]:
+    """Return an agent to its last good revision before the present one, or to revision `to`, at once.
+
+    The revision is read again from its commit, placed and rendered as what is wished now says (replicas by hand, a
+    suspension), and brought up by the code of automatic rollbacks. The spec that is left is quarantined until it
+    changes in Git or `resume`. Tells events as `apply` does: one change, APPLIED when the agent is back and ready,
+    FAILED when it is not. It is journalled: when it stops in the middle the next apply goes on with it.
+    Raises, before anything is done: UsageError where there is no such agent or revision, ReconcilerError where it
+    cannot be read, placed or brought up now, LockHeld, RegistryError. Later LockLost.
+    """
+    declared = read_fleet(now := await world.source.revision(""), await world.source.blobs(now))
+    if declared.fleet is None:
+        raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
+    fleet = declared.fleet
+    stores = await world.stores(fleet)
+    why = f"rolled back by hand by {options.actor}" + (f": {reason}" if reason else "")
+
+    async def work(emit: Callable[[ApplyEvent], None]) -> None:
+        async with locked(
+            stores, world.clock, fleet=fleet.name, commit="", options=options, stop=stop, emit=emit
+        ) as run:
+            record = await _rolled(run, name)
+            revisions = await run.registry.revisions(name)
+            target = _target(record, revisions, to)
+            run.commit_id = target.commit
+            agent = await _as_of(world, target)
+            goal = await _goal(world, stores, fleet, record, target, agent)
+            emit(ApplyStarted(total=1))
+            emit(ChangeStarted(agent=name, action=Action.UPDATE))
+            left = next((item for item in revisions if item.number == _present(record)), None)
+            record, entry = await turn_by_hand(run, record, goal, reason=why, left=left)
+            timeout_s = options.timeout_s if options.timeout_s is not None else agent.spec.rollout.timeout.seconds
+            event = await conclude(run, entry, roll_back(run, record, entry, timeout_s=timeout_s))
+            if event.outcome is Outcome.ROLLED_BACK:  # which is what was asked for
+                event = replace(event, outcome=Outcome.APPLIED, reason="")
+            emit(event)
+            well = event.outcome is Outcome.APPLIED
+            emit(
+                ApplyFinished(
+                    applied=int(well),
+                    failed=int(not well),
+                    skipped=0,
+                    duration_ms=event.duration_ms,
+                    sequence=run.sequence,
+                    interrupted=stop.is_set(),
+                )
+            )
+
+    events = told(work, stop)
+    async with aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _rolled(run: Run, name: AgentName) -> Record:
+    record = await run.read(name)
+    if record is None:
+        raise UsageError(f"there is no agent {name} on record", hint="`reconciler get agents -A` lists them")
+    if record.state is AgentState.TERMINATING:
+        raise UsageError(f"{name} is being deleted", hint="declare it in Git again to keep it")
+    return record
+
+
+def _present(record: Record) -> int:
+    """The number of the revision that runs."""
+    good = record.good
+    return good.number if good is not None and good.spec_hash == record.spec_hash else record.revision
+
+
+def _target(record: Record, revisions: Iterable[AgentRevision], to: int | None) -> AgentRevision:
+    """The revision to go back to. Raises UsageError where there is none, or it is not one to go back to."""
+    name, present = record.name, _present(record)
+    history = f"`reconciler history {name}` shows its revisions"
+    known = [item for item in revisions if item.number <= record.revision]
+    if to is None:
+        for item in sorted(known, key=lambda item: -item.number):
+            if item.number < present and item.outcome == READY and item.spec_hash != record.spec_hash:
+                return item
+        raise UsageError(f"{name} has no good revision before the present one, {present}", hint=history)
+    found = next((item for item in known if item.number == to), None)
+    if found is None:
+        raise UsageError(f"{name} has no revision {to}", hint=history)
+    if found.spec_hash == record.spec_hash:
+        raise UsageError(f"revision {to} of {name} is what runs now", hint=history)
+    if found.outcome.startswith(FAILED):
+        raise UsageError(f"revision {to} of {name} never became ready: {found.outcome}", hint=history)
+    if record.quarantine is not None and found.spec_hash == record.quarantine.spec_hash:
+        raise UsageError(f"revision {to} of {name} is quarantined", hint=f"`reconciler resume {name}` tries it again")
+    return found
+
+
+async def _as_of(world: World, target: AgentRevision) -> Agent:
+    """The agent as its commit declares it. Raises SourceError, or ReconcilerError where it is another there."""
+    revision = await world.source.revision(target.commit)
+    declared = read_fleet(revision, await world.source.blobs(revision))
+    agent = declared.agents.get(target.agent)
+    if agent is None or agent.spec_hash != target.spec_hash:
+        raise ReconcilerError(
+            f"revision {target.number} of {target.agent} cannot be made again: commit {target.commit[:7]} does not "
+            "declare it as it was applied (it came from files that were not committed, or another version read them)",
+            hint="revert the change in Git instead",
+        )
+    return agent
+
+
+async def _goal(
+    world: World, stores: Stores, fleet: FleetSpec, record: Record, target: AgentRevision, agent: Agent
+) -> Goal:
+    """Place and render what an agent goes back to. Raises ReconcilerError where a cluster cannot be had, or is full."""
+    observed = await observe(stores, Scope(kinds=(), namespaces=frozenset({agent.name.namespace})))
+    if not isinstance(observed.registry, Found):
+        raise RegistryError("the registry cannot be read")
+    snapshot = observed.registry.value
+    placed = place(
+        PlacementRequest(
+            agents={agent.name: agent},
+            clusters=fleet.clusters,
+            capacities=observed.capacities,
+            records=snapshot.records,
+            quotas=fleet.quotas,
+            now_ms=world.clock.now_ms(),
+        )
+    )
+    for hold in placed.holds:
+        raise ReconcilerError(f"{agent.name}: {hold.text}", hint=hold.lift)
+    where = placed.placed[agent.name]
+    strangers = guard.strangers(observed.identities, snapshot.fleet)
+    for cluster in sorted({item.cluster for item in where} | {item.cluster for item in record.inventory}):
+        seen = observed.identities.get(cluster, Unreadable(reason="it is not declared any more"))
+        if cluster in strangers:
+            raise ReconcilerError(strangers[cluster], hint="point it at the right cluster")
+        if isinstance(seen, Unreadable):
+            raise ReconcilerError(f"{cluster} cannot be read, so nothing was done: {seen.reason}")
+    manifests = render(agent, where, fleet=fleet.name)
+    good = Good(
+        number=target.number,
+        commit=target.commit,
+        spec_hash=agent.spec_hash,
+        document=agent.document,
+        manifests={cluster: tuple(item.body for item in items) for cluster, items in manifests.items()},
+    )
+    return Goal(
+        good=good,
+        labels=agent.labels,
+        lineage=agent.lineage,
+        placement=where,
+        reservations=placed.reservations[agent.name],
+    )
 
 
 async def _write(hand: Hand, name: AgentName, action: str, reason: str, build: Callable[[Record], Record]) -> Record:

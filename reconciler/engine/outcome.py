@@ -31,6 +31,9 @@ from reconciler.model.registry import (
 )
 from reconciler.model.source import JsonObject
 
+READY, FAILED = "ready", "failed"
+"""What history says of a revision; a failure goes on with its reason."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Done:
@@ -64,7 +67,7 @@ async def begin(run: Run, change: Change, agent: Agent, record: Record | None, d
         return replace(
             fresh,
             state=AgentState.DEPLOYING,
-            reservations=journal.intended_reservations(change, fresh),
+            reservations=journal.intended_reservations(change.reservations, fresh),
             inventory=journal.intended_inventory(change, fresh),
             message=reasons_of(change),
         )
@@ -145,7 +148,7 @@ async def finish(run: Run, change: Change, agent: Agent, done: Done, result: Rol
         )
 
     closed = journal.closed(entry, JournalPhase.DONE, at_ms=now)
-    history = () if number == record.revision else (_revision(run, agent, number, "ready"),)
+    history = () if number == record.revision else (_revision(run, agent, number, READY),)
     await settle(
         run,
         record,
@@ -232,7 +235,7 @@ async def failed(run: Run, change: Change, agent: Agent, done: Done, result: Rol
         return await _left(run, change, agent, done, result)
     number = _next_number(record, agent)
     step = Step.UNDO if record.good is None else Step.ROLL_BACK
-    history = _revision(run, agent, number, f"failed: {result.reason}")
+    history = _revision(run, agent, number, f"{FAILED}: {result.reason}")
     applied = [(key, live) for key, (live, _hash) in done.applied.items()]
     done.record, done.entry = await turn(
         run, record, entry, step, reason=result.reason, history=history, applied=applied
@@ -264,7 +267,7 @@ async def _left(run: Run, change: Change, agent: Agent, done: Done, result: Roll
         )
 
     closed = journal.closed(entry, JournalPhase.FAILED, at_ms=now)
-    history = (_revision(run, agent, number, f"failed: {result.reason}"),) if new else ()
+    history = (_revision(run, agent, number, f"{FAILED}: {result.reason}"),) if new else ()
     fact = fact_of(run, change, Outcome.FAILED.value, result.reason)
     await settle(run, record, build, journal_entries=(closed,), revisions=history, audit=(fact,))
     return Way(outcome=Outcome.FAILED, text="failed", reason=result.reason, ready=result.ready, wanted=result.wanted)

@@ -26,8 +26,10 @@ from reconciler.model.registry import (
     Good,
     JournalEntry,
     JournalPhase,
+    PlacedReplicas,
     Quarantine,
     Record,
+    Reservation,
 )
 from reconciler.model.source import JsonObject
 from reconciler.render.canonical import digest
@@ -73,6 +75,54 @@ async def turn(
     )
     made = await settle(run, record, build, journal_entries=(turned,), revisions=(history,), audit=(fact,))
     return made, turned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """A revision to go back to by hand, placed and rendered as it is to run now."""
+
+    good: Good
+    labels: Mapping[str, str]
+    lineage: tuple[str, ...]
+    placement: tuple[PlacedReplicas, ...]
+    reservations: tuple[Reservation, ...]
+
+
+async def turn_by_hand(
+    run: Run, record: Record, goal: Goal, *, reason: str, left: AgentRevision | None
+) -> tuple[Record, JournalEntry]:
+    """Write down that an agent goes back by hand; from there on it is the way of a failed change, after a crash too.
+
+    Quarantined is what Git asks for: the present spec, or what was quarantined when an earlier rollback left it.
+    `left` is the revision that it leaves, which history says so of.
+    """
+    now = run.clock.now_ms()
+    opened = [item for item in await run.registry.open_journal() if item.agent == record.name]
+    older = [journal.closed(item, JournalPhase.UNDONE, at_ms=now) for item in opened]
+    entry = journal.hand_back(record, goal.good, goal.reservations, reason=reason, at_ms=now)
+    keys = [(cluster, manifest.ref) for cluster, manifest in _manifests(goal.good, record.name)]
+
+    def build(fresh: Record) -> Record:
+        spec_hash = fresh.quarantine.spec_hash if fresh.quarantine else fresh.spec_hash
+        return replace(
+            fresh,
+            state=AgentState.RECOVERING,
+            good=goal.good,
+            labels=goal.labels,
+            lineage=goal.lineage,
+            placement=goal.placement,
+            reservations=journal.intended_reservations(goal.reservations, fresh),
+            inventory=journal.unconfirmed(fresh.inventory, keys),
+            quarantine=Quarantine(spec_hash=spec_hash, since_ms=now, reason=reason),
+            message=reason,
+        )
+
+    history = (replace(left, outcome=reason),) if left else ()
+    fact = AuditFact(
+        actor=run.actor, action=Step.ROLL_BACK.value, agent=record.name, commit=goal.good.commit, message=reason
+    )
+    made = await settle(run, record, build, journal_entries=(*older, entry), revisions=history, audit=(fact,))
+    return made, entry
 
 
 async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
@@ -213,7 +263,7 @@ async def _restored(
             document=good.document,
             spec_hash=good.spec_hash,
             commit=good.commit,
-            reservations=journal.former_reservations(entry) or fresh.reservations,
+            reservations=journal.former_reservations(entry) if "reservations" in entry.detail else fresh.reservations,
             inventory=journal.exact_inventory(fresh.inventory, applied=applied, deleted=deleted, wanted=applied),
             message=text,
         )

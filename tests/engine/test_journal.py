@@ -220,12 +220,12 @@ def test_while_both_revisions_may_run_the_larger_of_both_is_reserved():
         Reservation(cluster="a", replicas=2, requests={"cpu": "2"}),
         Reservation(cluster="c", replicas=3, requests={"cpu": "2"}),
     )
-    assert journal.intended_reservations(change(reservations=new), record(reservations=old)) == (
+    assert journal.intended_reservations(new, record(reservations=old)) == (
         Reservation(cluster="a", replicas=5, requests={"cpu": "2"}),
         Reservation(cluster="b", replicas=1, requests={"cpu": "1"}),
         Reservation(cluster="c", replicas=3, requests={"cpu": "2"}),
     )
-    assert journal.intended_reservations(change(reservations=new), None) == new
+    assert journal.intended_reservations(new, None) == new
 
 
 def test_a_reference_reads_as_in_tracking_annotations():
