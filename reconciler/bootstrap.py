@@ -99,6 +99,8 @@ class Session:
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         """See World. Raises ReconcilerError when the registry cannot be opened."""
+        if not self._registries:
+            await _refuse_committed_state(self.location)
         prepare_state(self.state_dir)
         registry = self._registries.get(fleet.registry)
         if registry is None:
@@ -195,6 +197,20 @@ def _share_secrets(state_dir: Path, folder: Path) -> None:
         link.symlink_to(Path("../..", SECRETS), target_is_directory=True)
     except OSError as error:
         raise ReconcilerError(f"{link} cannot be made: {error.strerror}") from error
+
+
+async def _refuse_committed_state(location: FleetLocation) -> None:
+    """Refuse state that came with a commit: to look at it would start what its author put there to be run.
+
+    Raises ReconcilerError.
+    """
+    from reconciler.adapters.git import tracks
+
+    if location.versioned and await tracks(location.git_root, location.state_dir):
+        raise ReconcilerError(
+            f"{location.state_dir} is part of the repository, and is not used: state is made here, or not at all",
+            hint=f"look at who committed it; `git rm -r --cached {STATE_FOLDER}` takes it out",
+        )
 
 
 def _shares_secrets(path: Path) -> bool:

@@ -192,3 +192,18 @@ async def test_a_registry_lies_in_a_file_of_its_own(tmp_path, path):
     async with await open_fleet(find_fleet(repo.root)) as session:
         with pytest.raises(ReconcilerError, match="registry path"):
             await session.stores(fleet(LOCAL, registry=SqliteRegistry(path=path)))
+
+
+@pytest.mark.parametrize("below", ["", "fleets/inner"])
+async def test_state_that_came_with_a_commit_is_refused(tmp_path, below):
+    """With its objects would come workloads, and the next look at the cluster would start them."""
+    repo = FleetRepo(tmp_path)
+    root = repo.root / below
+    repo.commit({".gitignore": "", f"{below}/.reconciler/cluster.db".lstrip("/"): "", "other/.reconciler/x": ""})
+    (root / "fleet.yaml").write_text("kind: Fleet\n")
+    async with await open_fleet(find_fleet(root)) as session:
+        with pytest.raises(ReconcilerError, match="part of the repository"):
+            await session.stores(fleet(LOCAL))
+    repo.commit({f"{below}/.reconciler/cluster.db".lstrip("/"): None})
+    async with await open_fleet(find_fleet(root)) as session:
+        await session.stores(fleet(LOCAL))

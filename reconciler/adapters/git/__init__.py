@@ -6,7 +6,8 @@ repository is ever executed: no checkout, no hooks, no filters, no submodules, n
 
 from reconciler.adapters.git.checkedout import CheckedOut
 from reconciler.adapters.git.command import Limits, find_root
+from reconciler.adapters.git.local import tracks
 from reconciler.adapters.git.mirror import Mirror
 from reconciler.adapters.git.worktree import WorkingTree
 
-__all__ = ["CheckedOut", "Limits", "Mirror", "WorkingTree", "find_root"]
+__all__ = ["CheckedOut", "Limits", "Mirror", "WorkingTree", "find_root", "tracks"]

@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from reconciler.adapters.git.command import Answer, Git
+from reconciler.adapters.git.command import Answer, Git, Limits
 from reconciler.adapters.git.disk import Folder
 from reconciler.adapters.git.objects import failure, find_tree, list_tree
 from reconciler.adapters.git.paths import text_of
@@ -56,6 +56,13 @@ async def listed(git: Git, prefix: str, *which: str) -> list[bytes]:
     _check(git, answer, "list the files")
     skip = len(os.fsencode(prefix)) + 1 if prefix else 0
     return [path[skip:] for path in answer.out.split(b"\0")[:-1] if not path.endswith(b"/")]
+
+
+async def tracks(root: Path, folder: Path) -> bool:
+    """Whether the repository `root` holds something at or below `folder`, in whatever case. Raises SourceError."""
+    wanted = os.fsencode(folder.name).lower()
+    held = await listed(Git(root, Limits()), prefix_of(root, folder.parent), "--cached")
+    return any(path.partition(b"/")[0].lower() == wanted for path in held)
 
 
 async def dirty_paths(git: Git, commit: str, prefix: str) -> tuple[str, ...]:
