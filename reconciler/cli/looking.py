@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.cli.fleets import OpenStores
 from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import AGENT_LABEL, Absent, Found, LiveObject, LiveSet, Observation, Scope, Unreadable
+from reconciler.model.objects import (
+    ADDRESS_ANNOTATION,
+    AGENT_LABEL,
+    PORTS_ANNOTATION,
+    Absent,
+    Found,
+    LiveObject,
+    LiveSet,
+    Observation,
+    Scope,
+    Unreadable,
+)
 from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.ports import Cluster, Registry
 
 _PROCESS = re.compile(r"process://([0-9]{1,10})/")
 LOOKED_AT = (("apps", "v1", "Deployment"), ("", "v1", "Pod"))
+WITH_SERVICES = (*LOOKED_AT, ("", "v1", "Service"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,17 @@ class Pod:
     reason: str
     created: str
     pid: int | None
+    ports: Mapping[str, str] = field(default_factory=dict)
+    """Declared port number -> HOST:PORT, where the platform maps ports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a Service can be reached from this machine: `ports` by name and by number -> HOST:PORT."""
+
+    cluster: str
+    service: str
+    ports: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +63,10 @@ class Presence:
     wanted: int = 0
     pods: tuple[Pod, ...] = ()
     unreadable: tuple[str, ...] = ()
+    deployed: frozenset[str] = frozenset()
+    """Clusters that have a Deployment of it."""
+    addresses: tuple[Address, ...] = ()
+    """Only where Services were looked at."""
 
     @property
     def text(self) -> str:
@@ -55,14 +82,15 @@ class Sight:
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, record: Record) -> Presence:
-        """How one agent stands; nothing ready where nothing is shown."""
+        """How one agent stands. Where its Deployment is gone, what was placed there is wanted and nothing is ready."""
         blind = tuple(
             f"{cluster}: {why}"
             for cluster, why in self.unreadable.items()
             if any(placed.cluster == cluster for placed in record.placement)
         )
         seen = self.agents.get(record.name, Presence())
-        return Presence(ready=seen.ready, wanted=seen.wanted, pods=seen.pods, unreadable=blind)
+        gone = sum(placed.replicas for placed in record.placement if placed.cluster not in seen.deployed)
+        return replace(seen, wanted=seen.wanted + gone, unreadable=blind)
 
 
 async def snapshot(registry: Registry) -> RegistrySnapshot:
@@ -88,11 +116,15 @@ async def record_of(registry: Registry, name: AgentName) -> Record:
     raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)
 
 
-async def look(stores: OpenStores, namespaces: frozenset[str] | None = None) -> Sight:
-    """Observe deployments and pods of agents on every cluster."""
+async def look(
+    stores: OpenStores,
+    namespaces: frozenset[str] | None = None,
+    kinds: tuple[tuple[str, str, str], ...] = LOOKED_AT,
+) -> Sight:
+    """Observe deployments and pods of agents on every cluster, or what else `kinds` says."""
     import asyncio
 
-    scope = Scope(kinds=LOOKED_AT, namespaces=namespaces)
+    scope = Scope(kinds=kinds, namespaces=namespaces)
 
     async def observed(cluster: Cluster | Unreadable) -> Observation[LiveSet]:
         return cluster if isinstance(cluster, Unreadable) else await cluster.observe(scope)
@@ -113,7 +145,7 @@ async def look(stores: OpenStores, namespaces: frozenset[str] | None = None) -> 
                 unreadable[cluster] = reason
             case Absent():
                 pass
-    return Sight(agents={name: _presence(objects) for name, objects in found.items()}, unreadable=unreadable)
+    return Sight(agents={name: presence(objects) for name, objects in found.items()}, unreadable=unreadable)
 
 
 def agent_of(live: LiveObject) -> AgentName | None:
@@ -122,16 +154,40 @@ def agent_of(live: LiveObject) -> AgentName | None:
     return AgentName(namespace=live.ref.namespace, name=label) if label else None
 
 
-def _presence(objects: list[tuple[str, LiveObject]]) -> Presence:
+def presence(objects: Iterable[tuple[str, LiveObject]]) -> Presence:
+    """How an agent stands, from its live objects and the cluster of each."""
     ready = wanted = 0
     pods = []
+    deployed = set()
+    addresses = []
     for cluster, live in objects:
         if live.ref.kind == "Pod":
             pods.append(pod_of(cluster, live))
         elif live.ref.kind == "Deployment":
+            deployed.add(cluster)
             wanted += int(live.body.get("spec", {}).get("replicas", 1))
             ready += int(live.status.get("readyReplicas", 0))
-    return Presence(ready=ready, wanted=wanted, pods=tuple(sorted(pods, key=lambda pod: (pod.cluster, pod.ref))))
+        elif live.ref.kind == "Service" and (ports := _told_ports(live, ADDRESS_ANNOTATION)):
+            told = {key: str(address) for key, address in ports.items()}
+            addresses.append(Address(cluster=cluster, service=live.ref.name, ports=told))
+    return Presence(
+        ready=ready,
+        wanted=wanted,
+        pods=tuple(sorted(pods, key=lambda pod: (pod.cluster, pod.ref))),
+        deployed=frozenset(deployed),
+        addresses=tuple(sorted(addresses, key=lambda one: (one.cluster, one.service))),
+    )
+
+
+def _told_ports(live: LiveObject, annotation: str) -> dict[str, Any]:
+    """The JSON mapping of an annotation, sorted; empty where there is none that can be read."""
+    import json
+
+    try:
+        found = json.loads(str((live.metadata.get("annotations") or {}).get(annotation, "")))
+    except ValueError:
+        return {}
+    return dict(sorted(found.items())) if isinstance(found, dict) else {}
 
 
 def pod_of(cluster: str, live: LiveObject) -> Pod:
@@ -150,6 +206,9 @@ def pod_of(cluster: str, live: LiveObject) -> Pod:
         reason=reason,
         created=str(live.metadata.get("creationTimestamp", "")),
         pid=_pid(containers),
+        ports={
+            key: f"{status.get('podIP') or '?'}:{real}" for key, real in _told_ports(live, PORTS_ANNOTATION).items()
+        },
     )
 
 

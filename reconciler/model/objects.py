@@ -20,6 +20,8 @@ CONFIG_HASH_ANNOTATION = "agents.codevald.io/config-hash"
 RESTARTED_ANNOTATION = "agents.codevald.io/restarted-at"
 PORTS_ANNOTATION = "agents.codevald.io/ports"
 """On pods of a cluster that maps ports: JSON from a declared container port's number to the real one."""
+ADDRESS_ANNOTATION = "agents.codevald.io/address"
+"""On Services of a cluster without virtual addresses: JSON, each port by name and by number -> HOST:PORT."""
 AGENT_LABEL = "agents.codevald.io/agent"
 API_VERSION = "agents.codevald.io/v1"
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import stat
 import subprocess
@@ -74,6 +75,9 @@ def test_what_looks_at_a_running_agent(running: Program) -> None:
     assert json.loads(running("get", "agents", "-o", "json", "--sort-by", "updated").out)["items"][0]["ready"] == 1
     assert running("get", "templates", "--no-headers", code=0).out.split() == ["base", "1"]
     assert "reachable" in running("get", "clusters", code=0).out
+    described = running("describe", "demo/hello", code=0).out
+    assert re.search(r"^Address: +http at 127\.0\.0\.1:\d+ on local$", described, re.MULTILINE)
+    assert re.search(r" \d+ at 127\.0\.0\.1:\d+ ", described)
     assert "Nothing keeps demo/hello" in running("why", "demo/hello", code=0).out
     assert "hello listens on 127.0.0.1:" in running("logs", "demo/hello", "--tail", "5", code=0).out
     assert "5" not in running("logs", "demo/hello", "--tail", "0", code=0).out

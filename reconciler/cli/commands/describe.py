@@ -7,9 +7,9 @@ from typing import Any
 from reconciler.cli import options
 from reconciler.cli.command import build
 from reconciler.cli.fleets import OpenStores, opened, run
-from reconciler.cli.looking import Pod, Presence, look, record_of
+from reconciler.cli.looking import WITH_SERVICES, Pod, Presence, look, record_of
 from reconciler.cli.output import clean, emit, one_line, table, to_json
-from reconciler.cli.views.records import age, audit_json, moment, record_json
+from reconciler.cli.views.records import age, audit_json, moment, record_json, running
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AuditEntry, Record, Reservation
 
@@ -27,11 +27,14 @@ async def _describe(name: AgentName) -> tuple[dict[str, Any], str]:
     async with opened() as session:
         stores = await session.stores()
         record = await record_of(stores.registry, name)
-        seen = (await look(stores, frozenset({name.namespace}))).of(record)
+        seen = (await look(stores, frozenset({name.namespace}), WITH_SERVICES)).of(record)
         entries = [entry async for entry in stores.registry.audit(name=name)][-LAST_CHANGES:]
         value = record_json(record) | {
             "ready": seen.ready,
             "replicas": seen.wanted,
+            "addresses": [
+                {"cluster": one.cluster, "service": one.service, "ports": dict(one.ports)} for one in seen.addresses
+            ],
             "pods": [pod_json(pod) for pod in seen.pods],
             "objects": [
                 {"cluster": entry.cluster, "kind": entry.ref.kind, "name": entry.ref.name, "uid": entry.uid}
@@ -56,6 +59,7 @@ def pod_json(pod: Pod) -> dict[str, Any]:
         "ready": pod.ready,
         "restarts": pod.restarts,
         "pid": pod.pid,
+        "ports": dict(pod.ports),
         "reason": pod.reason,
         "created": pod.created,
     }
@@ -68,12 +72,13 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
         ("Id", record.id),
         ("State", f"{record.state}{f' ({one_line(record.message)})' if record.message else ''}"),
         ("Ready", seen.text),
-        ("Revision", f"{record.revision} of commit {record.commit[:7] or '-'}, {age(record.updated_ms, now)} ago"),
+        ("Revision", _revision(record, now)),
         ("Last good", f"revision {record.good.number} of {record.good.commit[:7] or '-'}" if record.good else "none"),
         ("File", record.source_path),
         ("Templates", ", ".join(record.lineage) or "none"),
         ("Labels", ", ".join(f"{key}={value}" for key, value in sorted(record.labels.items())) or "none"),
         ("Placement", ", ".join(f"{p.replicas} on {p.cluster}" for p in record.placement) or "nowhere"),
+        *_addresses(seen),
         ("Holds", "; ".join(_held(record)) or "nothing"),
         *_blockers(record),
         *[("Unreadable", why) for why in seen.unreadable],
@@ -82,7 +87,7 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
     parts = ["\n".join(f"{key + ':':<{width}}{clean(value)}" for key, value in facts)]
     if seen.pods:
         rows = [_pod_row(pod) for pod in seen.pods]
-        parts.append(table(("POD", "CLUSTER", "PHASE", "READY", "RESTARTS", "PID", "REASON"), rows))
+        parts.append(table(("POD", "CLUSTER", "PHASE", "READY", "RESTARTS", "PID", "PORTS", "REASON"), rows))
     if record.inventory:
         owned = [(entry.ref.kind, entry.ref.name, entry.cluster) for entry in record.inventory]
         parts.append(table(("OBJECT", "NAME", "CLUSTER"), owned))
@@ -92,10 +97,30 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
     return "\n\n".join(parts)
 
 
+def _revision(record: Record, now: int) -> str:
+    number, commit = running(record)
+    told = f"{number} of commit {commit[:7] or '-'}, {age(record.updated_ms, now)} ago"
+    return told if number == record.revision else f"{told}; {record.revision} failed"
+
+
+def _addresses(seen: Presence) -> list[tuple[str, str]]:
+    """Each port of each Service once, by its name where it has one."""
+    found = []
+    for one in seen.addresses:
+        named = {address for key, address in one.ports.items() if not key.isdigit()}
+        found += [
+            ("Address", f"{key} at {address} on {one.cluster}")
+            for key, address in one.ports.items()
+            if not key.isdigit() or address not in named
+        ]
+    return found
+
+
 def _pod_row(pod: Pod) -> tuple[str, ...]:
     ready = "yes" if pod.ready else "no"
     pid = str(pod.pid) if pod.pid else "-"
-    return (pod.ref.name, pod.cluster, pod.phase, ready, str(pod.restarts), pid, pod.reason or "-")
+    ports = ", ".join(f"{declared} at {real}" for declared, real in pod.ports.items()) or "-"
+    return (pod.ref.name, pod.cluster, pod.phase, ready, str(pod.restarts), pid, ports, pod.reason or "-")
 
 
 def _held(record: Record) -> list[str]:

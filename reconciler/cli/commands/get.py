@@ -15,7 +15,7 @@ from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
-from reconciler.cli.views.records import age, record_json
+from reconciler.cli.views.records import age, record_json, running
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, KubernetesCluster
 from reconciler.model.objects import Found, Unreadable
@@ -148,14 +148,14 @@ def _agent_row(record: Record, sight: Sight, now_ms: int, *, wide: bool) -> tupl
         record.name.name,
         str(record.state),
         sight.of(record).text,
-        str(record.revision),
+        str(running(record)[0]),
         clusters or "-",
         age(record.created_ms, now_ms),
     )
     if not wide:
         return row
     labels = ",".join(f"{key}={value}" for key, value in sorted(record.labels.items()))
-    return (*row, ",".join(record.lineage) or "-", record.commit[:7] or "-", labels or "-", record.message or "-")
+    return (*row, ",".join(record.lineage) or "-", running(record)[1][:7] or "-", labels or "-", record.message or "-")
 
 
 async def _templates(wanted: Wanted) -> Listing:

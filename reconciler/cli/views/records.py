@@ -24,10 +24,19 @@ def moment(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def running(record: Record) -> tuple[int, str]:
+    """(number, commit) of the revision that is applied: after a rollback the good one, not the one that failed."""
+    good = record.good
+    if good is not None and good.spec_hash == record.spec_hash:
+        return good.number, good.commit
+    return record.revision, record.commit
+
+
 def record_json(record: Record) -> dict[str, Any]:
     """A record in YAML names, without the whole document and manifests."""
     quarantine = record.quarantine
     override = record.override
+    number, commit = running(record)
     return {
         "namespace": record.name.namespace,
         "name": record.name.name,
@@ -35,8 +44,9 @@ def record_json(record: Record) -> dict[str, Any]:
         "state": str(record.state),
         "message": record.message,
         "labels": dict(record.labels),
-        "revision": record.revision,
-        "commit": record.commit,
+        "revision": number,
+        "lastTried": record.revision,
+        "commit": commit,
         "source": record.source_path,
         "templates": list(record.lineage),
         "placement": {placed.cluster: placed.replicas for placed in record.placement},
