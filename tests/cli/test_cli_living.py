@@ -77,7 +77,7 @@ def test_what_looks_at_a_running_agent(running: Program) -> None:
     assert "reachable" in running("get", "clusters", code=0).out
     described = running("describe", "demo/hello", code=0).out
     assert re.search(r"^Address: +http at 127\.0\.0\.1:\d+ on local$", described, re.MULTILINE)
-    assert re.search(r" \d+ at 127\.0\.0\.1:\d+ ", described)
+    assert re.search(r" http at 127\.0\.0\.1:\d+ +-$", described, re.MULTILINE)
     assert "Nothing keeps demo/hello" in running("why", "demo/hello", code=0).out
     assert "hello listens on 127.0.0.1:" in running("logs", "demo/hello", "--tail", "5", code=0).out
     assert "5" not in running("logs", "demo/hello", "--tail", "0", code=0).out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reconciler.cli import options
@@ -104,22 +105,19 @@ def _revision(record: Record, now: int) -> str:
 
 
 def _addresses(seen: Presence) -> list[tuple[str, str]]:
-    """Each port of each Service once, by its name where it has one."""
-    found = []
-    for one in seen.addresses:
-        named = {address for key, address in one.ports.items() if not key.isdigit()}
-        found += [
-            ("Address", f"{key} at {address} on {one.cluster}")
-            for key, address in one.ports.items()
-            if not key.isdigit() or address not in named
-        ]
-    return found
+    return [("Address", f"{told} on {one.cluster}") for one in seen.addresses for told in _ports(one.ports)]
+
+
+def _ports(ports: Mapping[str, str]) -> list[str]:
+    """`http at 127.0.0.1:36483`: each port once, by its name where it has one."""
+    named = {address for key, address in ports.items() if not key.isdigit()}
+    return [f"{key} at {real}" for key, real in ports.items() if not key.isdigit() or real not in named]
 
 
 def _pod_row(pod: Pod) -> tuple[str, ...]:
     ready = "yes" if pod.ready else "no"
     pid = str(pod.pid) if pod.pid else "-"
-    ports = ", ".join(f"{declared} at {real}" for declared, real in pod.ports.items()) or "-"
+    ports = ", ".join(_ports(pod.ports)) or "-"
     return (pod.ref.name, pod.cluster, pod.phase, ready, str(pod.restarts), pid, ports, pod.reason or "-")
 
 
