@@ -14,6 +14,7 @@ from reconciler.cli.views.plan_markdown import escape, fence, marker, render_mar
 from reconciler.cli.views.plan_text import render_text
 from reconciler.cli.views.plan_words import value, word_diff
 from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import AnyState
 from reconciler.model.plan import (
     Action,
     AttributeChange,
@@ -25,11 +26,13 @@ from reconciler.model.plan import (
     HoldCode,
     Masked,
     Missing,
+    ObjectChange,
     Plan,
     Policy,
     Reason,
     ReasonCode,
     Risk,
+    Verb,
 )
 from reconciler.model.source import Position, Provenance, Revision
 
@@ -292,3 +295,15 @@ def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert "\x1b" not in render_text(made, color=False)
     assert "\u202e" not in render_text(made, color=False)
     assert "\x1b" not in render_markdown(made)
+
+
+def test_adopting_says_of_what_is_made_anew_that_it_is_replaced() -> None:
+    ref = ObjectRef(group="apps", kind="Deployment", namespace="support", name="triage")
+    replaced = ObjectChange(cluster="eu-1", ref=ref, verb=Verb.REPLACE, expect=AnyState())
+    made = plan(change(TRIAGE, Action.ADOPT, objects=(replaced,)))
+    text = render_text(made, color=False)
+    assert "# support/triage will be adopted, its Deployment replaced" in text
+    assert "-/+ Deployment on eu-1      # forces replacement" in text
+    told = render_markdown(made)
+    assert "#### Deletions and replacements" in told
+    assert "- Deployment on eu-1  # forces replacement" in told

@@ -13,7 +13,7 @@ from itertools import chain
 from reconciler.cli.output import clean
 from reconciler.cli.views import plan_words as words
 from reconciler.cli.views.diagnostics import plural
-from reconciler.model.plan import Action, AttributeChange, Change, Plan
+from reconciler.model.plan import Action, AttributeChange, Change, Plan, Verb
 
 BUDGET = 60_000
 MAX_ROWS = 500
@@ -82,7 +82,11 @@ def _head(plan: Plan, key: str) -> list[str]:
 
 def _deletions(plan: Plan, limit: int) -> list[str]:
     """Agents that go or are replaced, never folded."""
-    found = [change for change in plan.changes if change.action in (Action.DELETE, Action.REPLACE)]
+    found = [
+        change
+        for change in plan.changes
+        if change.action in (Action.DELETE, Action.REPLACE) or words.replaced_kinds(change)
+    ]
     if not found:
         return []
     lines = [
@@ -122,7 +126,7 @@ def _folded(plan: Plan, detail: _Detail) -> Iterable[str]:
             continue
         place = words.cause(change)
         summary = escape(words.title(change)) + (f" ({escape(place)})" if place else "")
-        risks = f" <b>{escape(', '.join(change.risks))}</b>" if change.risks else ""
+        risks = f" <b>{_html(escape(', '.join(change.risks)))}</b>" if change.risks else ""
         yield f"<details><summary>{_html(summary)}{risks}</summary>"
         yield ""
         yield from fence(detail(change))
@@ -144,7 +148,10 @@ def _full(change: Change) -> list[str]:
     shown, defaults = words.shown_attributes(change)
     for item in shown:
         lines += _prose(item) if words.is_prose(item) else [_line(item, words.MAX_VALUE)]
-    lines += [f"  {words.kinds(change.objects)}"] if change.objects else []
+    kept = words.kinds(item for item in change.objects if item.verb is not Verb.REPLACE)
+    lines += [f"  {kept}"] if kept else []
+    gone = words.kinds(item for item in change.objects if item.verb is Verb.REPLACE)
+    lines += [f"- {gone}  # forces replacement"] if gone else []
     if change.hidden:
         lines.append(f"# ({plural(change.hidden, 'unchanged attribute')} hidden)")
     if defaults:

@@ -120,7 +120,8 @@ def _objects(change: Change, *, color: bool) -> Iterator[str]:
     for verb, symbol in ((Verb.CREATE, "+"), (Verb.REPLACE, "-/+"), (Verb.DELETE, "-")):
         found = words.kinds(item for item in change.objects if item.verb is verb)
         if found:
-            yield f"      {_sign(symbol, color=color)} {found}"
+            behind = "      # forces replacement" if verb is Verb.REPLACE else ""
+            yield f"      {_sign(symbol, color=color)} {found}{behind}"
     if change.action is Action.ADOPT:
         found = words.kinds(item for item in change.objects if item.verb is Verb.APPLY)
         if found:

@@ -70,11 +70,20 @@ _KIND_ORDER = {kind: index for index, (_, _, kind) in enumerate(RENDERED_KINDS)}
 def title(change: Change) -> str:
     """`support/triage will be scaled`, with what an update does to the pods."""
     words = TITLES[change.action]
+    replaced = replaced_kinds(change) if change.action is not Action.REPLACE else ""
+    if replaced:
+        words += f", its {replaced} replaced"
     if change.action is Action.UPDATE and _rolls(change):
         rollout = change.agent.spec.rollout if change.agent else None
         gently = rollout is None or (rollout.max_surge in (0, 1) and rollout.max_unavailable in (0, 1))
         words += ", its pods replaced one by one" if gently else ", its pods replaced a few at a time"
     return f"{change.name} {words}"
+
+
+def replaced_kinds(change: Change) -> str:
+    """`Deployment` or `Deployment and Service`: kinds of objects that are deleted and made anew; "" for none."""
+    found = {item.ref.kind for item in change.objects if item.verb is Verb.REPLACE}
+    return " and ".join(sorted(found, key=lambda kind: (_KIND_ORDER.get(kind, 99), kind)))
 
 
 def _rolls(change: Change) -> bool:
