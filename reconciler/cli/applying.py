@@ -86,7 +86,7 @@ def _agreed(question: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on",
-            hint="add --auto-approve, or save a plan with `reconciler plan --out FILE` and apply that file",
+            hint="add --auto-approve; an apply may also do a saved plan: `reconciler plan --out FILE`",
         )
     if not ask(question):
         raise UsageError("not applied: the answer was not 'yes'")
@@ -127,7 +127,7 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             if task is not None:
                 task.cancel()
             return
-        note(f"{name}: nothing new is started; what runs is being finished. Once more to stop at once.")
+        note(f"{name}: nothing new is started, and nothing more is waited for. Once more to stop at once.")
         stop.set()
 
     numbers = (signal.SIGINT, signal.SIGTERM)

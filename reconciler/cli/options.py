@@ -68,7 +68,8 @@ def agent_name(text: str, what: str = "an agent") -> AgentName:
         name = None
     if name is None or not (_LABEL.match(name.namespace) and _LABEL.match(name.name)):
         raise UsageError(
-            f"'{one_line(text, 80)}' does not name {what}", hint="write namespace/name, like support/triage"
+            f"'{one_line(text, 80)}' does not name {what}",
+            hint="write NAMESPACE/NAME; `reconciler get agents` lists them",
         )
     return name
 

@@ -325,7 +325,8 @@ def _moved_reason(agent: Agent, record: Record) -> Reason:
     override = record.override
     if override is not None:
         until = f" until {when(override.until_ms)}" if override.until_ms else ""
-        text = f"scaled by hand to {override.replicas} by {override.author}{until}: {override.reason}"
+        because = f": {override.reason}" if override.reason else ""
+        text = f"scaled by hand to {override.replicas} by {override.author}{until}{because}"
         return Reason(code=ReasonCode.OVERRIDE, text=text)
     if record.suspended:
         return Reason(code=ReasonCode.SUSPENDED, text=f"suspended by hand; `reconciler resume {agent.name}` ends it")

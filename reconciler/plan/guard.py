@@ -88,8 +88,8 @@ def invalid(declaration: Declaration) -> Iterator[Hold]:
             code=HoldCode.INVALID,
             agents=(name,),
             action=None,
-            text=f"{name} stays as it is: {frozen.reason}" + (f" ({position})" if position else ""),
-            lift="mend it; `reconciler validate` shows the place",
+            text=f"{name} stays as it is: {frozen.reason}",
+            lift="correct the file",
             origin=position,
         )
 
@@ -173,6 +173,8 @@ def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]], strangers: Mapp
     for (cluster, reason), names in sorted(found.items()):
         code, text = HoldCode.UNREADABLE, f"nothing is changed or deleted where it cannot be seen: {reason}"
         lift = "restore access, then plan again"
+        if reason.endswith("was not observed"):
+            lift = f"declare {cluster} in fleet.yaml again until its agents are moved or deleted"
         if cluster in strangers:
             code, text = HoldCode.OTHER_CLUSTER, strangers[cluster]
             lift = "point it at the right cluster; for a rebuilt one, remove its pin from the registry"
@@ -186,8 +188,9 @@ def overridden(declaration: Declaration, records: Mapping[AgentName, Record], no
         if override is None or name not in declaration.agents or 0 < override.until_ms <= now_ms:
             continue
         until = f" until {when(override.until_ms)}" if override.until_ms else ""
-        text = f"{name} is scaled by hand to {override.replicas} by {override.author}{until}: {override.reason}"
-        lift = "Git takes over again when it ends"
+        because = f": {override.reason}" if override.reason else ""
+        text = f"{name} is scaled by hand to {override.replicas} by {override.author}{until}{because}"
+        lift = f"`reconciler scale {name} --end` gives it back to Git"
         yield Hold(code=HoldCode.OVERRIDE, agents=(name,), action=None, text=text, lift=lift, blocks_exit=False)
 
 

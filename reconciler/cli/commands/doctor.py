@@ -68,8 +68,8 @@ def doctor(output: options.Output = "text") -> None:
 def _text(finding: Finding) -> str:
     color = wants_color(invocation().settings().text("color"), sys.stdout, os.environ)
     tint = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red"}[finding.state]
-    line = f"{paint(f'{finding.state:<8}', tint, color=color)} {finding.name:<14} {clean(finding.seen)}"
-    return line + (f"\n{'':24}{clean(finding.todo)}" if finding.todo else "")
+    line = f"{paint(f'{finding.state:<8}', tint, color=color)} {finding.name:<15} {clean(finding.seen)}"
+    return line + (f"\n{'':25}{clean(finding.todo)}" if finding.todo else "")
 
 
 def _guarded(name: str, look: Callable[[], Finding]) -> Finding:

@@ -24,9 +24,10 @@ def set_(
     secret: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The secret that an agent's spec names.")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key in it.")],
 ) -> None:
-    """Keep one key of a secret, its value read from standard input as it is.
+    """Keep one key of a secret, read from standard input.
 
-    It becomes the file .reconciler/secrets/NAMESPACE/NAME/KEY with mode 0600. One line feed at the end is dropped.
+    The value is kept as it is, but for one line feed at its end. It becomes the file
+    .reconciler/secrets/NAMESPACE/NAME/KEY with mode 0600.
     On Kubernetes secrets are the cluster's own, and this command is not for them.
     """
     name = agent_name(secret, "a secret")
