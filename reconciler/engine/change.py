@@ -12,7 +12,7 @@ from reconciler.engine.effects import put, remove
 from reconciler.engine.journal import Key
 from reconciler.engine.outcome import Done, begin, deleted, entries_of, fact_of, failed, finish, reasons_of
 from reconciler.engine.rollback import Way, remove_all
-from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
+from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, pods_of, watch
 from reconciler.engine.run import Failed, Replan, Run, Unfinished, describe
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.agent import Agent
@@ -22,6 +22,7 @@ from reconciler.model.errors import (
     RegistryError,
 )
 from reconciler.model.events import ChangeFinished, ChangeStarted, Outcome, Overridden
+from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Action, Change, Hold, ObjectChange, Verb
 from reconciler.model.registry import (
     AgentState,
@@ -125,6 +126,8 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
     if change.agent is None:
         return await _delete(run, change, record, done)
     agent = change.agent
+    if done.pods is None:
+        done.pods = await _pods_before(run, change, record)
     await begin(run, change, agent, record, done)
     try:
         await _effects(run, change, done)
@@ -140,6 +143,22 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
             return await failed(run, change, agent, done, result)
         case RolloutEnd.UNREADABLE | RolloutEnd.INTERRUPTED:
             raise Unfinished(result.reason)
+
+
+async def _pods_before(run: Run, change: Change, record: Record | None) -> frozenset[str]:
+    """Uids of pods whose earlier rollout came to its end: what becomes of them is not this change's doing.
+
+    None where a cluster does not answer: then a pod that crashes is taken for a new one, as long as it looks like one.
+    """
+    if record is None or record.state in journal.UNSETTLED:
+        return frozenset()
+    found: set[str] = set()
+    for item in change.objects:
+        cluster = run.clusters.get(item.cluster)
+        if item.verb is Verb.APPLY and item.manifest and item.ref.kind == "Deployment" and cluster is not None:
+            pods = {} if isinstance(cluster, Unreadable) else await pods_of(cluster, item.manifest.body)
+            found.update(str(body.get("metadata", {}).get("uid", "")) for body in pods.values())
+    return frozenset(found)
 
 
 async def _effects(run: Run, change: Change, done: Done) -> None:
@@ -168,7 +187,12 @@ def _tell_overridden(run: Run, change: Change, item: ObjectChange) -> None:
 
 async def _watch(run: Run, change: Change, agent: Agent, done: Done) -> RolloutResult:
     targets = [
-        Target(cluster=cluster, ref=manifest.ref, applied=done.applied.get((cluster, manifest.ref), (None, ""))[0])
+        Target(
+            cluster=cluster,
+            ref=manifest.ref,
+            applied=done.applied.get((cluster, manifest.ref), (None, ""))[0],
+            known=done.pods or frozenset(),
+        )
         for cluster, manifests in sorted(change.desired.items())
         for manifest in manifests
         if manifest.ref.kind == "Deployment"

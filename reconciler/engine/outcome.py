@@ -44,6 +44,8 @@ class Done:
     entry: JournalEntry | None = None
     """The open entry, once it is written."""
     record: Record | None = None
+    pods: frozenset[str] | None = None
+    """Uids of the agent's pods from before the first effect; None before they were looked for."""
 
     def held(self) -> tuple[Record, JournalEntry]:
         """Record and open entry, once the intent is written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reconciler.engine.pods import Trouble, is_of_template, summary, trouble
@@ -55,17 +55,23 @@ class _Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is watched. `applied` is the answer to our apply, where there was one: nothing older counts as seen."""
+    """What is watched. `applied` is the answer to our apply, where there was one: nothing older counts as seen.
+
+    `known` are uids of pods that were there before: none of them fails it early.
+    """
 
     cluster: str
     ref: ObjectRef
     applied: LiveObject | None = None
+    known: frozenset[str] = frozenset()
 
 
 async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeout_s: float) -> RolloutResult:
     """Watch `targets` until all are current, one fails, `timeout_s` is over or the run is stopped.
 
-    Only pods of the new revision can fail a rollout early; old ones may be what it is there to replace.
+    Only pods that it brings up can fail a rollout early: old ones may be what it is there to replace, and one of the
+    same template that was there before (when it only scales) failed by itself. The evidence against new ones is what
+    a kubelet calls CrashLoopBackOff: the process has ended, was started again at once, and has ended again.
     """
     until = run.clock.monotonic() + timeout_s
     pause = FIRST_POLL_S
@@ -146,7 +152,7 @@ async def _look(run: Run, targets: Sequence[Target]) -> _Look:
         if statuses[-1].state is StatusState.CURRENT:
             continue
         pods = await pods_of(cluster, live.body)
-        troubles.extend((cluster, pod, found) for pod, found in _troubles(pods, live.body))
+        troubles.extend((cluster, pod, found) for pod, found in _troubles(pods, live.body, target.known))
         texts.append(summary(pods.values()) or statuses[-1].message)
     troubles.sort(key=lambda item: (not item[2].fatal, item[1]))
     whole = combine(statuses)
@@ -162,13 +168,17 @@ def _is_older(live: LiveObject, applied: LiveObject | None) -> bool:
     return live.uid != applied.uid or next(generations) < next(generations)
 
 
-def _troubles(pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject) -> Iterable[tuple[ObjectRef, Trouble]]:
+def _troubles(
+    pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, known: frozenset[str]
+) -> Iterable[tuple[ObjectRef, Trouble]]:
+    """What troubles pods of the present template. One that was there before is named, and fails nothing by itself."""
     for ref, body in pods.items():
         if body.get("metadata", {}).get("deletionTimestamp") or not is_of_template(body, deployment):
             continue
         found = trouble(body)
         if found is not None:
-            yield ref, found
+            there = body.get("metadata", {}).get("uid") in known
+            yield ref, replace(found, fatal=found.fatal and not there)
 
 
 async def pods_of(cluster: Cluster, deployment: JsonObject) -> Mapping[ObjectRef, JsonObject]:

@@ -1,0 +1,95 @@
+"""Which pods can fail a rollout early: those that it brings up, not those that were there before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reconciler.adapters.embedded.unrun import ready_status
+from reconciler.engine.passes import apply_plan
+from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import Found, LiveObject, Observation
+from tests.engine.fleets import OPTIONS, agent, applied, plan_of
+
+TRIAGE = ObjectRef(group="apps", kind="Deployment", namespace="support", name="triage")
+CRASHED = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
+
+
+async def deployment(world: Any) -> LiveObject:
+    answer: Observation[LiveObject] = await world.cluster.get(TRIAGE)
+    assert isinstance(answer, Found)
+    return answer.value
+
+
+async def add_crashing_pod(world: Any, name: str = "triage-1") -> None:
+    """A pod of the present template whose process has ended again and again, as a kubelet reports it."""
+    live = await deployment(world)
+    ref = ObjectRef(group="", kind="Pod", namespace="support", name=name)
+    template = live.body["spec"]["template"]
+    metadata = {**template["metadata"], "name": name, "namespace": "support"}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    world.cluster._store.create(body, manager="controller")
+    last = {"terminated": {"exitCode": 3, "reason": "Error"}}
+    container = {"name": "agent", "ready": False, "restartCount": 4, "state": CRASHED, "lastState": last}
+    world.cluster._store.patch_status(ref, {"phase": "Running", "containerStatuses": [container]}, manager="kubelet")
+
+
+async def become_ready(world: Any) -> None:
+    status = ready_status((await deployment(world)).body)
+    world.cluster._store.patch_status(TRIAGE, status, manager="embedded-controller")
+
+
+async def rolled_out(world: Any, meanwhile: Callable[[Any], Any]) -> ChangeFinished:
+    """Apply what is planned; `meanwhile` happens once it is under way."""
+    told: list[RolloutProgress] = []
+    async for event in apply_plan(world, await plan_of(world), options=OPTIONS, stop=asyncio.Event()):
+        if isinstance(event, RolloutProgress) and not told:
+            told.append(event)
+            await meanwhile(world)
+        if isinstance(event, ChangeFinished):
+            return event
+    raise AssertionError("nothing was changed")
+
+
+@pytest.fixture
+async def crashing(world, monkeypatch):
+    """An agent with a pod that crashes already; from now on only tests say when a rollout is ready."""
+    world.commit(triage=agent("triage", "  replicas: 2\n", image="a:1"))
+    await applied(world)
+    await add_crashing_pod(world)
+    monkeypatch.setattr("tests.doubles.never_ready.SILENT", "a:")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("replicas", "image"), [(4, "a:1"), (2, "a:2")], ids=["of the same template", "of the old template"]
+)
+async def test_a_pod_that_was_there_before_fails_no_rollout(crashing, replicas, image):
+    crashing.commit(triage=agent("triage", f"  replicas: {replicas}\n", image=image))
+    assert (await rolled_out(crashing, become_ready)).outcome is Outcome.APPLIED
+
+
+async def test_a_pod_that_was_there_before_is_named_when_the_time_is_over(crashing):
+    crashing.commit(triage=agent("triage", "  replicas: 4\n  rollout: {timeout: 20s}\n", image="a:1"))
+
+    async def nothing(_world: Any) -> None:
+        return None
+
+    event = await rolled_out(crashing, nothing)
+    assert "not ready after 20 s" in event.reason
+    assert "pod triage-1: CrashLoopBackOff" in event.reason
+
+
+async def test_a_pod_of_the_rollout_that_ends_again_and_again_fails_it_at_once(crashing):
+    crashing.commit(triage=agent("triage", "  replicas: 2\n  rollout: {timeout: 1h}\n", image="a:2"))
+
+    async def crash(world: Any) -> None:
+        await add_crashing_pod(world, "triage-2")
+
+    event = await rolled_out(crashing, crash)
+    assert "pod triage-2: CrashLoopBackOff" in event.reason
+    assert "not ready after" not in event.reason.split(";")[0]
