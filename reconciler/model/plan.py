@@ -185,7 +185,7 @@ class HoldCode(StrEnum):
 class Hold:
     """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
 
-    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden and protected-by-wish).
+    `blocks_exit` holds make `apply` exit 1 (all but suspended and overridden).
     """
 
     code: HoldCode

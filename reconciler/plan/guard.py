@@ -43,16 +43,7 @@ def departures(
         if record.protect:
             text = f"{name} is protected, and stays although it is {'to go' if policy.destroy else 'gone from Git'}"
             lift = "declare it with `protect: false`, apply, then remove it"
-            holds.append(
-                Hold(
-                    code=HoldCode.PROTECTED,
-                    agents=(name,),
-                    action=Action.DELETE,
-                    text=text,
-                    lift=lift,
-                    blocks_exit=False,
-                )
-            )
+            holds.append(_held(HoldCode.PROTECTED, (name,), text, lift))
             continue
         going.append(record)
     return going, holds

@@ -190,8 +190,10 @@ def test_protection_outlives_the_file_and_destroy() -> None:
     del world.files[path_of("support/triage")]
     plan = world.plan()
     assert held(plan) == {"protected": ["support/triage"]}
-    assert not plan.holds[0].blocks_exit
-    assert actions(world.plan(Policy(destroy=True))) == {"support/knowledge": "delete"}
+    assert plan.holds[0].blocks_exit
+    destroying = world.plan(Policy(destroy=True))
+    assert actions(destroying) == {"support/knowledge": "delete"}
+    assert [hold.blocks_exit for hold in destroying.holds] == [True]
 
 
 def test_a_quarantined_spec_is_held_until_it_changes() -> None:

@@ -23,7 +23,10 @@ def destroy(
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
 ) -> None:
-    """Plan towards nothing: every agent is stopped and removed, its history stays. Files in Git are left alone."""
+    """Plan towards nothing: every agent is stopped and removed, its history stays. Files in Git are left alone.
+
+    A protected agent is left as it is, the others go, and the exit code is 1.
+    """
     settings = invocation().settings(parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout)
     policy = options.policy(target, cluster, "", allow_empty=True, accept_rewind=True, destroy=True)
     manner = Manner(
