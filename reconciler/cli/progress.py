@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,8 @@ from reconciler.cli.output import clean, emit, note, terminal
 from reconciler.cli.views.apply import finished_line
 from reconciler.model.events import ApplyEvent, ChangeFinished, ChangeStarted, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName
+
+_COUNTS = re.compile(r"[0-9]+ (?!of )")
 
 
 class Lines:
@@ -33,7 +36,7 @@ class Lines:
                 state = (event.ready, event.wanted, event.text)
                 if self._last.get(event.agent) != state:
                     self._last[event.agent] = state
-                    what = f", {clean(event.text)}" if event.text else ""
+                    what = f"; {waits(event.text)}" if event.text else ""
                     note(f"{event.agent}: {event.ready}/{event.wanted} ready{what}")
             case Overridden():
                 note(overridden(event))
@@ -72,7 +75,7 @@ class Bars(Lines):
             case ChangeStarted():
                 self._tasks[event.agent] = self._bars.add_task(str(event.agent).ljust(self.width), total=1, what="")
             case RolloutProgress() if event.agent in self._tasks:
-                what = clean(event.text)[:60]
+                what = waits(event.text)[:80]
                 self._bars.update(
                     self._tasks[event.agent], completed=event.ready, total=max(event.wanted, 1), what=what
                 )
@@ -90,6 +93,12 @@ class Bars(Lines):
         from rich.text import Text
 
         self._bars.console.print(Text.from_ansi(line), soft_wrap=True)
+
+
+def waits(text: str) -> str:
+    """What is waited for. Counts of pods are of old ones too, while only new ones count as ready: it says so."""
+    told = clean(text)
+    return f"pods, old and new: {told}" if _COUNTS.match(told) else told
 
 
 def overridden(event: Overridden) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from reconciler.cli.progress import Lines
 from reconciler.cli.views.apply import Ledger, closing, event_json, finished_line, seconds
 from reconciler.model.events import ApplyFinished, ChangeFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
@@ -68,6 +71,36 @@ def test_an_interruption_says_what_is_finished_and_what_is_not() -> None:
     assert "finished: support/knowledge\n" in told
     assert "begun, and journalled: support/triage\n" in told
     assert "not started: support/replies\n" in told
+
+
+def test_what_failed_before_an_interruption_is_not_finished() -> None:
+    told = closing(
+        ledger(
+            ChangeStarted(agent=A, action=Action.SCALE),
+            finished(A, Outcome.FAILED, reason="interrupted while it rolled out"),
+            ChangeStarted(agent=B, action=Action.SCALE),
+            finished(B),
+            end(applied=1, failed=1, interrupted=True),
+        )
+    )
+    assert "  finished: support/triage\n" in told
+    assert "failed, or not finished: support/knowledge\n" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1 ready, 1 starting", "demo/hello: 0/1 ready; pods, old and new: 1 ready, 1 starting\n"),
+        ("1 of 2 pods are available", "demo/hello: 0/1 ready; 1 of 2 pods are available\n"),
+        ("", "demo/hello: 0/1 ready\n"),
+    ],
+)
+def test_progress_says_that_pods_are_counted_old_and_new(
+    text: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hello = AgentName(namespace="demo", name="hello")
+    Lines(0, color=False).take(RolloutProgress(agent=hello, ready=0, wanted=1, text=text))
+    assert capsys.readouterr().err == told
 
 
 def test_only_a_whole_and_successful_apply_is_all_applied() -> None:

@@ -59,6 +59,13 @@ class Ledger:
             and all(event.outcome is Outcome.APPLIED for event in self.finished.values())
         )
 
+    def ended(self) -> tuple[list[AgentName], list[AgentName]]:
+        """(applied, ended some other way), each in the order of the plan; what was skipped is in neither."""
+        outcomes = {name: event.outcome for name, event in self.finished.items()}
+        done = [name for name in self.planned if outcomes.get(name) is Outcome.APPLIED]
+        others = (None, Outcome.APPLIED, Outcome.SKIPPED)
+        return done, [name for name in self.planned if outcomes.get(name) not in others]
+
     def unfinished(self) -> tuple[list[AgentName], list[AgentName]]:
         """(in the middle, not started), each in the order of the plan."""
         started = set(self.started)
@@ -92,17 +99,17 @@ def closing(ledger: Ledger) -> str:
     lines = [" ".join(words)]
     if end.interrupted:
         middle, waiting = ledger.unfinished()
-        done = [name for name in ledger.planned if name in ledger.finished and name not in waiting]
+        done, failed = ledger.ended()
         lines.append("Interrupted.")
-        lines += [f"  {what}: {_names(names)}" for what, names in _left(done, middle, waiting) if names]
+        groups = (
+            ("finished", done),
+            ("failed, or not finished", failed),
+            ("begun, and journalled", middle),
+            ("not started", waiting),
+        )
+        lines += [f"  {what}: {_names(names)}" for what, names in groups if names]
         lines.append("`reconciler apply` goes on from here.")
     return "\n".join(lines)
-
-
-def _left(
-    done: list[AgentName], middle: list[AgentName], waiting: list[AgentName]
-) -> list[tuple[str, list[AgentName]]]:
-    return [("finished", done), ("begun, and journalled", middle), ("not started", waiting)]
 
 
 def _names(names: Sequence[AgentName], limit: int = 20) -> str:
