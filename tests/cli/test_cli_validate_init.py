@@ -193,3 +193,7 @@ def test_colour_is_used_only_where_it_is_wanted(fleet: Program, edit: Edit) -> N
     assert "\x1b[" not in fleet("validate", code=1).out
     assert "\x1b[" in fleet("validate", "--color", "always", code=1, NO_COLOR="1").out
     assert "\x1b[" in fleet("validate", code=1, FORCE_COLOR="1").out
+
+
+def test_a_folder_that_is_not_there_is_no_fleet_to_look_at(empty: Program) -> None:
+    assert "is not a folder" in empty("validate", "-C", "/nonexistent", code=2).err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -307,3 +308,9 @@ def test_adopting_says_of_what_is_made_anew_that_it_is_replaced() -> None:
     told = render_markdown(made)
     assert "#### Deletions and replacements" in told
     assert "- Deployment on eu-1  # forces replacement" in told
+
+
+def test_a_fleet_whose_file_cannot_be_used_has_no_name() -> None:
+    made = replace(plan(), fleet="")
+    assert render_text(made, color=False).startswith("The fleet (fleet.yaml cannot be used) at 3f2c1ab (main)")
+    assert "### Plan for the fleet \\(fleet.yaml cannot be used\\) at" in render_markdown(made)

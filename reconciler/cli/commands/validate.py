@@ -34,8 +34,8 @@ def validate(
 
     Exit 0 without findings, 1 with findings, 2 where there is no fleet to look at. Warnings alone exit 0.
     """
-    settings = invocation().settings()
     try:
+        settings = invocation().settings()
         location = locate()
         declaration = run(read_working_tree())
         wanted = {_inside(location.root, file) for file in files or ()}

@@ -69,8 +69,12 @@ def _document(plan: Plan, changes: Iterable[str], budget: int, *, key: str) -> s
     return "\n".join(lines) + "\n"
 
 
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
 def _head(plan: Plan, key: str) -> list[str]:
-    lines = [marker(plan, key), f"### Plan for fleet {escape(plan.fleet)} at {escape(words.where(plan))}", ""]
+    lines = [marker(plan, key), f"### Plan for {escape(_lower(words.fleet(plan)))} at {escape(words.where(plan))}", ""]
     lines += [f"**{escape(words.totals(plan))}**", ""]
     problems = [f"{item.source}: {item.problem}" for item in plan.completeness if item.problem]
     if problems:

@@ -19,7 +19,7 @@ _LOUD = (Risk.MODEL, Risk.TOOL_GAINED, Risk.APPROVAL_REMOVED, Risk.SECRET_CHANGE
 def render_text(plan: Plan, *, color: bool) -> str:
     """The whole plan, without a line feed at the end."""
     against = words.completeness(plan)
-    header = f"Fleet {clean(plan.fleet)} at {words.where(plan)}" + (f", against {against}" if against else "")
+    header = f"{words.fleet(plan)} at {words.where(plan)}" + (f", against {against}" if against else "")
     blocks: list[list[str]] = [[paint(header, "bold", color=color)]]
     blocks += [[note] for note in words.notes(plan)]
     if plan.changes:

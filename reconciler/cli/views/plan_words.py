@@ -297,6 +297,11 @@ def completeness(plan: Plan) -> str:
     return "; ".join(parts)
 
 
+def fleet(plan: Plan) -> str:
+    """`Fleet acme`; its name is unknown where fleet.yaml cannot be used."""
+    return f"Fleet {clean(plan.fleet)}" if plan.fleet else "The fleet (fleet.yaml cannot be used)"
+
+
 def where(plan: Plan) -> str:
     """`3f2c1ab (main)`: the commit and what it was asked for by."""
     revision = plan.revision
