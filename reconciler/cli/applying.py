@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from reconciler.cli.failures import INTERRUPTED_EXIT
@@ -18,9 +18,10 @@ from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
 from reconciler.cli.views.diagnostics import plural
-from reconciler.cli.views.plan_words import idle_notes, left_text, left_to_others
+from reconciler.cli.views.plan_words import idle_notes, left_text, left_to_others, totals
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
+from reconciler.model.identity import AgentName
 from reconciler.model.plan import Plan
 
 MAX_LEFT = 20
@@ -45,18 +46,22 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
     if not plan.changes and not await _unfinished(session, plan):
+        if not as_json and not manner.show_plan:
+            emit(totals(plan))
         _tell_left(plan)
         return 1 if leaves_out(plan) else 0
     if plan.changes and not manner.approved:
         _agreed(manner.question)
     for told in idle_notes(plan.idle):
         note(told)
-    ledger = Ledger(planned=[change.name for change in plan.changes])
-    width = max((len(str(name)) for name in ledger.planned), default=0)
     stop = asyncio.Event()
-    with _signals(stop):
-        events = session.apply(plan, request, stop)
-        await (_as_json(events, ledger) if as_json else _as_text(events, ledger, width, color=color))
+    ledger = await follow(
+        session.apply(plan, request, stop),
+        stop,
+        [change.name for change in plan.changes],
+        as_json=as_json,
+        color=color,
+    )
     if not as_json:
         _quietly(closing(ledger))
     _tell_left(plan)
@@ -72,6 +77,17 @@ def _tell_left(plan: Plan) -> None:
         note(f"left as it is: {left_text(drift)}")
     if len(left) > MAX_LEFT:
         note(f"... and {plural(len(left) - MAX_LEFT, 'more field')}; `reconciler plan` shows all of them.")
+
+
+async def follow(
+    events: AsyncIterator[ApplyEvent], stop: asyncio.Event, names: Sequence[AgentName], *, as_json: bool, color: bool
+) -> Ledger:
+    """Show events as they come, and let signals set `stop`. Answers what came of it."""
+    ledger = Ledger(planned=list(names))
+    width = max((len(str(name)) for name in ledger.planned), default=0)
+    with _signals(stop):
+        await (_as_json(events, ledger) if as_json else _as_text(events, ledger, width, color=color))
+    return ledger
 
 
 async def _unfinished(session: Session, plan: Plan) -> bool:

@@ -329,6 +329,30 @@ def test_a_cluster_that_runs_nothing_says_so_everywhere(fleet: Program, edit: Ed
     assert "it runs nothing: no processes are started" in fleet("doctor", code=0).out
 
 
+def test_what_git_suspends_is_told_with_its_line(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "suspend: true")
+    fleet.commit()
+    assert "(agents/demo/hello.yaml:10:3)" in fleet("why", "demo/hello", code=0).out
+    fleet("apply", "--auto-approve", code=0)
+    out = fleet("why", "demo/hello", code=0).out
+    assert "suspended: in Git (agents/demo/hello.yaml:10:3)" in out
+    assert "take `suspend: true` out of agents/demo/hello.yaml" in out
+    fleet("plan", "--out", "next.plan", code=0)
+    assert fleet("apply", "next.plan", code=0).out == "No changes.\n"
+
+
+def test_scaling_for_no_time_is_refused(fleet: Program) -> None:
+    assert "must be more than nothing" in fleet("scale", "demo/hello", "2", "--for", "0s", code=1).err
+
+
+def test_destroy_that_leaves_a_protected_agent_fails_and_says_so(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "protect: true\n  suspend: true")
+    fleet.commit()
+    fleet("apply", "--auto-approve", code=0)
+    assert "demo/hello is protected" in fleet("destroy", "--auto-approve", code=1).out
+    assert fleet("get", "agents", "-o", "name", code=0).out == "demo/hello\n"
+
+
 def take_replicas(program: Program, count: int) -> None:
     """Have another manager apply the agent's replicas, by force."""
     deployment = ObjectRef(group="apps", kind="Deployment", namespace="demo", name="hello")

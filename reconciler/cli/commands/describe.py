@@ -10,6 +10,7 @@ from reconciler.cli.command import build
 from reconciler.cli.fleets import OpenStores, opened, run
 from reconciler.cli.looking import WITH_SERVICES, Pod, Presence, look, record_of
 from reconciler.cli.output import clean, emit, one_line, table, to_json
+from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.records import age, audit_json, moment, record_json, running
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AuditEntry, Record, Reservation
@@ -139,7 +140,10 @@ def _blockers(record: Record) -> list[tuple[str, str]]:
         until = moment(record.override.until_ms) or "it is lifted"
         why = f" ({record.override.reason})" if record.override.reason else ""
         found.append(
-            ("Override", f"{record.override.replicas} replicas by {record.override.author} until {until}{why}")
+            (
+                "Override",
+                f"{plural(record.override.replicas, 'replica')} by {record.override.author} until {until}{why}",
+            )
         )
     return found
 

@@ -21,6 +21,7 @@ from reconciler.cli import options
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import locate, opened, read_working_tree
 from reconciler.cli.output import clean, emit, paint, to_json, wants_color
+from reconciler.cli.views.diagnostics import plural
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.source import Severity
@@ -145,12 +146,12 @@ def _state(location: FleetLocation) -> Finding:
 def _files() -> Finding:
     declaration = asyncio.run(read_working_tree())
     errors = sum(finding.severity is Severity.ERROR for finding in declaration.diagnostics)
-    seen = f"{declaration.files} read, {len(declaration.agents)} agents valid"
+    seen = f"{plural(declaration.files, 'file')} read, {plural(len(declaration.agents), 'agent')} valid"
     if errors:
         return Finding(
             name="files",
             state=State.WARNING,
-            seen=f"{seen}, {errors} mistakes",
+            seen=f"{seen}, {plural(errors, 'mistake')}",
             todo="`reconciler validate` shows them",
         )
     return Finding(name="files", state=State.OK, seen=seen)
@@ -188,7 +189,8 @@ async def _registry(registry: Registry) -> Finding:
     from reconciler.cli.looking import snapshot
 
     found = await snapshot(registry)
-    return Finding(name="registry", state=State.OK, seen=f"revision {found.seq}, {len(found.records)} agents on record")
+    seen = f"revision {found.seq}, {plural(len(found.records), 'agent')} on record"
+    return Finding(name="registry", state=State.OK, seen=seen)
 
 
 command = build(doctor, name="doctor", examples=("reconciler doctor", "reconciler doctor -o json"))

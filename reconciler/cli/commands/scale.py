@@ -11,6 +11,7 @@ from reconciler.cli.acting import act
 from reconciler.cli.command import build
 from reconciler.cli.fleets import run
 from reconciler.cli.output import one_line
+from reconciler.cli.views.diagnostics import plural
 from reconciler.model.errors import UsageError
 from reconciler.model.units import Duration
 
@@ -35,6 +36,8 @@ def scale(
         span = Duration.parse(until).ms if until is not None else 0
     except ValueError as error:
         raise UsageError(f"--for: {error}") from error
+    if until is not None and span <= 0:
+        raise UsageError("--for: must be more than nothing", hint="leave it out to scale until `--end`")
     if replicas is None:
         from reconciler.engine.operate import unscale
 
@@ -43,9 +46,8 @@ def scale(
         from reconciler.engine.operate import scale as by_hand
 
         wanted = replicas
-        told = (
-            f"{wanted} replicas by hand{f' for {until}' if until else ''}{f' ({one_line(reason)})' if reason else ''}"
-        )
+        span_told, why = f" for {until}" if until else "", f" ({one_line(reason)})" if reason else ""
+        told = f"{plural(wanted, 'replica')} by hand{span_told}{why}"
         code = run(act(name, lambda hand: by_hand(hand, name, wanted, for_ms=span, reason=reason), told))
     if code:
         raise typer.Exit(code)

@@ -9,12 +9,15 @@ from reconciler.cli.command import build
 from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.looking import Presence, look, snapshot
 from reconciler.cli.output import clean, emit, one_line, to_json
+from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.plan_words import left_text, left_to_others
 from reconciler.cli.views.records import moment
+from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import HoldCode, Plan
 from reconciler.model.registry import Record
+from reconciler.spec.provenance import origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,8 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
         if record is None and not planned and not (name in declaration.agents or name in declaration.frozen_agents):
             raise UsageError(f"no agent {name} is declared or on record", hint="`reconciler get agents` lists agents")
         found = [*_unreadable(plan), *planned]
+        if agent := declaration.agents.get(name):
+            found += _suspended(agent)
         if record is not None:
             told_by_plan = {blocker.kind for blocker in planned}
             found += [one for one in _recorded(record) if one.kind not in told_by_plan]
@@ -110,6 +115,16 @@ def _planned(plan: Plan, name: AgentName) -> list[Blocker]:
     return found
 
 
+def _suspended(agent: Agent) -> list[Blocker]:
+    """Suspended by its file: nothing of it runs, and that is as declared."""
+    if not agent.spec.suspend:
+        return []
+    written = origin(agent, ("suspend",))
+    place = str(written.position) if written and written.position else agent.position.path
+    clears = f"take `suspend: true` out of {place.split(':')[0]}, commit, and apply"
+    return [Blocker(kind="suspended", text=f"in Git ({place})", clears=clears)]
+
+
 def _recorded(record: Record) -> list[Blocker]:
     found = []
     if record.quarantine is not None:
@@ -128,10 +143,11 @@ def _recorded(record: Record) -> list[Blocker]:
     if record.override is not None:
         override = record.override
         until = f"until {moment(override.until_ms)}" if override.until_ms else "until it is lifted"
+        count = plural(override.replicas, "replica")
         found.append(
             Blocker(
                 kind="override",
-                text=f"{override.replicas} replicas by {override.author} {until}: {one_line(override.reason, 200)}",
+                text=f"{count} by {override.author} {until}: {one_line(override.reason, 200)}",
                 clears="Git takes over when it ends",
             )
         )
