@@ -24,7 +24,7 @@ from reconciler.model.fleet import (
     SqliteRegistry,
 )
 from reconciler.model.objects import Unreadable
-from reconciler.ports import Clock, Cluster, Registry, Source
+from reconciler.ports import Clock, Cluster, Prober, Registry, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
@@ -96,6 +96,12 @@ class Session:
     def retry(self) -> Retry:
         """How calls are tried again: with real randomness."""
         return Retry(jitter=random.random)
+
+    def prober(self) -> Prober:
+        """Who asks endpoints how they are; whoever takes it closes it."""
+        from reconciler.adapters.probes import HttpProber
+
+        return HttpProber(clock=self._clock)
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         """See World. Raises ReconcilerError when the registry cannot be opened."""

@@ -157,10 +157,9 @@ class Session:
 
     async def sweep(self, stores: OpenStores, agents: Mapping[AgentName, Agent]) -> Sweep:
         """Measure agents once; see engine.sweep."""
-        from reconciler.adapters.probes import HttpProber
         from reconciler.engine.sweep import sweep
 
-        prober = HttpProber(clock=self.clock)
+        prober = self.world.prober()
         try:
             return await sweep(stores.both, agents, prober, self.clock, previous={}, at_once=True)
         finally:

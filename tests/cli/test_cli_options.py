@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,3 +116,10 @@ def test_targets_are_sorted_and_each_once() -> None:
     assert policy(None, None, "", allow_empty=False, accept_rewind=False).max_deletes is None
     with pytest.raises(UsageError):
         policy(None, ["no such"], "", allow_empty=False, accept_rewind=False)
+
+
+def test_commands_come_to_adapters_through_bootstrap_only() -> None:
+    folder = Path(__file__).resolve().parents[2] / "reconciler" / "cli"
+    modules = sorted(folder.rglob("*.py"))
+    assert len(modules) > 20
+    assert [path.name for path in modules if "reconciler.adapters" in path.read_text(encoding="utf-8")] == []
