@@ -34,7 +34,8 @@ def apply(  # noqa: PLR0917 - options of a command
     """Bring the fleet to its declared state: plan, ask, apply. With FILE: do exactly the saved plan, or refuse.
 
     What is held, invalid, quarantined or unplaceable is left out, the rest is done, and the exit code is 1. Ctrl-C
-    starts nothing new and waits no longer; the next apply goes on from there.
+    starts nothing new and waits no longer; the next apply goes on from there. A protected agent that is gone from Git
+    is held like any other. A field that another manager holds is told and left, which fails nothing.
     """
     settings = invocation().settings(
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout
