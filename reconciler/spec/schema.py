@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from reconciler.model.source import JsonObject
 from reconciler.spec.authoring_fleet import DOCUMENTS
 from reconciler.spec.fields import ONE_NEEDED
+from reconciler.spec.meanings import MEANINGS
 from reconciler.spec.shape import PARTIAL, Problem, problems
 from reconciler.spec.templates import without_nulls
 
@@ -34,7 +35,8 @@ def schemas() -> Mapping[str, JsonObject]:
 
 def _schema(kind: str) -> dict[str, Any]:
     raw = DOCUMENTS[kind].model_json_schema(by_alias=True, mode="validation", schema_generator=GenerateJsonSchema)
-    definitions = {name: _definition(name, item, kind) for name, item in raw.pop("$defs", {}).items()}
+    raw = _described(DOCUMENTS[kind].__name__, raw)
+    definitions = {name: _definition(name, _described(name, item), kind) for name, item in raw.pop("$defs", {}).items()}
     raw["required"] = ["apiVersion", "kind", "metadata", *(["spec"] if kind == "Agent" else [])]
     if kind != "Agent":
         raw["properties"] = {**raw["properties"], "spec": _or_null(raw["properties"]["spec"])}
@@ -44,6 +46,18 @@ def _schema(kind: str) -> dict[str, Any]:
         **raw,
         "$defs": definitions,
     }
+
+
+def _described(name: str, definition: dict[str, Any]) -> dict[str, Any]:
+    """One mapping with what each of its fields means, for who hovers over it."""
+    told = MEANINGS.get(name)
+    if told is None:
+        return definition
+    fields = {
+        key: {**value, "description": told[key]} if key in told else value
+        for key, value in definition["properties"].items()
+    }
+    return {**definition, "properties": fields}
 
 
 def _definition(name: str, definition: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def test_fields_are_told_to_the_leaves() -> None:
     page = pages()["fields.md"]
     for path in ("spec.resources.limits", "spec.probes.readiness.http.path", "spec.tools[].requireApproval"):
         assert f"`{path}`" in page
-    assert '| `spec.rollout.timeout` | duration | default `"2m"` |' in page
+    assert re.search(r'^\| `spec\.rollout\.timeout` \| duration \| .*default `"2m"` \|$', page, re.MULTILINE)
     assert "`spec.quotas[].memory` | quantity" in page
 
 

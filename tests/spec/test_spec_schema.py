@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from reconciler.spec.authoring_fleet import DOCUMENTS
 from reconciler.spec.documents import read_documents
+from reconciler.spec.meanings import MEANINGS
 from reconciler.spec.schema import BASE, files, main, schemas, shape, stale
 from tests.spec.test_spec_mistakes import MISTAKES
 from tests.spec.writing import API, agent, blob
@@ -226,3 +228,29 @@ def test_the_program_writes_and_checks(tmp_path: Path, capsys: pytest.CaptureFix
 def test_the_schemas_are_json() -> None:
     for text in files().values():
         assert json.loads(text)["$id"].startswith(BASE)
+
+
+def _mappings() -> dict[str, set[str]]:
+    """The fields of each mapping of the schemas, by the authoring model's name."""
+    found: dict[str, set[str]] = {}
+    for kind, name in KINDS.items():
+        schema = schemas()[name]
+        for model, mapping in {**schema["$defs"], DOCUMENTS[kind].__name__: schema}.items():
+            found[model] = set(mapping.get("properties", {}))
+    return found
+
+
+def test_every_field_says_what_it_means() -> None:
+    silent = [
+        f"{name} {model}.{field}"
+        for name, schema in schemas().items()
+        for model, mapping in {**schema["$defs"], name: schema}.items()
+        for field, value in mapping.get("properties", {}).items()
+        if not value.get("description", "").endswith(".")
+    ]
+    assert silent == []
+
+
+def test_no_meaning_is_of_a_field_that_is_gone() -> None:
+    fields = {model: names for model, names in _mappings().items() if names}
+    assert {model: set(told) for model, told in MEANINGS.items()} == fields
