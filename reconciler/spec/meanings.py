@@ -137,7 +137,7 @@ AGENT: Mapping[str, Mapping[str, str]] = {
         "command": "The program and its first arguments; without it the image's own.",
         "args": "Arguments behind `command`.",
         "env": "Environment variables, names unique. Beside them the process gets AGENT_NAME, PORT and the like.",
-        "replicas": "How many pods to run, over all clusters (on each under the placement policy `all`): 1 unless said. "
+        "replicas": "How many pods, over all clusters (on each with the placement policy `all`); 1 unless said. "
         "Not beside `autoscaling`.",
         "autoscaling": "Lets an autoscaler set the number of replicas by load, instead of `replicas`.",
         "resources": "What each pod asks for and may use at most.",
@@ -302,7 +302,7 @@ KEEPING: Mapping[str, Mapping[str, str]] = {
         "name": "The check's name, unique within the agent.",
         "connectivity": "Whether each pod answers.",
         "performance": "Whether each pod answers fast and seldom fails.",
-        "resources": "Whether each pod stays below a share of its limits.",
+        "resources": "Whether each pod stays within a share of its limits.",
         "lifecycle": "Whether all pods are ready and do not restart. It has no settings: `{}`.",
         "dependencies": "Whether the agents that this one depends on are well. It has no settings: `{}`.",
         "a2aCard": "Whether the agent serves the card that is declared: name, description, version and skills. "
@@ -322,7 +322,7 @@ KEEPING: Mapping[str, Mapping[str, str]] = {
         "p50": "The longest that half of the last answers may take.",
         "p95": "The longest that 95 of 100 of the last answers may take.",
         "p99": "The longest that 99 of 100 of the last answers may take.",
-        "errorRate": "The most of the last requests that may fail.",
+        "errorRate": "The share of the last requests that may fail.",
     },
     "ResourceShare": {
         "cpu": "The most CPU in use, of the limit, or of the request where there is no limit.",
