@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconciler.cli.applying import Manner, carry_out
+from reconciler.cli.applying import Manner, carry_out, follow
 from reconciler.cli.command import invocation
+from reconciler.cli.failures import INTERRUPTED_EXIT
 from reconciler.cli.fleets import ApplyRequest, PlanRequest, Session, opened, whoami
 from reconciler.cli.looking import record_of
-from reconciler.cli.output import emit, note
+from reconciler.cli.output import emit, note, wants_color
+from reconciler.cli.views.apply import closing
 from reconciler.cli.views.plan_words import hold_text
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Policy
@@ -34,6 +39,20 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
         record = await wish(session.hand(stores, whoami()))
         emit(f"{name}: {told}." if record != before else f"{name}: nothing to change.")
         return await _bring_about(session, name, "" if newest else record.commit)
+
+
+async def go_back(name: AgentName, *, to: int | None, reason: str) -> int:
+    """Return an agent to an earlier revision; answers the exit code."""
+    async with opened() as session:
+        settings = invocation().settings()
+        stop = asyncio.Event()
+        events = session.roll_back(name, ApplyRequest.of(settings), stop, to=to, reason=reason)
+        color = wants_color(settings.text("color"), sys.stdout, os.environ)
+        ledger = await follow(events, stop, [name], as_json=False, color=color)
+        emit(closing(ledger))
+        if ledger.end is not None and ledger.end.interrupted:
+            return INTERRUPTED_EXIT
+        return 0 if ledger.all_applied else 1
 
 
 async def _bring_about(session: Session, name: AgentName, commit: str) -> int:

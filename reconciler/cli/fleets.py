@@ -26,6 +26,7 @@ from reconciler.ports import Clock, Cluster, Registry
 if TYPE_CHECKING:
     from reconciler.bootstrap import FleetLocation
     from reconciler.bootstrap import Session as World
+    from reconciler.engine.apply import ApplyOptions
     from reconciler.engine.operate import Hand
     from reconciler.engine.reconcile import PlanningCache
     from reconciler.engine.sweep import Sweep
@@ -131,10 +132,27 @@ class Session:
 
     async def apply(self, plan: Plan, request: ApplyRequest, stop: asyncio.Event) -> AsyncIterator[ApplyEvent]:
         """Do a plan; see engine.apply."""
-        from reconciler.engine.apply import ApplyOptions, apply
+        from reconciler.engine.apply import apply
         from reconciler.engine.reconcile import replanner
 
-        options = ApplyOptions(
+        options = self._options(request)
+        stores = (await self.stores()).both
+        replan = replanner(self.world, plan, self.cache)
+        async for event in apply(plan, stores, self.clock, options=options, replan=replan, stop=stop):
+            yield event
+
+    def roll_back(
+        self, name: AgentName, request: ApplyRequest, stop: asyncio.Event, *, to: int | None, reason: str
+    ) -> AsyncIterator[ApplyEvent]:
+        """Return one agent to an earlier revision; see engine.operate.rollback."""
+        from reconciler.engine.operate import rollback
+
+        return rollback(self.world, name, to=to, reason=reason, options=self._options(request), stop=stop)
+
+    def _options(self, request: ApplyRequest) -> ApplyOptions:
+        from reconciler.engine.apply import ApplyOptions
+
+        return ApplyOptions(
             actor=whoami(),
             holder=f"{whoami()}, process {os.getpid()}",
             parallelism=request.parallelism,
@@ -144,10 +162,6 @@ class Session:
             retry=self.world.retry,
             spends=request.spends,
         )
-        stores = (await self.stores()).both
-        replan = replanner(self.world, plan, self.cache)
-        async for event in apply(plan, stores, self.clock, options=options, replan=replan, stop=stop):
-            yield event
 
     def hand(self, stores: OpenStores, actor: str) -> Hand:
         """Who writes wishes into records, and where."""

@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Entry] = {
     "scale": Entry(section="Act", text="Set replicas by hand, for a while."),
     "suspend": Entry(section="Act", text="Stop an agent without removing it."),
     "resume": Entry(section="Act", text="End a suspension or a quarantine."),
+    "rollback": Entry(section="Act", text="Return an agent to an earlier revision."),
     "secret": Entry(section="Act", text="Keep secrets for agents on the embedded cluster."),
     "schema": Entry(section="Set up", text="JSON Schema of the files, for editors."),
     "config": Entry(section="Set up", text="Settings, and where each comes from."),

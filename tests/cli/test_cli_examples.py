@@ -14,8 +14,9 @@ from reconciler.cli.main import COMMANDS, program
 
 from .conftest import environment
 
-LAST = ("apply", "scale", "suspend", "resume", "destroy")
+LAST = ("apply", "scale", "suspend", "resume", "rollback", "destroy")
 """Commands that change what runs come after those that look at it, in this order."""
+AUTHOR = ("-c", "user.name=A tester", "-c", "user.email=tester@example.com")
 MAY_HAVE_CHANGES = "--detailed-exitcode"
 
 
@@ -39,6 +40,12 @@ def shell(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     subprocess.run([script, "init", "fleet"], cwd=tmp_path, env=env, check=True, capture_output=True)
     fleet = tmp_path / "fleet"
     (fleet / "key.txt").write_text("sk-example\n")
+    subprocess.run([script, "apply", "--auto-approve"], cwd=fleet, env=env, check=True, capture_output=True)
+    program_file = fleet / "agents" / "demo" / "hello.yaml"
+    program_file.write_text(program_file.read_text().replace("You greet people.", "You greet everybody."))
+    subprocess.run(
+        ["git", *AUTHOR, "commit", "-qam", "Greet everybody"], cwd=fleet, env=env, check=True, capture_output=True
+    )
     subprocess.run([script, "apply", "--auto-approve"], cwd=fleet, env=env, check=True, capture_output=True)
     yield fleet, env
     subprocess.run([script, "destroy", "--auto-approve"], cwd=fleet, env=env, check=True, capture_output=True)
