@@ -77,10 +77,10 @@ def ask(question: str) -> bool:
     """
     if not terminal(sys.stdin):
         return False
-    sys.stderr.write(f"{question} Only 'yes' is accepted: ")
-    sys.stderr.flush()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop's would not end the reading
     try:
+        sys.stderr.write(f"{question} Only 'yes' is accepted: ")
+        sys.stderr.flush()
         return sys.stdin.readline(MAX_ANSWER).strip() == "yes"
     finally:
         signal.signal(signal.SIGINT, before)
