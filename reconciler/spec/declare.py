@@ -138,6 +138,10 @@ class _Step:
                 if reading is not None:
                     templates = templates or bool(reading.templates)
                     fleet = fleet or bool(reading.fleets) or path == FLEET_FILE
+            if bool(old and old.unreadable) != bool(new and new.unreadable):
+                # Hints for unknown templates name files that cannot be read: findings may now say something else.
+                templates = True
+                self.names.update(name for name, one in cache.resolved.items() if one.agent is None)
             cache.template_files.discard(path)
             if new is not None and new.templates:
                 cache.template_files.add(path)
