@@ -16,12 +16,18 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many contract tests each back end passed."""
-    passed = Counter(
-        value
+    """Say how many contract tests each back end passed, and how much the fault harness has played."""
+    passed = [
+        (key, value)
         for report in terminalreporter.stats.get("passed", [])
         for key, value in getattr(report, "user_properties", [])
-        if key == "backend" and report.when == "call"
-    )
-    for backend, count in sorted(passed.items()):
+        if report.when == "call"
+    ]
+    for backend, count in sorted(Counter(value for key, value in passed if key == "backend").items()):
         terminalreporter.write_line(f"contract: {backend} passed {count} tests")
+    played = sum(int(value) for key, value in passed if key == "boundaries")
+    failed = [item for item in terminalreporter.stats.get("failed", []) if "test_every_boundary" in item.nodeid]
+    if played and not failed:
+        terminalreporter.write_line(
+            f"fault harness: {played // 5} boundaries x 5 faults = {played} runs, all converged"
+        )

@@ -72,7 +72,7 @@ CASES = [
     case("plan", "--ref", HUGE, told="error:"),
     case("plan", "--ref", "main", "--working-tree", told="exclude each other"),
     # agents, clusters, selectors, numbers
-    case("plan", "--target", "hello", told="write namespace/name"),
+    case("plan", "--target", "hello", told="write NAMESPACE/NAME"),
     case("plan", "--target", "../../etc/passwd", told="does not name an agent"),
     case("plan", "--target", "demo/hallo", told="did you mean demo/hello?"),
     case("plan", "--cluster", "eu-1", told="no cluster eu-1 is declared"),
@@ -92,7 +92,7 @@ CASES = [
     case("get", "clusters", "--sort-by", "__class__", told="there is no field"),
     case("get", "clusters", "--watch", told="--watch is for agents"),
     case("describe", "demo/hello", told="is not on record"),
-    case("describe", "demo", told="write namespace/name"),
+    case("describe", "demo", told="write NAMESPACE/NAME"),
     case("logs", "demo/hello", told="is not on record"),
     case("logs", "demo/hello", "--tail", "-5", told="--tail"),
     case("logs", "demo/hello", "-f", "-p", told="exclude each other"),

@@ -73,7 +73,10 @@ async def embedded(folder: Path) -> AsyncIterator[BackEnd]:
 
 
 @pytest.fixture(params=BACK_ENDS)
-async def back_end(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BackEnd]:
+async def back_end(
+    request: pytest.FixtureRequest, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> AsyncIterator[BackEnd]:
+    record_property("backend", f"{request.param} cluster")
     openers = {"embedded": embedded}
     async with openers[request.param](tmp_path) as opened:
         yield opened

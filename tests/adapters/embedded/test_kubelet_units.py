@@ -63,6 +63,18 @@ def test_mount_paths_become_the_folders_that_stand_for_them() -> None:
     assert paths.translate("see /etc/agent") == "see /etc/agent"
 
 
+def test_a_program_below_a_mount_path_is_that_program_unless_the_volume_has_one_of_its_name(tmp_path: Path) -> None:
+    here, volume = tmp_path / "here", tmp_path / "volume"
+    for folder in (here, volume):
+        folder.mkdir()
+    (here / "python").touch()
+    paths = PathMap(pairs=((str(here), volume),))
+    assert paths.translate(f"{here}/python") == f"{here}/python"
+    assert paths.translate(f"{here}/new") == f"{volume}/new"
+    (volume / "python").touch()
+    assert paths.translate(f"{here}/python") == f"{volume}/python"
+
+
 def test_host_and_port_are_told_whatever_the_spec_says(tmp_path: Path) -> None:
     ports = [{"containerPort": 80, "name": "web-ui"}, {"containerPort": 81}]
     spec = {"ports": ports, "env": [{"name": "HOST", "value": "example.org"}, {"name": "PORT", "value": "80"}]}

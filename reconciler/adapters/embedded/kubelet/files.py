@@ -97,10 +97,17 @@ class PathMap:
     pairs: tuple[tuple[str, Path], ...] = field(default=())
 
     def translate(self, text: str) -> str:
-        """`text` with a mount path at its start replaced by the folder; anything else as it is."""
+        """`text` with a mount path at its start replaced by the folder; anything else as it is.
+
+        Without a chroot, what lies below a mount path on this machine is still to be seen: a program under /tmp is that
+        program, unless the volume holds a file of this name.
+        """
         for mount, folder in self.pairs:
-            if text == mount or text.startswith(f"{mount}/"):
-                return f"{folder}{text[len(mount) :]}"
+            if text == mount:
+                return str(folder)
+            if text.startswith(f"{mount}/"):
+                inside = f"{folder}{text[len(mount) :]}"
+                return text if os.path.lexists(text) and not os.path.lexists(inside) else inside
         return text
 
 
