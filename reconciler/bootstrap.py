@@ -28,6 +28,7 @@ from reconciler.ports import Clock, Cluster, Prober, Registry, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
+    from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
 
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
@@ -82,7 +83,7 @@ class Session:
         self._clock = clock
         self._registries: dict[SqliteRegistry | ArangoRegistry, Registry] = {}
         self._clusters: dict[str, tuple[ClusterDeclaration, Cluster | Unreadable]] = {}
-        self._embedded: list[OpenCluster] = []
+        self._opened: list[OpenCluster | ReachedCluster] = []
 
     @property
     def source(self) -> Source:
@@ -111,7 +112,7 @@ class Session:
         registry = self._registries.get(fleet.registry)
         if registry is None:
             registry = self._registries[fleet.registry] = await self._open_registry(fleet.registry)
-        clusters = {declaration.name: self._cluster(declaration) for declaration in fleet.clusters}
+        clusters = {one.name: await self._refused(one) or self._cluster(one) for one in fleet.clusters}
         return Stores(registry=registry, clusters=clusters)
 
     async def _open_registry(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
@@ -126,6 +127,21 @@ class Session:
                     hint="leave `registry` out of fleet.yaml",
                 )
 
+    async def _refused(self, declared: ClusterDeclaration) -> Unreadable | None:
+        """Why a cluster is not even tried: a kubeconfig that came with a commit may name a program, which we would run.
+
+        Raises SourceError.
+        """
+        named = declared.backend.kubeconfig if isinstance(declared.backend, KubernetesCluster) else ""
+        if not (named and self.location.versioned):
+            return None
+        from reconciler.adapters.git import tracks
+
+        for each in _names_of(Path(_kubeconfig(named, self.location.root))):
+            if each.is_relative_to(self.location.git_root) and await tracks(self.location.git_root, each):
+                return Unreadable(reason=f"cluster {declared.name}: {named} is part of the repository, and is not used")
+        return None
+
     def _cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:
         known = self._clusters.get(declared.name)
         if known is not None and known[0] == declared:
@@ -137,8 +153,17 @@ class Session:
     def _open_cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:
         match declared.backend:
             case KubernetesCluster():
-                why = "is a Kubernetes cluster, and this version runs embedded clusters only"
-                return Unreadable(reason=f"cluster {declared.name} {why}")
+                from reconciler.adapters.kubernetes.cluster import KubernetesCluster as Reached
+                from reconciler.adapters.kubernetes.connection import Login
+
+                login = Login(
+                    context=declared.backend.context,
+                    kubeconfig=_kubeconfig(declared.backend.kubeconfig, self.location.root),
+                    in_cluster=declared.backend.in_cluster,
+                )
+                reached = Reached(declared.name, login, self._clock)
+                self._opened.append(reached)
+                return reached
             case EmbeddedCluster(run=run):
                 from reconciler.adapters.embedded.cluster import EmbeddedCluster as Opened
                 from reconciler.adapters.embedded.lifecycle import ensure_running
@@ -151,16 +176,16 @@ class Session:
                     opened = Opened.open(declared.name, folder, run=run, ensure_supervisor=start)
                 except ReconcilerError as error:
                     return Unreadable(reason=error.message)
-                self._embedded.append(opened)
+                self._opened.append(opened)
                 return opened
 
     async def close(self) -> None:
         """Close what was opened. Agents go on running."""
-        for cluster in self._embedded:
+        for cluster in self._opened:
             await cluster.close()
         for registry in self._registries.values():
             await registry.close()
-        self._embedded.clear()
+        self._opened.clear()
         self._registries.clear()
         self._clusters.clear()
 
@@ -192,6 +217,16 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
 def cluster_folder(state_dir: Path, cluster: str) -> Path:
     """Where an embedded cluster keeps its state: `local` at the top, others in a folder of their own."""
     return state_dir if cluster == LOCAL else state_dir / CLUSTERS / cluster
+
+
+def _kubeconfig(path: str, root: Path) -> str:
+    """A kubeconfig as fleet.yaml names it: `~` is our home, other relative paths start at the fleet."""
+    return str(root / Path(path).expanduser()) if path else ""
+
+
+def _names_of(path: Path) -> set[Path]:
+    """A file as it is named, and as it is without links."""
+    return {path.absolute(), path.resolve()}
 
 
 def _share_secrets(state_dir: Path, folder: Path) -> None:

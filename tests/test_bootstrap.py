@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenEmbedded
 from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, open_fleet, prepare_state
 from reconciler.engine.reconcile import compute_plan
 from reconciler.model.errors import ReconcilerError, RegistryError
@@ -19,7 +19,7 @@ from reconciler.model.fleet import (
     KubernetesCluster,
     SqliteRegistry,
 )
-from reconciler.model.objects import Unreadable
+from reconciler.model.objects import Found, Scope, Unreadable
 from reconciler.model.plan import HoldCode, Policy
 from tests.engine.fleets import FleetRepo, agent, applied, finished
 
@@ -93,15 +93,38 @@ async def test_state_is_for_its_owner_alone(tmp_path):
         assert session.state_dir.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_cluster_without_an_adapter_is_unreadable_and_the_others_work(tmp_path):
+async def test_a_cluster_without_credentials_is_unreadable_and_the_others_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
     repo = FleetRepo(tmp_path / "fleet")
     async with await repo.session() as session:
         stores = await session.stores(fleet(LOCAL, FAR))
-        far = stores.clusters["eu-1"]
-        assert isinstance(far, Unreadable)
-        assert "eu-1" in far.reason
-        assert "embedded clusters only" in far.reason
-        assert isinstance(stores.clusters["local"], OpenEmbedded)
+        far, local = stores.clusters["eu-1"], stores.clusters["local"]
+        assert not isinstance(far, Unreadable)
+        assert not isinstance(local, Unreadable)
+        answer = await far.observe(Scope())
+        assert isinstance(answer, Unreadable)
+        assert str(tmp_path / "nowhere") in answer.reason
+        assert isinstance(await local.observe(Scope()), Found)
+
+
+async def test_a_kubeconfig_that_came_with_a_commit_is_not_used(tmp_path):
+    """It may name a credential plugin: a pull request could have its plan run any program."""
+    repo = FleetRepo(tmp_path / "fleet")
+    ran = tmp_path / "ran"
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(ran)]}}
+    config = {
+        "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "a", "user": user}],
+    }
+    repo.commit({"deploy/kubeconfig": json.dumps(config)})
+    far = ClusterDeclaration(name="eu-1", backend=KubernetesCluster(kubeconfig="deploy/kubeconfig"))
+    async with await repo.session() as session:
+        found = (await session.stores(fleet(LOCAL, far))).clusters["eu-1"]
+        assert isinstance(found, Unreadable)
+        assert "part of the repository" in found.reason
+    assert not ran.exists()
 
 
 async def test_agents_of_an_unreadable_cluster_are_held_and_the_rest_is_applied(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.adapters.embedded.lazy import Head, head_of
+from reconciler.model.lazyobject import Head, head_of
 
 Body = dict[str, Any]
 MAX_SETS = 20_000

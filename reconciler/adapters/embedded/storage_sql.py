@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from reconciler.adapters.embedded.lazy import LazyBody
 from reconciler.adapters.embedded.storage_fieldsets import Fieldsets
 from reconciler.model.errors import ClusterError, ClusterUnavailable
 from reconciler.model.identity import ObjectRef
+from reconciler.model.lazyobject import LazyBody
 from reconciler.model.objects import PodUsage
 
 LOCK_SECONDS = 15.0

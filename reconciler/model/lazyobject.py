@@ -1,10 +1,11 @@
-"""Objects as they lie in the store, decoded as far as they are looked into.
+"""Kubernetes objects as bytes, decoded as far as they are looked into.
 
 A plan of a large fleet asks nearly every object only who owns its fields and whose it is; the rest stays bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +18,10 @@ Json = dict[str, Any]
 class HeadMetadata(msgspec.Struct, omit_defaults=True):
     """What is asked of every object."""
 
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    namespace: str | msgspec.UnsetType = msgspec.UNSET
+    uid: str | msgspec.UnsetType = msgspec.UNSET
+    resourceVersion: str | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the name in the object
     annotations: Json | msgspec.UnsetType = msgspec.UNSET
     ownerReferences: list[Json] | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - the name in the object
     managedFields: list[Json] = []  # noqa: N815 - the name in the object; msgspec copies defaults
@@ -64,17 +69,22 @@ class LazyMetadata(LazyJson):
 
 
 class LazyBody(LazyJson):
-    """An object's JSON."""
+    """An object's JSON. `type_meta` is its apiVersion and kind where the bytes lack them, as items of lists do."""
 
-    __slots__ = ("_metadata",)
+    __slots__ = ("_metadata", "_type_meta")
 
-    def __init__(self, data: bytes, head: Head) -> None:
+    def __init__(self, data: bytes, head: Head, type_meta: Mapping[str, str] | None = None) -> None:
         super().__init__(data)
         self._metadata = LazyMetadata(data, head.metadata)
+        self._type_meta = type_meta
 
     def decode(self) -> Json:
         """All of it, with the sets of fields that the head has."""
-        return {**super().decode(), "metadata": dict(self._metadata)}
+        return {**(self._type_meta or {}), **super().decode(), "metadata": dict(self._metadata)}
 
     def __getitem__(self, key: str) -> Any:
-        return self._metadata if key == "metadata" else super().__getitem__(key)
+        if key == "metadata":
+            return self._metadata
+        if self._type_meta is not None and key in self._type_meta:
+            return self._type_meta[key]
+        return super().__getitem__(key)

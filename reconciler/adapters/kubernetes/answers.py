@@ -1,0 +1,159 @@
+"""What a server's answers mean: HTTP statuses and Status objects as errors of model.errors. No I/O.
+
+Source: Kubernetes API conventions, "HTTP Status codes" and "Response Status Kind"; conflicts of server-side apply are a
+409 whose details list causes of type FieldManagerConflict, one a field.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from reconciler.model.errors import (
+    ClusterError,
+    ClusterUnavailable,
+    FieldConflict,
+    OutcomeUnknown,
+    PreconditionFailed,
+    ReconcilerError,
+    Rejected,
+)
+from reconciler.model.identity import ObjectRef
+
+MAX_TEXT = 600
+"""Of a server's message more is not told: some repeat whole objects."""
+
+
+class NoAccess(ClusterUnavailable):
+    """We cannot say who we are, or the server does not believe it (401)."""
+
+
+class Forbidden(Rejected):
+    """We may not do that there (403). Another kind or namespace may be allowed."""
+
+
+class Gone(ClusterError):
+    """The version to go on from is no longer kept (410): list anew."""
+
+
+class NotThere(Rejected):
+    """There is no such object or no such kind (404). `is_kind`: the server does not know the kind's path at all."""
+
+    is_kind = False
+
+
+class _Cause(msgspec.Struct):
+    reason: str = ""
+    message: str = ""
+    field: str = ""
+
+
+class _Details(msgspec.Struct):
+    name: str = ""
+    kind: str = ""
+    causes: list[_Cause] = []
+    retryAfterSeconds: int = 0  # noqa: N815 - the name on the wire
+
+
+class Status(msgspec.Struct):
+    """The Status object of an answer that is no success."""
+
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    code: int = 0
+    details: _Details = msgspec.field(default_factory=_Details)
+
+
+_status_of = msgspec.json.Decoder(Status).decode
+_MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
+_UNDERSTOOD_NOT = ("failed to create typed", "failed to convert new object")
+"""What apply says with a 500 of a body that it cannot read: unknown fields, wrong types. Nothing was stored."""
+WRITES = frozenset({"PATCH", "POST", "PUT", "DELETE"})
+
+
+def status_of(body: bytes) -> Status:
+    """The Status in a body; a Status without a reason for bodies of another make, as proxies send them."""
+    try:
+        return _status_of(body)
+    except msgspec.MsgspecError:
+        return Status(message=" ".join(body[:MAX_TEXT].decode("utf-8", "replace").split()))
+
+
+def error_of(code: int, body: bytes, *, method: str, cluster: str, ref: ObjectRef | None, what: str) -> ReconcilerError:
+    """The error that an answer stands for. `what` names the request for people, as `get ConfigMap team/a`."""
+    status = status_of(body)
+    text = f"{what} on {cluster}: {_clip(status.message) or f'HTTP {code}'}"
+    found: ReconcilerError
+    match code:
+        case 401:
+            hint = "log in again, or look at the credentials in the kubeconfig"
+            found = NoAccess(f"{cluster} does not accept our credentials", ref=ref, cluster=cluster, hint=hint)
+        case 403:
+            found = _forbidden(status, text, ref=ref, cluster=cluster)
+        case 404:
+            found = _not_there(status, text, ref=ref, cluster=cluster)
+        case 409:
+            found = _conflict(status, text, ref=ref, cluster=cluster)
+        case 422 if any(cause.field == "metadata.uid" for cause in status.details.causes):
+            # The object of that name is another one than we named: apply calls that a change of its uid.
+            found = PreconditionFailed(text, ref=ref, cluster=cluster)
+        case 410:
+            found = Gone(text, ref=ref, cluster=cluster)
+        case 429:
+            found = ClusterUnavailable(f"{cluster} asks us to wait: {text}", ref=ref, cluster=cluster)
+        case 500 if status.message.startswith(_UNDERSTOOD_NOT):
+            found = Rejected(text, ref=ref, cluster=cluster)
+        case _ if code >= 500 or code == 408:
+            found = _unavailable(method, text, code, ref=ref, cluster=cluster)
+        case _:
+            found = Rejected(text, ref=ref, cluster=cluster)
+    return found
+
+
+def _unavailable(method: str, text: str, code: int, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
+    if method in WRITES:
+        return OutcomeUnknown(f"{text} (HTTP {code}): it may or may not have been done")
+    return ClusterUnavailable(f"{text} (HTTP {code})", ref=ref, cluster=cluster)
+
+
+def _forbidden(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
+    if "exceeded quota" in status.message:
+        return Rejected(text, ref=ref, cluster=cluster, hint="ask for a larger quota, or declare less")
+    if "is being terminated" in status.message:
+        return ClusterUnavailable(text, ref=ref, cluster=cluster, hint="the namespace is being deleted")
+    hint = "grant it in RBAC: deploy/README.md lists what is needed"
+    return Forbidden(text, ref=ref, cluster=cluster, hint=hint)
+
+
+def _not_there(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
+    hint = ""
+    if status.details.kind == "namespaces" and ref is not None and ref.kind != "Namespace":
+        text = f"there is no namespace {status.details.name} on {cluster}, so {ref} cannot be there"
+        hint = f"kubectl create namespace {status.details.name}"
+    error = NotThere(text, ref=ref, cluster=cluster, hint=hint)
+    error.is_kind = not status.details.name
+    return error
+
+
+def _conflict(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
+    owners = {}
+    for cause in status.details.causes:
+        if cause.reason == "FieldManagerConflict":
+            found = _MANAGER.search(cause.message)
+            owners[cause.field] = found.group(1) if found else cause.message
+    if owners:
+        return FieldConflict(text, owners=owners, ref=ref, cluster=cluster)
+    return PreconditionFailed(text, ref=ref, cluster=cluster)
+
+
+def retry_after(header: str | None, body: bytes) -> float:
+    """Seconds that a server asks us to wait, by its header or its Status; 1 where it does not say."""
+    if header is not None and header.strip().isdigit():
+        return float(header)
+    return float(status_of(body).details.retryAfterSeconds or 1)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."

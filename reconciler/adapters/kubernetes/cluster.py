@@ -1,0 +1,327 @@
+"""KubernetesCluster: the Cluster port over one API server.
+
+Reads answer from a watch's copy where `changes` has one running and well, else by a list of their own; a single `get`
+is always live. Writes are server-side apply and deletes with preconditions inside the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from reconciler.adapters.kubernetes import room
+from reconciler.adapters.kubernetes.answers import Forbidden, NotThere
+from reconciler.adapters.kubernetes.connection import Connection, Login
+from reconciler.adapters.kubernetes.listing import Listed, list_all, live_object
+from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
+from reconciler.adapters.kubernetes.transport import APPLY, Request
+from reconciler.adapters.kubernetes.watches import Watches
+from reconciler.adapters.kubernetes.watching import number
+from reconciler.model.errors import (
+    ClusterError,
+    FieldConflict,
+    OutcomeUnknown,
+    PreconditionFailed,
+    ReconcilerError,
+    Rejected,
+)
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import (
+    FIELD_MANAGER,
+    Absent,
+    AnyState,
+    Capacity,
+    ClusterIdentity,
+    Found,
+    LiveObject,
+    LiveSet,
+    LogOptions,
+    Manifest,
+    MustBe,
+    MustBeAbsent,
+    Observation,
+    Precondition,
+    Scope,
+    Unreadable,
+    Usage,
+)
+from reconciler.ports import Clock
+
+_CREATED = 201
+_NODE, _POD, _NAMESPACE = BUILT_IN["", "Node"], BUILT_IN["", "Pod"], BUILT_IN["", "Namespace"]
+_METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods")
+_ANCHOR = "kube-system"
+"""The namespace whose uid stands for the cluster: it lives as long as the cluster does."""
+
+
+class _Version(msgspec.Struct):
+    gitVersion: str = ""  # noqa: N815 - the name on the wire
+
+
+class _Deleted(msgspec.Struct):
+    kind: str = ""
+
+
+class _Items(msgspec.Struct):
+    items: list[msgspec.Raw] | None = None
+
+
+class KubernetesCluster:
+    """One cluster of a kubeconfig context, or the one that we run in. Use it inside one event loop."""
+
+    def __init__(self, name: str, login: Login, clock: Clock) -> None:
+        self._name = name
+        self._at = Connection(name, login, clock)
+        self._watches = Watches(self._at, clock)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def close(self) -> None:
+        """End watches and connections."""
+        await self._watches.close()
+        await self._at.close()
+
+    async def identity(self) -> Observation[ClusterIdentity]:
+        try:
+            (namespace, version) = await asyncio.gather(
+                self._object(_NAMESPACE, "", _ANCHOR),
+                self._at.read("/version", f"read the version of {self._name}", _Version),
+            )
+        except ReconcilerError as error:
+            return _unreadable(error)
+        return Found(ClusterIdentity(uid=namespace.uid, version=version.gitVersion))
+
+    async def observe(self, scope: Scope) -> Observation[LiveSet]:
+        """A complete list. Kinds or namespaces that alone cannot be read are named inside, with the reason."""
+        parts = [
+            (group, version, kind, namespace)
+            for group, version, kind in scope.kinds
+            for namespace in (("",) if scope.namespaces is None else sorted(scope.namespaces))
+        ]
+        answers = await asyncio.gather(*(self._part(*part, scope.labels) for part in parts), return_exceptions=True)
+        objects: dict[ObjectRef, LiveObject] = {}
+        unreadable: dict[tuple[str, str], str] = {}
+        for (_, _, kind, namespace), answer in zip(parts, answers, strict=True):
+            match answer:
+                case ReconcilerError():
+                    unreadable[kind, namespace] = answer.message
+                case BaseException():
+                    raise answer
+                case _:
+                    objects.update(answer)
+        if unreadable and len(unreadable) == len(parts) and not _all_forbidden(answers):
+            return Unreadable(reason=next(iter(unreadable.values())))
+        return Found(LiveSet(objects=objects, unreadable=unreadable))
+
+    async def _part(
+        self, group: str, version: str, kind: str, namespace: str, labels: Mapping[str, str]
+    ) -> Mapping[ObjectRef, LiveObject]:
+        """One kind in one namespace, or everywhere. A kind that the server does not have has no objects."""
+        resource = await self._at.resource(group, version, kind)
+        if resource is None:
+            return {}
+        copy = self._watches.copy_of(resource, namespace)
+        if copy is not None:
+            return copy.selected(namespace, labels)
+        transport = await self._at.transport()
+        listed: Listed = await list_all(transport, resource, namespace=namespace, labels=labels)
+        if not labels:
+            self._watches.saw(resource, number(listed.version))
+        return listed.objects
+
+    async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
+        try:
+            resource = await self._at.resource(ref.group, "", ref.kind)
+            if resource is None:
+                return Absent()
+            return Found(await self._object(resource, ref.namespace, ref.name))
+        except NotThere as error:
+            # Only an answer that names the object says that it is not there: a proxy's 404 says nothing of it.
+            return _unreadable(error) if error.is_kind else Absent()
+        except ReconcilerError as error:
+            return _unreadable(error)
+
+    async def _object(self, resource: Resource, namespace: str, name: str) -> LiveObject:
+        ref = ObjectRef(group=resource.group, kind=resource.kind, namespace=namespace, name=name)
+        path = resource.path(namespace, name)
+        transport = await self._at.transport()
+        reply = await transport.call(Request(method="GET", path=path, what=f"get {ref}", ref=ref))
+        return self._decoded(reply.body, resource, f"get {ref}")
+
+    def _decoded(self, body: bytes, resource: Resource, what: str) -> LiveObject:
+        try:
+            one = live_object(body, resource)
+        except msgspec.MsgspecError as error:
+            raise ClusterError(f"{what} on {self._name}: the answer is no object: {error}") from error
+        self._watches.learn(resource, one)
+        return one
+
+    async def apply(
+        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+    ) -> LiveObject:
+        ref = manifest.ref
+        resource = await self._writable(ref, str(manifest.body.get("apiVersion", "")))
+        if isinstance(expect, MustBeAbsent):
+            return await self._create(resource, manifest, manager)
+        try:
+            return (await self._patch(resource, ref, _with(manifest.body, expect), manager, force=force))[1]
+        except NotThere as error:
+            if isinstance(expect, MustBe):
+                raise PreconditionFailed(error.message, ref=ref, cluster=self._name) from error
+            raise
+
+    async def _create(self, resource: Resource, manifest: Manifest, manager: str) -> LiveObject:
+        """Apply what must not be there yet.
+
+        An API server has no such precondition for apply: a look comes first (a watch's copy will do, it deletes
+        nothing), and an answer that says "changed" instead of "created" is taken back.
+        """
+        ref = manifest.ref
+        taken = PreconditionFailed(f"{ref} is there already on {self._name}", ref=ref, cluster=self._name)
+        copy = self._watches.copy_of(resource, ref.namespace)
+        if copy is None or ref in copy.objects():
+            found = await self.get(ref)
+            if isinstance(found, Found):
+                raise taken
+            if isinstance(found, Unreadable):
+                raise ClusterError(f"{ref} on {self._name} cannot be read: {found.reason}", ref=ref, cluster=self._name)
+        try:
+            code, one = await self._patch(resource, ref, dict(manifest.body), manager, force=False)
+        except FieldConflict as error:
+            raise taken from error
+        if code == _CREATED:
+            return one
+        bare = {**resource.type_meta, "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": one.uid}}
+        await self._patch(resource, ref, bare, manager, force=False)
+        raise taken
+
+    async def _patch(
+        self, resource: Resource, ref: ObjectRef, body: Mapping[str, Any], manager: str, *, force: bool
+    ) -> tuple[int, LiveObject]:
+        what = f"apply {ref}"
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        transport = await self._at.transport()
+        reply = await transport.call(
+            Request(
+                method="PATCH",
+                path=resource.path(ref.namespace, ref.name),
+                what=what,
+                ref=ref,
+                query=query,
+                body=msgspec.json.encode(dict(body)),
+                content_type=APPLY,
+            )
+        )
+        try:
+            return reply.code, self._decoded(reply.body, resource, what)
+        except ClusterError as error:
+            raise OutcomeUnknown(error.message) from error
+
+    async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
+        resource = await self._writable(ref, "")
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if isinstance(expect, MustBe):
+            options["preconditions"] = {"uid": expect.uid}
+            if expect.resource_version:
+                options["preconditions"]["resourceVersion"] = expect.resource_version
+        path, what = resource.path(ref.namespace, ref.name), f"delete {ref}"
+        transport = await self._at.transport()
+        body = msgspec.json.encode(options)
+        try:
+            reply = await transport.call(Request(method="DELETE", path=path, what=what, ref=ref, body=body))
+        except NotThere as error:
+            if error.is_kind:
+                raise
+            if isinstance(expect, MustBe):
+                raise PreconditionFailed(f"{ref} is not there on {self._name}", ref=ref, cluster=self._name) from error
+            return
+        if msgspec.json.decode(reply.body, type=_Deleted).kind == "Status":
+            self._watches.gone(resource, ref, expect.uid if isinstance(expect, MustBe) else "")
+
+    async def _writable(self, ref: ObjectRef, api_version: str) -> Resource:
+        """Where a kind is written. Raises Rejected where the server does not have it."""
+        version = api_version.rpartition("/")[2]
+        resource = await self._at.resource(ref.group, version, ref.kind)
+        if resource is None:
+            kind = f"{ref.kind}.{ref.group}" if ref.group else ref.kind
+            raise Rejected(f"{self._name} has no kind {kind}, so {ref} cannot be there", ref=ref, cluster=self._name)
+        return resource
+
+    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        return self._watches.changes(scope)
+
+    async def capacity(self) -> Observation[Capacity]:
+        """Nodes that take pods, less what the pods there request."""
+        try:
+            transport = await self._at.transport()
+            nodes, pods = await asyncio.gather(
+                list_all(transport, _NODE), self._part(_POD.group, _POD.version, _POD.kind, "", {})
+            )
+            return Found(room.capacity(_as(nodes.objects.values(), room.Node), _as(pods.values(), room.Pod)))
+        except ReconcilerError as error:
+            return _unreadable(error)
+        except msgspec.MsgspecError as error:
+            return Unreadable(reason=f"{self._name}: its nodes cannot be understood: {error}")
+
+    async def usage(self, scope: Scope) -> Observation[Usage]:
+        """What metrics.k8s.io says of pods. Kinds and labels of the scope are not looked at."""
+        try:
+            names = scope.namespaces
+            one = next(iter(names)) if names is not None and len(names) == 1 else ""
+            answer = await self._at.read(_METRICS.path(one), f"read pod metrics of {self._name}", _Items)
+            items = [msgspec.json.decode(raw, type=room.PodMetrics) for raw in answer.items or ()]
+            return Found(room.usage(items, names))
+        except NotThere:
+            return Unreadable(reason=f"{self._name} has no metrics.k8s.io: install metrics-server there")
+        except ReconcilerError as error:
+            return _unreadable(error)
+        except msgspec.MsgspecError as error:
+            return Unreadable(reason=f"{self._name}: its pod metrics cannot be understood: {error}")
+
+    async def logs(self, pod: ObjectRef, options: LogOptions) -> AsyncIterator[str]:
+        """Lines of the pod's first container."""
+        found = await self._object(_POD, pod.namespace, pod.name)
+        query = {"container": str(found.body["spec"]["containers"][0]["name"])}
+        if options.tail is not None:
+            query["tailLines"] = str(options.tail)
+        if options.follow:
+            query["follow"] = "true"
+        if options.previous:
+            query["previous"] = "true"
+        path = _POD.path(pod.namespace, pod.name, "log")
+        request = Request(method="GET", path=path, what=f"read the log of {pod}", ref=pod, query=query)
+        transport = await self._at.transport()
+        async with transport.stream(request, silence_s=None if options.follow else 30.0) as lines:
+            async for line in lines:
+                yield line.decode("utf-8", "replace")
+
+
+def _with(body: Mapping[str, Any], expect: Precondition) -> dict[str, Any]:
+    """A body that carries its precondition: inside apply, uid and resourceVersion are checked by the server."""
+    match expect:
+        case MustBe(uid=uid, resource_version=version):
+            metadata = {**body.get("metadata", {}), "uid": uid}
+            if version:
+                metadata["resourceVersion"] = version
+            return {**body, "metadata": metadata}
+        case MustBeAbsent() | AnyState():
+            return dict(body)
+
+
+def _as(objects: Iterable[LiveObject], kind: type[Any]) -> list[Any]:
+    """Objects decoded again into a slim struct, from the bytes that they came as."""
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(one.body.data) for one in objects if hasattr(one.body, "data")]
+
+
+def _unreadable(error: ReconcilerError) -> Unreadable:
+    return Unreadable(reason=f"{error.message}; {error.hint}" if error.hint else error.message)
+
+
+def _all_forbidden(answers: Iterable[object]) -> bool:
+    return all(isinstance(answer, Forbidden) for answer in answers)

@@ -1,0 +1,158 @@
+"""What a cluster can take: its nodes less what pods on them request, and what pods use. Without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+import msgspec
+
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import Capacity, NodeCapacity, PodUsage, Usage
+from reconciler.model.units import Quantity
+
+_KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
+_COUNTED = ("cpu", "memory", "pods")
+
+
+class _Name(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+
+
+class _Taint(msgspec.Struct):
+    effect: str = ""
+
+
+class _NodeSpec(msgspec.Struct):
+    unschedulable: bool = False
+    taints: list[_Taint] = []
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _NodeStatus(msgspec.Struct):
+    allocatable: dict[str, str] = {}
+    conditions: list[_Condition] = []
+
+
+class Node(msgspec.Struct):
+    """As much of a Node as its room depends on."""
+
+    metadata: _Name
+    spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
+    status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
+
+    def takes_pods(self) -> bool:
+        """Whether pods without tolerations can be scheduled there."""
+        ready = any(one.type == "Ready" and one.status == "True" for one in self.status.conditions)
+        return ready and not self.spec.unschedulable and not any(one.effect in _KEEPS_OFF for one in self.spec.taints)
+
+
+class _Amounts(msgspec.Struct):
+    requests: dict[str, str] = {}
+
+
+class _Container(msgspec.Struct):
+    resources: _Amounts = msgspec.field(default_factory=_Amounts)
+
+
+class _PodSpec(msgspec.Struct):
+    nodeName: str = ""  # noqa: N815 - the name on the wire
+    containers: list[_Container] = []
+    initContainers: list[_Container] = []  # noqa: N815
+
+
+class _PodStatus(msgspec.Struct):
+    phase: str = ""
+
+
+class Pod(msgspec.Struct):
+    """As much of a Pod as what it takes depends on."""
+
+    spec: _PodSpec
+    status: _PodStatus = msgspec.field(default_factory=_PodStatus)
+
+
+def capacity(nodes: Iterable[Node], pods: Iterable[Pod]) -> Capacity:
+    """Nodes that take pods, by name, with what is free on each. Pods that have ended count nothing."""
+    free: dict[str, dict[str, Fraction]] = {}
+    allocatable: dict[str, dict[str, Quantity]] = {}
+    for node in sorted(nodes, key=lambda one: one.metadata.name):
+        if node.takes_pods():
+            amounts = {key: _quantity(text) for key, text in node.status.allocatable.items() if key in _COUNTED}
+            allocatable[node.metadata.name] = amounts
+            free[node.metadata.name] = {key: amount.value for key, amount in amounts.items()}
+    for pod in pods:
+        left = free.get(pod.spec.nodeName)
+        if left is None or pod.status.phase in ("Succeeded", "Failed"):
+            continue
+        for key, amount in _requests(pod).items():
+            if key in left:
+                left[key] -= amount
+    return Capacity(
+        nodes=tuple(
+            NodeCapacity(
+                name=name,
+                allocatable=allocatable[name],
+                free={key: _quantity_of(key, max(amount, Fraction(0))) for key, amount in left.items()},
+            )
+            for name, left in free.items()
+        )
+    )
+
+
+def _requests(pod: Pod) -> dict[str, Fraction]:
+    """As the scheduler counts: the sum of the containers, or the largest init container where that is more."""
+    total: dict[str, Fraction] = {"pods": Fraction(1)}
+    for container in pod.spec.containers:
+        for key, text in container.resources.requests.items():
+            total[key] = total.get(key, Fraction(0)) + _quantity(text).value
+    for container in pod.spec.initContainers:
+        for key, text in container.resources.requests.items():
+            total[key] = max(total.get(key, Fraction(0)), _quantity(text).value)
+    return total
+
+
+def _quantity(text: str) -> Quantity:
+    try:
+        return Quantity.parse(text)
+    except ValueError:
+        return Quantity.parse("0")
+
+
+def _quantity_of(key: str, amount: Fraction) -> Quantity:
+    """Memory in whole Ki, all else in thousandths."""
+    return Quantity.parse(f"{int(amount) // 1024}Ki" if key == "memory" else f"{int(amount * 1000)}m")
+
+
+class _UsedBy(msgspec.Struct):
+    usage: dict[str, str] = {}
+
+
+class PodMetrics(msgspec.Struct):
+    """One item of metrics.k8s.io."""
+
+    metadata: _Name
+    containers: list[_UsedBy] = []
+
+
+def usage(measured: Iterable[PodMetrics], namespaces: frozenset[str] | None) -> Usage:
+    """What pods use, their containers added up."""
+    pods: dict[ObjectRef, PodUsage] = {}
+    for one in measured:
+        where = one.metadata.namespace
+        if namespaces is None or where in namespaces:
+            ref = ObjectRef(group="", kind="Pod", namespace=where, name=one.metadata.name)
+            pods[ref] = PodUsage(
+                cpu=float(sum(_used(each.usage, "cpu") for each in one.containers)),
+                memory=int(sum(_used(each.usage, "memory") for each in one.containers)),
+            )
+    return Usage(pods=pods)
+
+
+def _used(amounts: Mapping[str, str], key: str) -> Fraction:
+    return _quantity(amounts.get(key, "0")).value

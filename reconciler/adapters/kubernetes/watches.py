@@ -1,0 +1,123 @@
+"""The watches of one cluster: which kinds are followed, who listens, and the copies that reads may answer from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from reconciler.adapters.kubernetes.connection import Connection
+from reconciler.adapters.kubernetes.resources import Resource
+from reconciler.adapters.kubernetes.watching import Listener, Watched, number
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.identity import ObjectRef
+from reconciler.model.objects import LiveObject, Scope
+from reconciler.ports import Clock
+
+_Key = tuple[str, str, str]
+"""(group, kind, namespace or "")."""
+RETRY_S = 5.0
+
+
+class Watches:
+    """Started by `changes`, and then kept until `close`: a second listener costs no request."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._at = connection
+        self._clock = clock
+        self._watched: dict[_Key, Watched] = {}
+        self._seen: dict[tuple[str, str], int] = {}
+        """The newest version of each kind that an answer has told us."""
+
+    def copy_of(self, resource: Resource, namespace: str) -> Watched | None:
+        """A copy that holds all of a kind in a namespace and may be answered from; None when there is none."""
+        for where in dict.fromkeys(("", namespace)):
+            found = self._watched.get((resource.group, resource.kind, where))
+            if found is not None and found.fresh:
+                return found
+        return None
+
+    def learn(self, resource: Resource, one: LiveObject) -> None:
+        """Take in what an answer says of one object."""
+        self.saw(resource, number(one.resource_version))
+        for watched in self._of(resource, one.ref.namespace):
+            watched.learn(one)
+
+    def gone(self, resource: Resource, ref: ObjectRef, uid: str) -> None:
+        """Take in that an object is no longer there."""
+        for watched in self._of(resource, ref.namespace):
+            watched.forget(ref, uid)
+
+    def saw(self, resource: Resource, version: int) -> None:
+        """Remember that all of a kind up to a version is known to whoever asked for it."""
+        key = (resource.group, resource.kind)
+        self._seen[key] = max(self._seen.get(key, 0), version)
+
+    def _of(self, resource: Resource, namespace: str) -> list[Watched]:
+        keys = dict.fromkeys(((resource.group, resource.kind, ""), (resource.group, resource.kind, namespace)))
+        return [self._watched[key] for key in keys if key in self._watched]
+
+    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        """What changes from this call on; what a first list shows to be newer than all that was told counts too."""
+        queue: asyncio.Queue[ObjectRef] = asyncio.Queue()
+        waiting: set[ObjectRef] = set()
+        since = {(group, kind): self._seen.get((group, kind), 0) for group, _, kind in scope.kinds}
+
+        def listener(ref: ObjectRef) -> None:
+            if ref not in waiting and (scope.namespaces is None or ref.namespace in scope.namespaces):
+                waiting.add(ref)
+                queue.put_nowait(ref)
+
+        starting = asyncio.create_task(self._listen(scope, listener, since))
+        return self._from(queue, waiting, listener, starting)
+
+    async def _from(
+        self,
+        queue: asyncio.Queue[ObjectRef],
+        waiting: set[ObjectRef],
+        listener: Listener,
+        starting: asyncio.Task[None],
+    ) -> AsyncIterator[ObjectRef]:
+        try:
+            while True:
+                ref = await queue.get()
+                waiting.discard(ref)
+                yield ref
+        finally:
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+            for watched in self._watched.values():
+                watched.unlisten(listener)
+
+    async def _listen(self, scope: Scope, listener: Listener, since: dict[tuple[str, str], int]) -> None:
+        for group, version, kind in scope.kinds:
+            resource = await self._resource(group, version, kind)
+            if resource is None:
+                continue
+            for namespace in ("",) if scope.namespaces is None else sorted(scope.namespaces):
+                watched = await self._watch(resource, namespace)
+                watched.listen(listener)
+                watched.start(quiet_below=since[group, kind])
+
+    async def _resource(self, group: str, version: str, kind: str) -> Resource | None:
+        """Where a kind is, asked until the server answers."""
+        while True:
+            try:
+                return await self._at.resource(group, version, kind)
+            except ReconcilerError:
+                await self._clock.sleep(RETRY_S)
+
+    async def _watch(self, resource: Resource, namespace: str) -> Watched:
+        key = (resource.group, resource.kind, namespace)
+        found = self._watched.get(key) or self._watched.get((resource.group, resource.kind, ""))
+        if found is None:
+            transport = await self._at.transport()
+            found = self._watched[key] = Watched(transport, resource, namespace, self._clock)
+        return found
+
+    async def close(self) -> None:
+        """Stop all of them."""
+        watched, self._watched = list(self._watched.values()), {}
+        for one in watched:
+            await one.stop()
