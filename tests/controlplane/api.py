@@ -1,0 +1,53 @@
+"""A plain way to ask an API server: one request a connection, JSON in and out. It is for the harness's own needs;
+tests look at the server through what they test, or with kubectl.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.controlplane.pki import Identity
+
+TIMEOUT_S = 10
+
+
+class Refused(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Api:
+    """An API server, asked as one identity."""
+
+    def __init__(self, url: str, authority: Path, identity: Identity) -> None:
+        self._host = urlsplit(url).netloc
+        self._context = ssl.create_default_context(cafile=str(authority))
+        self._context.load_cert_chain(identity.certificate, identity.key)
+
+    def ask(self, verb: str, path: str, body: object = None, *, type_: str = "application/json") -> bytes:
+        """Send one request; raise `Refused` for an error, `OSError` when nobody answers."""
+        connection = http.client.HTTPSConnection(self._host, timeout=TIMEOUT_S, context=self._context)
+        content = None if body is None else json.dumps(body)
+        try:
+            connection.request(verb, path, content, {"Content-Type": type_, "Accept": "application/json"})
+            response = connection.getresponse()
+            data = response.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"{verb} {path}: {error!r}") from error
+        finally:
+            connection.close()
+        if response.status >= http.client.BAD_REQUEST:
+            raise Refused(response.status, data.decode(errors="replace"))
+        return data
+
+    def json(self, verb: str, path: str, body: object = None) -> Any:
+        """Send one request and return the object in its answer."""
+        return json.loads(self.ask(verb, path, body))

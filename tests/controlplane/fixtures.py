@@ -1,0 +1,64 @@
+"""What tests ask for: `control_plane`, one a worker process; `namespace`, a fresh one in it; `control_planes`, planes
+of a test's own. Where the programs are missing these tests are skipped, and one line at the end says what to type; in
+CI they fail.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane import binaries
+from tests.controlplane.plane import ControlPlane
+
+ControlPlanes = Callable[..., list[ControlPlane]]
+
+
+def _require_programs() -> None:
+    found = binaries.find()
+    if isinstance(found, binaries.Missing):
+        if os.environ.get("CI"):
+            pytest.fail(f"no control plane in CI: {found}", pytrace=False)
+        pytest.skip(f"no control plane: {found}")
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A plane that the tests of one worker share; each keeps to namespaces of its own."""
+    _require_programs()
+    with ControlPlane.start(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A namespace that nothing has been in, in which pods may start."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    control_plane.create_namespace(name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def control_planes(tmp_path: Path) -> Iterator[ControlPlanes]:
+    """Start planes for this test alone, side by side: `one, two = control_planes(2)`. Options are those of `start`."""
+    _require_programs()
+    numbers = itertools.count(1)
+    with ExitStack() as started, ThreadPoolExecutor(max_workers=4) as side_by_side:
+
+        def start(count: int, **options: object) -> list[ControlPlane]:
+            names = [f"plane-{next(numbers)}" for _ in range(count)]
+
+            def one(name: str) -> ControlPlane:
+                return started.enter_context(ControlPlane.start(tmp_path / name, name=name, **options))  # type: ignore[arg-type]
+
+            return list(side_by_side.map(one, names))
+
+        yield start
