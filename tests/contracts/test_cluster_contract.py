@@ -6,7 +6,8 @@ nothing that runs pods. `Hand` writes as other clients of the same cluster do, p
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.adapters.embedded.store import ObjectStore
+from reconciler.adapters.kubernetes.cluster import KubernetesCluster
+from reconciler.adapters.kubernetes.connection import Login
 from reconciler.model.errors import FieldConflict, PreconditionFailed, Rejected
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
@@ -30,9 +34,12 @@ from reconciler.model.objects import (
     Scope,
 )
 from reconciler.ports import Cluster
+from tests.controlplane.fixtures import require_programs
+from tests.controlplane.plane import ControlPlane
 
 Body = dict[str, Any]
-BACK_ENDS = ("embedded",)
+BACK_ENDS = ("embedded", pytest.param("kubernetes", marks=pytest.mark.controlplane))
+NAMESPACES = ("team", "elsewhere")
 
 
 class Hand(Protocol):
@@ -72,13 +79,58 @@ async def embedded(folder: Path) -> AsyncIterator[BackEnd]:
         await cluster.close()
 
 
+class KubectlHand:
+    """kubectl, under the names of other clients."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    def edit(self, ref: ObjectRef, change: Callable[[Body], None], *, manager: str, subresource: str = "") -> None:
+        where = ("-n", ref.namespace, ref.kind.lower(), ref.name)
+        if subresource == "scale":
+            scale: Body = {"spec": {}}
+            change(scale)
+            patch = ("--type=merge", "-p", json.dumps(scale))
+            self._plane.kubectl("patch", *where, "--subresource=scale", f"--field-manager={manager}", *patch)
+            return
+        body = json.loads(self._plane.kubectl("get", *where, "-o", "json", "--show-managed-fields"))
+        change(body)
+        self._plane.kubectl("replace", f"--field-manager={manager}", "-f", "-", input=json.dumps(body))
+
+
+@asynccontextmanager
+async def kubernetes(plane: ControlPlane) -> AsyncIterator[BackEnd]:
+    """A real API server without controllers, so that nobody but the test writes; emptied after each test."""
+    login = Login(kubeconfig=str(plane.kubeconfig))
+    cluster = KubernetesCluster("real", login, SystemClock())
+    try:
+        yield BackEnd(cluster, KubectlHand(plane))
+    finally:
+        await cluster.close()
+        kinds = "deployments,services,configmaps,serviceaccounts"
+        for namespace in NAMESPACES:
+            plane.kubectl("delete", kinds, "--all", "-n", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def bare_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    require_programs()
+    with ControlPlane.start(tmp_path_factory.mktemp("bare"), controllers=False) as plane:
+        for namespace in NAMESPACES:
+            plane.kubectl("create", "namespace", namespace)
+        yield plane
+
+
 @pytest.fixture(params=BACK_ENDS)
 async def back_end(
     request: pytest.FixtureRequest, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> AsyncIterator[BackEnd]:
     record_property("backend", f"{request.param} cluster")
-    openers = {"embedded": embedded}
-    async with openers[request.param](tmp_path) as opened:
+    if request.param == "kubernetes":
+        async with kubernetes(request.getfixturevalue("bare_plane")) as reached:
+            yield reached
+        return
+    async with embedded(tmp_path) as opened:
         yield opened
 
 

@@ -21,7 +21,8 @@ from tests.controlplane.plane import ControlPlane
 ControlPlanes = Callable[..., list[ControlPlane]]
 
 
-def _require_programs() -> None:
+def require_programs() -> None:
+    """Skip where the programs of a control plane are missing; in CI fail."""
     found = binaries.find()
     if isinstance(found, binaries.Missing):
         if os.environ.get("CI"):
@@ -32,7 +33,7 @@ def _require_programs() -> None:
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A plane that the tests of one worker share; each keeps to namespaces of its own."""
-    _require_programs()
+    require_programs()
     with ControlPlane.start(tmp_path_factory.mktemp("plane")) as plane:
         yield plane
 
@@ -49,7 +50,7 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture
 def control_planes(tmp_path: Path) -> Iterator[ControlPlanes]:
     """Start planes for this test alone, side by side: `one, two = control_planes(2)`. Options are those of `start`."""
-    _require_programs()
+    require_programs()
     numbers = itertools.count(1)
     with ExitStack() as started, ThreadPoolExecutor(max_workers=4) as side_by_side:
 

@@ -47,10 +47,18 @@ class ControlPlane:
 
     @classmethod
     def start(
-        cls, folder: Path, *, name: str = "test", nodes: int = 2, hpa_sync: str = "1s", durable: bool = False
+        cls,
+        folder: Path,
+        *,
+        name: str = "test",
+        nodes: int = 2,
+        hpa_sync: str = "1s",
+        durable: bool = False,
+        controllers: bool = True,
     ) -> Self:
         """Start one in an empty folder and wait until it takes work. `name` is that of its context, cluster and user
-        in the kubeconfig. Only a `durable` one keeps what it acknowledged when the machine itself goes down.
+        in the kubeconfig. Only a `durable` one keeps what it acknowledged when the machine itself goes down. Without
+        `controllers` there is an API server and nobody who acts on what is stored: no nodes, no pods.
         """
         found = binaries.find()
         if isinstance(found, binaries.Missing):
@@ -59,21 +67,25 @@ class ControlPlane:
         layout, authority = _lay_out(folder, found, name)
         plane = cls(name, layout, Processes(folder), authority)
         try:
-            plane._bring_up(nodes=nodes, hpa_sync=hpa_sync, durable=durable)
+            plane._bring_up(durable=durable)
+            if controllers:
+                plane._bring_to_life(nodes=nodes, hpa_sync=hpa_sync)
         except BaseException:
             plane.stop()
             raise
         return plane
 
-    def _bring_up(self, *, nodes: int, hpa_sync: str, durable: bool) -> None:
+    def _bring_up(self, *, durable: bool) -> None:
         self._run("etcd", commands.etcd(self._layout, durable=durable))
         self.start_api_server()
+        self.uid = self.wait_for("the kube-system namespace", self._kube_system_uid)
+
+    def _bring_to_life(self, *, nodes: int, hpa_sync: str) -> None:
         self._run("kube-controller-manager", commands.controller_manager(self._layout, hpa_sync=hpa_sync))
         self._run("kube-scheduler", commands.scheduler(self._layout))
         self._run("kwok", commands.kwok(self._layout))
         for number in range(nodes):
             self.api.json("POST", "/api/v1/nodes", node(number))
-        self.uid = self.wait_for("the kube-system namespace", self._kube_system_uid)
         self.wait_for("the default service account", self._default_account)
         self.wait_for("ready nodes", lambda: self._ready_nodes() >= nodes)
 
