@@ -6,7 +6,7 @@ implementation of a port passes the one contract suite of that port (tests/contr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Protocol
 
 from reconciler.model.audit import AuditVerdict
@@ -70,7 +70,10 @@ class Cluster(Protocol):
     async def identity(self) -> Observation[ClusterIdentity]: ...
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
-        """A complete list of the scope, or Unreadable. What alone cannot be read is listed inside."""
+        """A complete list of the scope, or Unreadable. What alone cannot be read is listed inside.
+
+        While somebody listens to `changes`, it may be answered from a copy that the events keep, moments old.
+        """
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
         """One object, read live, never from a cache."""
@@ -86,7 +89,7 @@ class Cluster(Protocol):
         Raises PreconditionFailed (also when it is another uid), Rejected, ClusterUnavailable, OutcomeUnknown.
         """
 
-    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+    def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         """References of objects that changed since the call: "look again", nothing more; may repeat, may be late."""
 
     async def capacity(self) -> Observation[Capacity]: ...

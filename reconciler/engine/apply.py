@@ -13,6 +13,7 @@ from itertools import groupby
 
 from reconciler.engine import journal
 from reconciler.engine.change import run_change
+from reconciler.engine.follow import following
 from reconciler.engine.journal import Resolution
 from reconciler.engine.locks import apply_lock
 from reconciler.engine.rollback import Way, roll_back, undo_creation
@@ -164,7 +165,8 @@ async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
     run.emit(ApplyStarted(total=len(plan.changes)))
     await _first(run, plan, options)
     resolved = await _resolve_open(run, plan)
-    finished = await _waves(run, plan.changes, options.parallelism)
+    async with following(run, plan.changes):
+        finished = await _waves(run, plan.changes, options.parallelism)
     interrupted = run.stop.is_set()
     if not interrupted:
         await _note_commit(run, plan)

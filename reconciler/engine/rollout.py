@@ -12,7 +12,16 @@ from reconciler.engine.status import Status, StatusState, combine, object_status
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import Absent, Found, LiveObject, LogOptions, Scope, Unreadable
+from reconciler.model.objects import (
+    RENDERED_KINDS,
+    Absent,
+    Found,
+    LiveObject,
+    LogOptions,
+    Observation,
+    Scope,
+    Unreadable,
+)
 from reconciler.model.source import JsonObject
 from reconciler.ports import Cluster
 
@@ -135,7 +144,7 @@ async def _look(run: Run, targets: Sequence[Target]) -> _Look:
     unreadable = ""
     for target in targets:
         cluster = run.reach(target.cluster)
-        answer = await cluster.get(target.ref)
+        answer = await _deployment(cluster, target.ref)
         match answer:
             case Unreadable(reason=reason):
                 unreadable = f"{target.cluster} does not answer: {reason}"
@@ -158,6 +167,21 @@ async def _look(run: Run, targets: Sequence[Target]) -> _Look:
     whole = combine(statuses)
     text = "; ".join(text for text in texts if text) or whole.message
     return _Look(status=whole, troubles=tuple(troubles), text=text, unreadable=unreadable)
+
+
+async def _deployment(cluster: Cluster, ref: ObjectRef) -> Observation[LiveObject]:
+    """One Deployment, as it is or was moments ago: a rollout that is watched costs no request then."""
+    kinds = tuple(kind for kind in RENDERED_KINDS if (kind[0], kind[2]) == (ref.group, ref.kind))
+    scope = Scope(kinds=kinds, namespaces=frozenset({ref.namespace}), names=frozenset({ref.name}))
+    match await cluster.observe(scope):
+        case Found(value=found) if ref in found.objects:
+            return Found(found.objects[ref])
+        case Found(value=found) if found.unreadable:
+            return Unreadable(reason=next(iter(found.unreadable.values())))
+        case Unreadable() as answer:
+            return answer
+        case _:
+            return Absent()
 
 
 def _is_older(live: LiveObject, applied: LiveObject | None) -> bool:

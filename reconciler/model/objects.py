@@ -88,14 +88,16 @@ class LiveObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What to observe: kinds (group, version, kind), namespaces (None: all), an optional label selector.
+    """What to observe: kinds (group, version, kind), namespaces and names (None: all), an optional label selector.
 
-    An empty `kinds` selects nothing.
+    An empty `kinds`, `namespaces` or `names` selects nothing. `names` are looked up in each of `namespaces`, which are
+    named too then.
     """
 
     kinds: tuple[tuple[str, str, str], ...] = RENDERED_KINDS
     namespaces: frozenset[str] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    names: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

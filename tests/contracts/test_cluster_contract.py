@@ -267,6 +267,28 @@ class TestReading:
         assert isinstance(found, Found)
         assert [ref.name for ref in found.value.objects] == ["two"]
 
+    async def test_a_list_of_names_holds_those_that_are_there(self, cluster):
+        for name in "abc":
+            await apply(cluster, config(name))
+        kinds, team = (("", "v1", "ConfigMap"),), frozenset({"team"})
+        found = await cluster.observe(Scope(kinds=kinds, namespaces=team, names=frozenset({"c", "a", "z"})))
+        assert isinstance(found, Found)
+        assert [ref.name for ref in found.value.objects] == ["a", "c"]
+
+    async def test_while_somebody_listens_a_list_still_shows_our_own_writes(self, cluster):
+        scope = Scope(kinds=(("", "v1", "ConfigMap"),), namespaces=frozenset({"team"}))
+        await apply(cluster, config("a"))
+        await cluster.observe(Scope(kinds=scope.kinds))
+        async with aclosing(cluster.changes(Scope(kinds=scope.kinds))) as changes:
+            await apply(cluster, config("b"))
+            assert await asyncio.wait_for(anext(changes), 30) == ref_of(config("b"))
+            changed = await apply(cluster, config("a", x="1"))
+            await cluster.delete(ref_of(config("b")), AnyState())
+            found = await cluster.observe(scope)
+            assert isinstance(found, Found)
+            objects = {ref.name: one for ref, one in found.value.objects.items() if len(ref.name) == 1}
+            assert objects == {"a": changed}
+
     async def test_no_kinds_select_nothing(self, cluster):
         await apply(cluster, config())
         found = await cluster.observe(Scope(kinds=()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -191,7 +191,7 @@ class FaultyCluster:
             unknown=lambda: _raise(OutcomeUnknown(f"{ref}: no reply")),
         )
 
-    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+    def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         return self.inner.changes(scope)
 
     async def capacity(self) -> Observation[Capacity]:

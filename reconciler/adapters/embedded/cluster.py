@@ -8,7 +8,7 @@ after every write that gives the supervisor something to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
@@ -147,10 +147,10 @@ class EmbeddedCluster:
         await self._write(self._store.delete, ref, expect, grace=self._run == "processes")
         await self._supervise(ref)
 
-    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+    def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         return self._changes(scope, self._watcher.version())
 
-    async def _changes(self, scope: Scope, since: int) -> AsyncIterator[ObjectRef]:
+    async def _changes(self, scope: Scope, since: int) -> AsyncGenerator[ObjectRef, None]:
         kinds = {(group, kind) for group, _, kind in scope.kinds}
         while True:
             version = self._watcher.version()

@@ -30,6 +30,8 @@ class WarmCopy:
         """All objects of the scope at one version, by kind as asked for, namespace and name."""
         kinds = tuple(dict.fromkeys((group, kind) for group, _, kind in scope.kinds))
         version = self._refresh(kinds)
+        if scope.names is not None:
+            return LiveSet(objects=self._named(kinds, scope))
         key = (kinds, scope.namespaces, tuple(sorted(scope.labels.items())))
         if self._answer is not None and self._answer[:2] == (key, version):
             return self._answer[2]
@@ -39,6 +41,17 @@ class WarmCopy:
         answer = LiveSet(objects=objects)
         self._answer = (key, version, answer)
         return answer
+
+    def _named(self, kinds: Iterable[_KindKey], scope: Scope) -> _Objects:
+        """The objects that a scope names, without looking at any other."""
+        found: _Objects = {}
+        for group, kind in kinds:
+            for namespace in sorted(scope.namespaces or ()):
+                for name in sorted(scope.names or ()):
+                    ref = ObjectRef(group=group, kind=kind, namespace=namespace, name=name)
+                    if ref in self._kinds[group, kind]:
+                        found[ref] = self._kinds[group, kind][ref]
+        return _selected(found, scope)
 
     def _refresh(self, kinds: Iterable[_KindKey]) -> int:
         since = {kind: self._versions.get(kind, 0) for kind in kinds}

@@ -7,7 +7,7 @@ is always live. Writes are server-side apply and deletes with preconditions insi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,11 +15,10 @@ import msgspec
 from reconciler.adapters.kubernetes import room
 from reconciler.adapters.kubernetes.answers import Forbidden, NotThere
 from reconciler.adapters.kubernetes.connection import Connection, Login
-from reconciler.adapters.kubernetes.listing import Listed, list_all, live_object
+from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
 from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
 from reconciler.adapters.kubernetes.transport import APPLY, Request
 from reconciler.adapters.kubernetes.watches import Watches
-from reconciler.adapters.kubernetes.watching import number
 from reconciler.model.errors import (
     ClusterError,
     FieldConflict,
@@ -53,6 +52,7 @@ from reconciler.ports import Clock
 _CREATED = 201
 _NODE, _POD, _NAMESPACE = BUILT_IN["", "Node"], BUILT_IN["", "Pod"], BUILT_IN["", "Namespace"]
 _METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods")
+_RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
 _ANCHOR = "kube-system"
 """The namespace whose uid stands for the cluster: it lives as long as the cluster does."""
 
@@ -61,8 +61,15 @@ class _Version(msgspec.Struct):
     gitVersion: str = ""  # noqa: N815 - the name on the wire
 
 
+class _DeletedDetails(msgspec.Struct):
+    uid: str = ""
+
+
 class _Deleted(msgspec.Struct):
+    """What a delete answers: a Status when the object is gone, the object while something holds it back."""
+
     kind: str = ""
+    details: _DeletedDetails = msgspec.field(default_factory=_DeletedDetails)
 
 
 class _Items(msgspec.Struct):
@@ -103,7 +110,7 @@ class KubernetesCluster:
             for group, version, kind in scope.kinds
             for namespace in (("",) if scope.namespaces is None else sorted(scope.namespaces))
         ]
-        answers = await asyncio.gather(*(self._part(*part, scope.labels) for part in parts), return_exceptions=True)
+        answers = await asyncio.gather(*(self._part(*part, scope) for part in parts), return_exceptions=True)
         objects: dict[ObjectRef, LiveObject] = {}
         unreadable: dict[tuple[str, str], str] = {}
         for (_, _, kind, namespace), answer in zip(parts, answers, strict=True):
@@ -119,20 +126,34 @@ class KubernetesCluster:
         return Found(LiveSet(objects=objects, unreadable=unreadable))
 
     async def _part(
-        self, group: str, version: str, kind: str, namespace: str, labels: Mapping[str, str]
+        self, group: str, version: str, kind: str, namespace: str, scope: Scope
     ) -> Mapping[ObjectRef, LiveObject]:
         """One kind in one namespace, or everywhere. A kind that the server does not have has no objects."""
         resource = await self._at.resource(group, version, kind)
         if resource is None:
             return {}
         copy = self._watches.copy_of(resource, namespace)
+        if scope.names is not None:
+            refs = [ObjectRef(group=group, kind=kind, namespace=namespace, name=one) for one in sorted(scope.names)]
+            return copy.named(refs) if copy else await self._named(refs)
         if copy is not None:
-            return copy.selected(namespace, labels)
+            return copy.selected(namespace, scope.labels)
         transport = await self._at.transport()
-        listed: Listed = await list_all(transport, resource, namespace=namespace, labels=labels)
-        if not labels:
-            self._watches.saw(resource, number(listed.version))
+        listed = await list_all(transport, resource, namespace=namespace, labels=scope.labels)
+        if not scope.labels:
+            self._watches.seed(resource, namespace, listed)
         return listed.objects
+
+    async def _named(self, refs: Iterable[ObjectRef]) -> Mapping[ObjectRef, LiveObject]:
+        """Single objects, each read live."""
+        found: dict[ObjectRef, LiveObject] = {}
+        for ref in refs:
+            match await self.get(ref):
+                case Found(value=one):
+                    found[ref] = one
+                case Unreadable(reason=reason):
+                    raise ClusterError(reason, ref=ref, cluster=self._name)
+        return found
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
         try:
@@ -240,8 +261,9 @@ class KubernetesCluster:
             if isinstance(expect, MustBe):
                 raise PreconditionFailed(f"{ref} is not there on {self._name}", ref=ref, cluster=self._name) from error
             return
-        if msgspec.json.decode(reply.body, type=_Deleted).kind == "Status":
-            self._watches.gone(resource, ref, expect.uid if isinstance(expect, MustBe) else "")
+        deleted = msgspec.json.decode(reply.body, type=_Deleted)
+        if deleted.kind == "Status":
+            self._watches.gone(resource, ref, deleted.details.uid)
 
     async def _writable(self, ref: ObjectRef, api_version: str) -> Resource:
         """Where a kind is written. Raises Rejected where the server does not have it."""
@@ -252,7 +274,7 @@ class KubernetesCluster:
             raise Rejected(f"{self._name} has no kind {kind}, so {ref} cannot be there", ref=ref, cluster=self._name)
         return resource
 
-    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+    def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         return self._watches.changes(scope)
 
     async def capacity(self) -> Observation[Capacity]:
@@ -260,13 +282,11 @@ class KubernetesCluster:
         try:
             transport = await self._at.transport()
             nodes, pods = await asyncio.gather(
-                list_all(transport, _NODE), self._part(_POD.group, _POD.version, _POD.kind, "", {})
+                list_as(transport, _NODE, room.Node), list_as(transport, _POD, room.Pod, fields=_RUNNING)
             )
-            return Found(room.capacity(_as(nodes.objects.values(), room.Node), _as(pods.values(), room.Pod)))
+            return Found(room.capacity(nodes, pods))
         except ReconcilerError as error:
             return _unreadable(error)
-        except msgspec.MsgspecError as error:
-            return Unreadable(reason=f"{self._name}: its nodes cannot be understood: {error}")
 
     async def usage(self, scope: Scope) -> Observation[Usage]:
         """What metrics.k8s.io says of pods. Kinds and labels of the scope are not looked at."""
@@ -311,12 +331,6 @@ def _with(body: Mapping[str, Any], expect: Precondition) -> dict[str, Any]:
             return {**body, "metadata": metadata}
         case MustBeAbsent() | AnyState():
             return dict(body)
-
-
-def _as(objects: Iterable[LiveObject], kind: type[Any]) -> list[Any]:
-    """Objects decoded again into a slim struct, from the bytes that they came as."""
-    decoder = msgspec.json.Decoder(kind)
-    return [decoder.decode(one.body.data) for one in objects if hasattr(one.body, "data")]
 
 
 def _unreadable(error: ReconcilerError) -> Unreadable:

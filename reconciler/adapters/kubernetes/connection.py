@@ -47,6 +47,11 @@ class Connection:
                     self._transport = await asyncio.to_thread(self._open)
         return self._transport
 
+    @property
+    def opened(self) -> Transport | None:
+        """The transport, where it was needed before."""
+        return self._transport
+
     def _open(self) -> Transport:
         from reconciler.adapters.kubernetes.access import Access
         from reconciler.adapters.kubernetes.transport import Transport

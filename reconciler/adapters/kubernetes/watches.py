@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from reconciler.adapters.kubernetes.connection import Connection
+from reconciler.adapters.kubernetes.copies import Copy
+from reconciler.adapters.kubernetes.listing import Listed
 from reconciler.adapters.kubernetes.resources import Resource
 from reconciler.adapters.kubernetes.watching import Listener, Watched, number
 from reconciler.model.errors import ReconcilerError
@@ -29,13 +31,24 @@ class Watches:
         self._seen: dict[tuple[str, str], int] = {}
         """The newest version of each kind that an answer has told us."""
 
-    def copy_of(self, resource: Resource, namespace: str) -> Watched | None:
+    def copy_of(self, resource: Resource, namespace: str) -> Copy | None:
         """A copy that holds all of a kind in a namespace and may be answered from; None when there is none."""
         for where in dict.fromkeys(("", namespace)):
             found = self._watched.get((resource.group, resource.kind, where))
             if found is not None and found.fresh:
-                return found
+                return found.copy
         return None
+
+    def seed(self, resource: Resource, namespace: str, listed: Listed) -> None:
+        """Keep a complete list: a watch that is asked for later goes on from it instead of listing again."""
+        self.saw(resource, number(listed.version))
+        transport = self._at.opened
+        if namespace or transport is None:
+            return
+        key = (resource.group, resource.kind, namespace)
+        if key not in self._watched:
+            self._watched[key] = Watched(transport, resource, namespace, self._clock)
+        self._watched[key].seed(listed)
 
     def learn(self, resource: Resource, one: LiveObject) -> None:
         """Take in what an answer says of one object."""
@@ -57,7 +70,7 @@ class Watches:
         keys = dict.fromkeys(((resource.group, resource.kind, ""), (resource.group, resource.kind, namespace)))
         return [self._watched[key] for key in keys if key in self._watched]
 
-    def changes(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+    def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         """What changes from this call on; what a first list shows to be newer than all that was told counts too."""
         queue: asyncio.Queue[ObjectRef] = asyncio.Queue()
         waiting: set[ObjectRef] = set()
@@ -77,7 +90,7 @@ class Watches:
         waiting: set[ObjectRef],
         listener: Listener,
         starting: asyncio.Task[None],
-    ) -> AsyncIterator[ObjectRef]:
+    ) -> AsyncGenerator[ObjectRef, None]:
         try:
             while True:
                 ref = await queue.get()
@@ -110,7 +123,8 @@ class Watches:
 
     async def _watch(self, resource: Resource, namespace: str) -> Watched:
         key = (resource.group, resource.kind, namespace)
-        found = self._watched.get(key) or self._watched.get((resource.group, resource.kind, ""))
+        everywhere = self._watched.get((resource.group, resource.kind, ""))
+        found = everywhere if everywhere is not None and everywhere.followed else self._watched.get(key)
         if found is None:
             transport = await self._at.transport()
             found = self._watched[key] = Watched(transport, resource, namespace, self._clock)

@@ -9,18 +9,18 @@ Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from reconciler.adapters.kubernetes.answers import Gone, Status
-from reconciler.adapters.kubernetes.listing import list_all, live_object
+from reconciler.adapters.kubernetes.copies import Copy
+from reconciler.adapters.kubernetes.listing import Listed, list_all, live_object
 from reconciler.adapters.kubernetes.resources import Resource
 from reconciler.adapters.kubernetes.transport import Request, Transport
 from reconciler.model.errors import ClusterUnavailable, ReconcilerError
 from reconciler.model.identity import ObjectRef
-from reconciler.model.lazy import LazyJson
 from reconciler.model.objects import LiveObject
 from reconciler.ports import Clock
 
@@ -46,15 +46,6 @@ class _Bookmark(msgspec.Struct):
     metadata: _BookmarkMeta
 
 
-class _Labels(msgspec.Struct):
-    labels: dict[str, str] = {}
-
-
-class _Labelled(msgspec.Struct):
-    metadata: _Labels
-
-
-_labelled = msgspec.json.Decoder(_Labelled).decode
 _event_of = msgspec.json.Decoder(_Event).decode
 _bookmark_of = msgspec.json.Decoder(_Bookmark).decode
 _status_of = msgspec.json.Decoder(Status).decode
@@ -68,24 +59,28 @@ class Watched:
     def __init__(self, transport: Transport, resource: Resource, namespace: str, clock: Clock) -> None:
         self.resource = resource
         self.namespace = namespace
+        self.copy = Copy()
         self._transport = transport
         self._clock = clock
-        self._objects: dict[ObjectRef, LiveObject] = {}
-        self._snapshot: Mapping[ObjectRef, LiveObject] | None = None
-        self._labels: dict[ObjectRef, tuple[str, Mapping[str, str]]] = {}
         self._gone: set[str] = set()
         """Uids that the server said are deleted before the watch did: what it still says of them is old."""
         self._version = ""
         self._heard = float("-inf")
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
-        self._listed = asyncio.Event()
+        self._complete = False
         self._quiet_below = 0
         self.relists = 0
         """How many times everything was listed."""
 
+    def seed(self, listed: Listed) -> None:
+        """Begin from a list that somebody has just made. Not once it is followed: then it knows better."""
+        if self._task is None:
+            self.copy.replace(listed.objects)
+            self._version = listed.version
+
     def start(self, *, quiet_below: int = 0) -> None:
-        """Begin. Of the first list only what is newer than version `quiet_below` is told to listeners."""
+        """Begin. Of a first list only what is newer than version `quiet_below` is told to listeners."""
         if self._task is None:
             self._quiet_below = quiet_below
             self._task = asyncio.create_task(self._follow(), name=f"watch {self.resource.plural}")
@@ -98,40 +93,13 @@ class Watched:
                 await task
 
     @property
+    def followed(self) -> bool:
+        return self._task is not None
+
+    @property
     def fresh(self) -> bool:
         """Whether the copy may be answered from: it is complete, and the server was heard of lately."""
-        return self._listed.is_set() and self._clock.monotonic() - self._heard < SILENCE_S
-
-    async def listed(self) -> None:
-        """Wait for the first complete list."""
-        await self._listed.wait()
-
-    def objects(self) -> Mapping[ObjectRef, LiveObject]:
-        """All objects, by namespace and name; the same mapping until something changes. Not to be changed."""
-        if self._snapshot is None:
-            items = sorted(self._objects.items(), key=lambda item: (item[0].namespace, item[0].name))
-            self._snapshot = dict(items)
-        return self._snapshot
-
-    def selected(self, namespace: str, labels: Mapping[str, str]) -> Mapping[ObjectRef, LiveObject]:
-        """Objects of one namespace ("" for all of them) that carry all of `labels`."""
-        if not labels and namespace in ("", self.namespace):
-            return self.objects()
-        found = {}
-        for ref, one in self.objects().items():
-            if namespace and ref.namespace != namespace:
-                continue
-            have = self._labels_of(one) if labels else {}
-            if all(have.get(key) == value for key, value in labels.items()):
-                found[ref] = one
-        return found
-
-    def _labels_of(self, one: LiveObject) -> Mapping[str, str]:
-        known = self._labels.get(one.ref)
-        if known is None or known[0] != one.resource_version:
-            have = _labelled(one.body.data).metadata.labels if isinstance(one.body, LazyJson) else {}
-            known = self._labels[one.ref] = (one.resource_version, have)
-        return known[1]
+        return self._complete and self._clock.monotonic() - self._heard < SILENCE_S
 
     def listen(self, listener: Listener) -> None:
         self._listeners.add(listener)
@@ -141,12 +109,12 @@ class Watched:
 
     def learn(self, one: LiveObject) -> None:
         """Take what an answer to one of our own calls says: we read our own writes."""
-        if self._listed.is_set() and (not self.namespace or one.ref.namespace == self.namespace):
+        if self._complete:
             self._put(one)
 
     def forget(self, ref: ObjectRef, uid: str) -> None:
         """Take an object out that the server has just told us is gone."""
-        known = self._objects.get(ref)
+        known = self.copy.get(ref)
         if known is not None and known.uid == uid:
             self._gone.add(uid)
             self._drop(ref)
@@ -171,14 +139,12 @@ class Watched:
 
     async def _list(self) -> None:
         listed = await list_all(self._transport, self.resource, namespace=self.namespace)
-        before, self._objects = self._objects, listed.objects
-        self._snapshot = None
+        before = self.copy.replace(listed.objects)
         self._gone.clear()
         self._version = listed.version
         self._heard = self._clock.monotonic()
         self.relists += 1
-        first = not self._listed.is_set()
-        self._listed.set()
+        first, self._complete = not self._complete, True
         for ref, one in listed.objects.items():
             known = before.get(ref)
             moved = known is None or known.resource_version != one.resource_version
@@ -197,6 +163,7 @@ class Watched:
         what = f"watch {self.resource.plural}"
         request = Request(method="GET", path=self.resource.path(self.namespace), what=what, query=query)
         async with self._transport.stream(request, silence_s=SILENCE_S) as lines:
+            self._complete = True  # what was listed, by us or before us, and from here on every change
             self._heard = self._clock.monotonic()
             async for line in lines:
                 self._heard = self._clock.monotonic()
@@ -215,7 +182,7 @@ class Watched:
                 one = live_object(bytes(event.object), self.resource)
                 self._version = one.resource_version
                 self._gone.discard(one.uid)
-                known = self._objects.get(one.ref)
+                known = self.copy.get(one.ref)
                 if known is None or known.uid == one.uid:
                     self._drop(one.ref)
             case "BOOKMARK":
@@ -231,19 +198,16 @@ class Watched:
     def _put(self, one: LiveObject) -> None:
         if one.uid in self._gone:
             return
-        known = self._objects.get(one.ref)
+        known = self.copy.get(one.ref)
         if known is not None and known.uid == one.uid and number(known.resource_version) > number(one.resource_version):
             return
         if known is not None and known.resource_version == one.resource_version:
             return
-        self._objects[one.ref] = one
-        self._snapshot = None
+        self.copy.put(one)
         self._tell(one.ref)
 
     def _drop(self, ref: ObjectRef) -> None:
-        self._objects.pop(ref, None)
-        self._labels.pop(ref, None)
-        self._snapshot = None
+        self.copy.drop(ref)
         self._tell(ref)
 
     def _tell(self, ref: ObjectRef) -> None:
