@@ -32,12 +32,12 @@ class Api:
         self._context = ssl.create_default_context(cafile=str(authority))
         self._context.load_cert_chain(identity.certificate, identity.key)
 
-    def ask(self, verb: str, path: str, body: object = None, *, type_: str = "application/json") -> bytes:
+    def ask(self, verb: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> bytes:
         """Send one request; raise `Refused` for an error, `OSError` when nobody answers."""
-        connection = http.client.HTTPSConnection(self._host, timeout=TIMEOUT_S, context=self._context)
+        connection = http.client.HTTPSConnection(self._host, timeout=timeout_s, context=self._context)
         content = None if body is None else json.dumps(body)
         try:
-            connection.request(verb, path, content, {"Content-Type": type_, "Accept": "application/json"})
+            connection.request(verb, path, content, {"Content-Type": "application/json", "Accept": "application/json"})
             response = connection.getresponse()
             data = response.read()
         except http.client.HTTPException as error:
@@ -45,9 +45,17 @@ class Api:
         finally:
             connection.close()
         if response.status >= http.client.BAD_REQUEST:
-            raise Refused(response.status, data.decode(errors="replace"))
+            raise Refused(response.status, _message(data))
         return data
 
     def json(self, verb: str, path: str, body: object = None) -> Any:
         """Send one request and return the object in its answer."""
         return json.loads(self.ask(verb, path, body))
+
+
+def _message(data: bytes) -> str:
+    """Return what an error says: a Status, or plain text."""
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, LookupError, TypeError):
+        return data.decode(errors="replace")

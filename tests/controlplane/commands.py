@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tests.controlplane.binaries import Binaries
 from tests.controlplane.pki import Identity
 from tests.controlplane.ports import LOOPBACK, free_ports
 
 STAGES = Path(__file__).parent / "stages"
+LOGS = Path(__file__).parent / "logs"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -22,13 +25,12 @@ class Ports:
     api_server: int
     controller_manager: int
     scheduler: int
-    kwok: int
     kubelet: int
 
     @classmethod
     def free(cls) -> Ports:
-        """Take seven that are free now."""
-        return cls(*free_ports(7))
+        """Take six that are free now."""
+        return cls(*free_ports(6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def api_server(at: Layout) -> list[str]:
         at.binaries["kube-apiserver"],
         f"--etcd-servers={at.etcd_url}",
         "--allow-privileged=true",
+        "--kubelet-preferred-address-types=InternalIP",  # the nodes' names are known to no resolver
         "--endpoint-reconciler-type=none",
         "--authorization-mode=Node,RBAC",
         f"--bind-address={LOOPBACK}",
@@ -125,14 +128,28 @@ def kwok(at: Layout) -> list[str]:
     return [
         at.binaries["kwok"],
         f"--kubeconfig={at.kubeconfig}",
-        *(f"--config={path}" for path in sorted(STAGES.glob("*.yaml"))),
+        *(f"--config={path}" for path in [*sorted(STAGES.glob("*.yaml")), _pod_logs(at.folder)]),
         "--manage-all-nodes=true",
         f"--node-ip={LOOPBACK}",
         "--node-name=localhost",
         f"--node-port={at.ports.kubelet}",
-        f"--server-address={LOOPBACK}:{at.ports.kwok}",
+        f"--server-address={LOOPBACK}:{at.ports.kubelet}",
         "--node-lease-duration-seconds=40",
         "--cidr=10.64.0.0/10",
         f"--tls-cert-file={at.identity.certificate}",
         f"--tls-private-key-file={at.identity.key}",
     ]
+
+
+def _pod_logs(folder: Path) -> Path:
+    """Write what KWOK answers when somebody asks for the logs of any container."""
+    files = {"logsFile": str(LOGS / "current.log"), "previousLogsFile": str(LOGS / "previous.log")}
+    answer = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "every-container"},
+        "spec": {"logs": [files]},
+    }
+    path = folder / "pod-logs.yaml"
+    path.write_text(yaml.safe_dump(answer))
+    return path

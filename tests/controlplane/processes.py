@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -58,7 +59,8 @@ class Processes:
 
     def close(self) -> None:
         """End every program, and the keeper."""
-        if self._keeper.stdin and not self._keeper.stdin.closed:
+        assert self._keeper.stdin
+        with contextlib.suppress(BrokenPipeError):  # a killed keeper did not read the last request
             self._keeper.stdin.close()
         self._keeper.wait()
         if self._keeper.stdout:
