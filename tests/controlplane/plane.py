@@ -126,7 +126,7 @@ class ControlPlane:
         `KubectlFailed` with what it complained of.
         """
         done = subprocess.run(
-            [self._layout.binaries["kubectl"], f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments],
+            self.kubectl_command(*arguments, kubeconfig=kubeconfig),
             input=input,
             capture_output=True,
             text=True,
@@ -136,6 +136,10 @@ class ControlPlane:
         if done.returncode:
             raise KubectlFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+    def kubectl_command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
+        """Return the command line of a kubectl, for whoever runs it in the background."""
+        return [str(self._layout.binaries["kubectl"]), f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
 
     def get(self, *arguments: str) -> Any:
         """Run `kubectl get` and return the object or the list."""
