@@ -67,6 +67,10 @@ class Cluster(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def reaches_pods(self) -> bool:
+        """Whether pods' addresses lead there from here. From outside of a cluster they may lead to somebody else."""
+
     async def identity(self) -> Observation[ClusterIdentity]: ...
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:

@@ -53,10 +53,14 @@ MAX_ANNOTATION = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep found: assessments by agent, and clusters that could not be read, with the reason."""
+    """What one sweep found: assessments by agent, and clusters that could not be read, with the reason.
+
+    `out_of_reach` are clusters whose pods' addresses do not lead there from here: they were not probed.
+    """
 
     assessments: Mapping[AgentName, Assessment]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    out_of_reach: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +71,8 @@ class _Seen:
     pods: list[LiveObject] = field(default_factory=list)
     usage: dict[ObjectRef, PodUsage] = field(default_factory=dict)
     complete: bool = True
+    out_of_reach: set[ObjectRef] = field(default_factory=set)
+    """Pods whose addresses lead nowhere from here, or to somebody else: they are not probed."""
 
 
 async def sweep(
@@ -92,7 +98,8 @@ async def sweep(
         given = replace(evidence[name], dependencies=_dependencies(agent, found, previous))
         health = _hasty(agent.spec.health) if at_once else agent.spec.health
         found[name] = assess(name, health, given, previous=previous.get(name), now_ms=clock.now_ms())
-    return Sweep(assessments=dict(sorted(found.items())), unreadable=unreadable)
+    outside = (one.name for one in stores.clusters.values() if not (isinstance(one, Unreadable) or one.reaches_pods))
+    return Sweep(assessments=dict(sorted(found.items())), unreadable=unreadable, out_of_reach=frozenset(outside))
 
 
 def _hasty(health: Health) -> Health:
@@ -137,7 +144,9 @@ async def _look(stores: Stores, agents: Mapping[AgentName, Agent]) -> tuple[dict
     ):
         match live:
             case Found(value=found):
-                _sort_in(found, usage, seen, by_label)
+                cluster = stores.clusters[name]
+                reached = not isinstance(cluster, Unreadable) and cluster.reaches_pods
+                _sort_in(found, usage, seen, by_label, reached=reached)
             case other:
                 unreadable[name] = other.reason if isinstance(other, Unreadable) else "it shows nothing"
     if unreadable:
@@ -158,7 +167,12 @@ async def _cluster(cluster: Cluster | Unreadable, scope: Scope) -> tuple[Found[L
 
 
 def _sort_in(
-    live: LiveSet, usage: Usage | None, seen: Mapping[AgentName, _Seen], by_label: Mapping[tuple[str, str], AgentName]
+    live: LiveSet,
+    usage: Usage | None,
+    seen: Mapping[AgentName, _Seen],
+    by_label: Mapping[tuple[str, str], AgentName],
+    *,
+    reached: bool,
 ) -> None:
     for ref, item in sorted(live.objects.items()):
         label = (item.metadata.get("labels") or {}).get(AGENT_LABEL, "")
@@ -169,12 +183,15 @@ def _sort_in(
             seen[name].wanted += int(item.body.get("spec", {}).get("replicas", 1))
         elif not item.metadata.get("deletionTimestamp"):
             seen[name].pods.append(item)
+            if not reached:
+                seen[name].out_of_reach.add(ref)
             if usage is not None and ref in usage.pods:
                 seen[name].usage[ref] = usage.pods[ref]
 
 
 async def _measure(agent: Agent, seen: _Seen, prober: Prober) -> Evidence:
-    endpoints = [endpoint for pod in seen.pods if (endpoint := _endpoint(agent, pod)) is not None]
+    within_reach = [pod for pod in seen.pods if pod.ref not in seen.out_of_reach]
+    endpoints = [endpoint for pod in within_reach if (endpoint := _endpoint(agent, pod)) is not None]
     asked = [
         (check, endpoint, request)
         for check in agent.spec.health.checks

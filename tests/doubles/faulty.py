@@ -132,6 +132,10 @@ class FaultyCluster:
         self._old_objects[ref] = await self.inner.get(ref)
         self._old_set = await self.inner.observe(Scope())
 
+    @property
+    def reaches_pods(self) -> bool:
+        return self.inner.reaches_pods
+
     async def identity(self) -> Observation[ClusterIdentity]:
         return await self.faults.call("cluster.identity", self.inner.identity, error=self._unreadable)
 

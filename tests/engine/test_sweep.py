@@ -74,6 +74,21 @@ async def test_pods_are_probed_where_they_really_listen(world):
     assert (assessment.state, assessment.is_healthy) == (HealthState.HEALTHY, True)
 
 
+async def test_pods_whose_addresses_lead_elsewhere_are_not_probed(world, monkeypatch):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world)
+    monkeypatch.setattr(type(world.cluster), "reaches_pods", False)
+    prober = TableProber(lambda _request: "answers 404")
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    assert prober.asked == []
+    assert found.out_of_reach == {"local"}
+    checks = {check.name: check.state for check in found.assessments[TRIAGE].checks}
+    assert checks["answers"] is HealthState.UNKNOWN
+    assert found.assessments[TRIAGE].is_healthy, "its pod is ready"
+
+
 async def test_a_failing_probe_counts_at_once_when_a_person_asks_now(world):
     world.commit(triage=agent("triage", CHECKED))
     await applied(world)

@@ -107,6 +107,11 @@ class EmbeddedCluster:
     def name(self) -> str:
         return self._name
 
+    @property
+    def reaches_pods(self) -> bool:
+        """Pods are processes of this machine."""
+        return True
+
     async def identity(self) -> Observation[ClusterIdentity]:
         return await self._read(lambda: ClusterIdentity(uid=self._store.uid, version=VERSION))
 

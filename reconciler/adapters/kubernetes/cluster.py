@@ -88,6 +88,11 @@ class KubernetesCluster:
     def name(self) -> str:
         return self._name
 
+    @property
+    def reaches_pods(self) -> bool:
+        """Only from inside: from outside, a pod's address belongs to whatever network we are in."""
+        return self._at.inside
+
     async def close(self) -> None:
         """End watches and connections."""
         await self._watches.close()

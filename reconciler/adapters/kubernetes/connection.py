@@ -48,6 +48,11 @@ class Connection:
         return self._transport
 
     @property
+    def inside(self) -> bool:
+        """Whether we run in the cluster ourselves."""
+        return self._login.in_cluster
+
+    @property
     def opened(self) -> Transport | None:
         """The transport, where it was needed before."""
         return self._transport

@@ -55,6 +55,8 @@ def health(
     assessments = [assessment for assessment, _ in chosen]
     for cluster, why in sorted(found[0].unreadable.items()):
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
+    for cluster in sorted(found[0].out_of_reach):
+        note(f"Pods of {cluster} cannot be probed from outside: their readiness is told, what needs an address is not.")
     if output == "json":
         emit(to_json({"agents": [plain(assessment) for assessment in assessments], "unreadable": found[0].unreadable}))
     elif assessments:
