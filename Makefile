@@ -1,9 +1,11 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test check format bench mutation coverage lock schemas docs clean
+.PHONY: help install demo test check format bench mutation coverage control-plane playground playground-stop lock \
+	schemas docs clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+NO_PYTHON := Python 3.11 to 3.14 is needed, and none was found; name one with make PYTHON=...
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
@@ -12,7 +14,7 @@ help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): requirements/dev.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed, and none was found; name one with make PYTHON=..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (once)"
 	@# The lock names everything: with --no-deps nothing newer is ever asked for, which older pips do for extras.
@@ -32,6 +34,16 @@ test: $(STAMP) ## all tests
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term:skip-covered \
 		tests/model tests/spec tests/placement tests/render tests/plan tests/health
+
+control-plane: ## build the control plane that tests and the playground start: needs Go, or KUBEBUILDER_ASSETS
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@$(PYTHON) tests/controlplane/build.py
+
+playground: $(STAMP) control-plane ## start a real control plane that stays, with a kubeconfig
+	@$(BIN)/python -m tests.controlplane.playground start
+
+playground-stop: $(STAMP) ## stop it, and remove what it held
+	@$(BIN)/python -m tests.controlplane.playground stop
 
 check: $(STAMP) ## lint, types, import contracts, schemas and docs up to date
 	$(BIN)/ruff check .
@@ -63,4 +75,4 @@ lock: ## write requirements/*.txt anew (needs uv)
 		pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants
+	rm -rf $(VENV) .demo tests/controlplane/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants

@@ -14,11 +14,31 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.controlplane import binaries
 from tests.controlplane.plane import ControlPlane
+from tests.doubles.metrics_api import MetricsApi
 
 ControlPlanes = Callable[..., list[ControlPlane]]
+NO_PLANE = "no control plane"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for a plane, so that `-m controlplane` selects them all and nobody has to remember."""
+    for item in items:
+        if {"control_plane", "control_planes"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("controlplane")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one loud line how much was not tested, and what to type."""
+    skipped = sum(NO_PLANE in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    found = binaries.find()
+    if skipped and isinstance(found, binaries.Missing):
+        text = f"NOT TESTED ON A REAL CONTROL PLANE: {skipped} tests skipped. {found}"
+        terminalreporter.write_line(text, red=True, bold=True)
 
 
 def require_programs() -> None:
@@ -26,8 +46,8 @@ def require_programs() -> None:
     found = binaries.find()
     if isinstance(found, binaries.Missing):
         if os.environ.get("CI"):
-            pytest.fail(f"no control plane in CI: {found}", pytrace=False)
-        pytest.skip(f"no control plane: {found}")
+            pytest.fail(f"{NO_PLANE} in CI: {found}", pytrace=False)
+        pytest.skip(NO_PLANE)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +65,20 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.create_namespace(name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def metrics_api(control_plane: ControlPlane) -> Iterator[MetricsApi]:
+    """The three metrics APIs at the shared plane, with values that tests set for their own namespaces."""
+    served_as = control_plane.server_identity
+    with MetricsApi(served_as.certificate, served_as.key, control_plane.pods) as double:
+        manifests = yaml.safe_dump_all(double.manifests())
+        control_plane.kubectl("apply", "-f", "-", input=manifests)
+        services = [f"apiservice/{each['metadata']['name']}" for each in double.manifests()[1:]]
+        control_plane.kubectl("wait", "--for=condition=Available", "--timeout=60s", *services)
+        yield double
+        # An API that is gone and still registered would keep namespaces from being deleted.
+        control_plane.kubectl("delete", "-f", "-", input=manifests)
 
 
 @pytest.fixture

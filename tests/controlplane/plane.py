@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 from tests.controlplane import binaries, commands, kubeconfig
 from tests.controlplane.api import Api, Refused
 from tests.controlplane.identities import Identities
 from tests.controlplane.nodes import node
-from tests.controlplane.pki import Authority, key_pair
+from tests.controlplane.pki import Authority, Identity, key_pair
 from tests.controlplane.processes import DidNotStart, Process, Processes
 
 READY_WITHIN_S = 60.0
@@ -178,6 +179,19 @@ class ControlPlane:
     def short_token(self, namespace: str, name: str, lifetime_s: float) -> str:
         """Return a token that the API server refuses after so many seconds, to the second; below zero, at once."""
         return self._identities.short_token(namespace, name, time.time() + lifetime_s)
+
+    def pods(self, namespace: str = "", selector: str = "") -> list[dict[str, Any]]:
+        """Return the pods of a namespace, or of all, that a label selector finds."""
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        items: list[dict[str, Any]] = self.api.json("GET", f"/api/v1{scope}/pods?labelSelector={quote(selector)}")[
+            "items"
+        ]
+        return items
+
+    @property
+    def server_identity(self) -> Identity:
+        """A certificate and key with which servers on loopback may pass for the plane's own."""
+        return self._layout.identity
 
     def pause(self) -> None:
         """Stop the API server in its tracks: connections stay open and nobody answers."""
