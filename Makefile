@@ -25,8 +25,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 install: $(STAMP) ## install everything into .venv
 
-demo: $(STAMP) ## the whole main job on this machine: two minutes, nothing left running
-	@$(BIN)/python examples/demo.py
+demo: $(STAMP) $(if $(filter playground,$(CLUSTER)),playground) ## the whole main job here, or with CLUSTER=playground on a real API server
+	@$(BIN)/python examples/demo.py $(CLUSTER)
 
 test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
