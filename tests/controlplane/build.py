@@ -38,7 +38,7 @@ that has etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl 
 
 def say(text: str) -> None:
     """Tell it at once, also into a pipe."""
-    print(text, flush=True)  # noqa: T201  # a program that prints
+    print(text, flush=True)
 
 
 def given(name: str) -> bool:

@@ -32,6 +32,14 @@ class Ports:
         """Take six that are free now."""
         return cls(*free_ports(6))
 
+    def healthy(self) -> list[tuple[str, int]]:
+        """Return who says of itself whether it is well, beside the API server, and where."""
+        return [
+            ("kube-controller-manager", self.controller_manager),
+            ("kube-scheduler", self.scheduler),
+            ("kwok", self.kubelet),
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -84,8 +92,7 @@ def api_server(at: Layout) -> list[str]:
         "--authorization-mode=Node,RBAC",
         f"--bind-address={LOOPBACK}",
         f"--secure-port={at.ports.api_server}",
-        f"--tls-cert-file={at.identity.certificate}",
-        f"--tls-private-key-file={at.identity.key}",
+        *_shown_by_servers(at),
         f"--client-ca-file={at.authority}",
         f"--service-account-key-file={at.verifying_key}",
         f"--service-account-signing-key-file={at.signing_key}",
@@ -106,6 +113,7 @@ def controller_manager(at: Layout, *, hpa_sync: str) -> list[str]:
         "--leader-elect=false",
         f"--bind-address={LOOPBACK}",
         f"--secure-port={at.ports.controller_manager}",
+        *_shown_by_servers(at),
         f"--horizontal-pod-autoscaler-sync-period={hpa_sync}",
     ]
 
@@ -120,6 +128,7 @@ def scheduler(at: Layout) -> list[str]:
         "--leader-elect=false",
         f"--bind-address={LOOPBACK}",
         f"--secure-port={at.ports.scheduler}",
+        *_shown_by_servers(at),
     ]
 
 
@@ -136,9 +145,12 @@ def kwok(at: Layout) -> list[str]:
         f"--server-address={LOOPBACK}:{at.ports.kubelet}",
         "--node-lease-duration-seconds=40",
         "--cidr=10.64.0.0/10",
-        f"--tls-cert-file={at.identity.certificate}",
-        f"--tls-private-key-file={at.identity.key}",
+        *_shown_by_servers(at),
     ]
+
+
+def _shown_by_servers(at: Layout) -> list[str]:
+    return [f"--tls-cert-file={at.identity.certificate}", f"--tls-private-key-file={at.identity.key}"]
 
 
 def _pod_logs(folder: Path) -> Path:

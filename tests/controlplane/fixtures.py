@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.controlplane import binaries
+from tests.controlplane.metrics import served
 from tests.controlplane.plane import ControlPlane
 from tests.doubles.metrics_api import MetricsApi
 
@@ -70,15 +70,8 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def metrics_api(control_plane: ControlPlane) -> Iterator[MetricsApi]:
     """The three metrics APIs at the shared plane, with values that tests set for their own namespaces."""
-    served_as = control_plane.server_identity
-    with MetricsApi(served_as.certificate, served_as.key, control_plane.pods) as double:
-        manifests = yaml.safe_dump_all(double.manifests())
-        control_plane.kubectl("apply", "-f", "-", input=manifests)
-        services = [f"apiservice/{each['metadata']['name']}" for each in double.manifests()[1:]]
-        control_plane.kubectl("wait", "--for=condition=Available", "--timeout=60s", *services)
+    with served(control_plane) as double:
         yield double
-        # An API that is gone and still registered would keep namespaces from being deleted.
-        control_plane.kubectl("delete", "-f", "-", input=manifests)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,6 +20,7 @@ from tests.controlplane.api import Api, Refused
 from tests.controlplane.identities import Identities
 from tests.controlplane.nodes import node
 from tests.controlplane.pki import Authority, Identity, key_pair
+from tests.controlplane.ports import LOOPBACK
 from tests.controlplane.processes import DidNotStart, Process, Processes
 
 READY_WITHIN_S = 60.0
@@ -69,21 +71,27 @@ class ControlPlane:
         if isinstance(found, binaries.Missing):
             raise DidNotStart(str(found))
         for attempt in range(1, ATTEMPTS + 1):
-            home = folder if attempt == 1 else folder / f"attempt-{attempt}"
-            home.mkdir(parents=True, exist_ok=True)
-            layout, authority = _lay_out(home, found, name)
-            plane = cls(name, layout, Processes(home), authority)
+            plane = cls._laid_out(folder if attempt == 1 else folder / f"attempt-{attempt}", found, name)
             try:
                 plane._bring_up(durable=durable)
                 if controllers:
                     plane._bring_to_life(nodes=nodes, hpa_sync=hpa_sync)
-            except BaseException as error:
+            except DidNotStart as error:
                 plane.stop()
-                if not (isinstance(error, DidNotStart) and PORT_TAKEN in str(error) and attempt < ATTEMPTS):
+                if PORT_TAKEN not in str(error) or attempt == ATTEMPTS:
                     raise
+            except BaseException:
+                plane.stop()
+                raise
             else:
-                return plane
-        raise AssertionError("the last attempt returns or raises")
+                break
+        return plane
+
+    @classmethod
+    def _laid_out(cls, folder: Path, found: binaries.Binaries, name: str) -> Self:
+        folder.mkdir(parents=True, exist_ok=True)
+        layout, authority = _lay_out(folder, found, name)
+        return cls(name, layout, Processes(folder), authority)
 
     def _bring_up(self, *, durable: bool) -> None:
         self._run("etcd", commands.etcd(self._layout, durable=durable))
@@ -96,6 +104,9 @@ class ControlPlane:
         self._run("kwok", commands.kwok(self._layout))
         for number in range(nodes):
             self.api.json("POST", "/api/v1/nodes", node(number))
+        for name, port in self._layout.ports.healthy():
+            health = Api(f"https://{LOOPBACK}:{port}", self._layout.authority, self._layout.identity)
+            self.wait_for(f"a healthy {name}", partial(health.ask, "GET", "/healthz"))
         self.wait_for("the default service account", self._default_account)
         self.wait_for("ready nodes", lambda: self._ready_nodes() >= nodes)
 

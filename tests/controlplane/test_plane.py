@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import yaml
 
 from tests.controlplane import kubeconfig
 from tests.controlplane.api import Refused
+from tests.controlplane.commands import Ports
 from tests.controlplane.fixtures import ControlPlanes
 from tests.controlplane.plane import ControlPlane, KubectlFailed
 from tests.controlplane.processes import DidNotStart
@@ -172,6 +175,21 @@ def test_a_short_token_is_taken_until_it_ends(control_plane: ControlPlane, names
     assert whoami(50) == f"system:serviceaccount:{namespace}:default"
     with pytest.raises(KubectlFailed, match="Unauthorized"):
         whoami(-1)
+
+
+def test_a_port_that_another_program_has_taken_meanwhile_is_given_up_for_a_free_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane
+) -> None:
+    free = Ports.free
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        first = replace(free(), scheduler=another.getsockname()[1])
+        offers = iter([first])
+        monkeypatch.setattr(Ports, "free", lambda: next(offers, None) or free())
+        with ControlPlane.start(tmp_path / "plane") as plane:
+            assert next(offers, None) is None
+            assert plane.url != f"https://127.0.0.1:{first.api_server}"
+            plane.kubectl("create", "deployment", "web", "--image=web:1")
+            plane.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
 
 def test_a_program_that_does_not_come_up_is_named_with_the_end_of_its_log(

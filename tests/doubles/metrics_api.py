@@ -37,6 +37,7 @@ class Values:
     """What a test has set. Pods are told by the name of their workload: the pod's name up to its generated parts."""
 
     usage: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    usage_everywhere: dict[str, str] | None = None
     pods: dict[tuple[str, str, str], str] = field(default_factory=dict)
     objects: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     external: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -58,6 +59,10 @@ class MetricsApi:
     def use(self, namespace: str, workload: str, *, cpu: str = "0", memory: str = "0") -> None:
         """Let every container of the workload's pods use so much."""
         self._values.usage[namespace, workload] = {"cpu": cpu, "memory": memory}
+
+    def use_everywhere(self, *, cpu: str, memory: str) -> None:
+        """Let every container use so much of which nothing else is said."""
+        self._values.usage_everywhere = {"cpu": cpu, "memory": memory}
 
     def pods(self, namespace: str, workload: str, metric: str, value: str) -> None:
         """Give a custom metric to each of the workload's pods."""
@@ -185,7 +190,7 @@ class MetricsApi:
 
     def _pod_metrics(self, pod: Mapping[str, Any]) -> dict[str, Any] | None:
         meta = pod["metadata"]
-        usage = _of_workload(self._values.usage, meta["namespace"], meta["name"])
+        usage = _of_workload(self._values.usage, meta["namespace"], meta["name"]) or self._values.usage_everywhere
         if usage is None:
             return None
         return {
