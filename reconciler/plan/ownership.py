@@ -34,6 +34,9 @@ LIST_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 """Lists that merge by keys; the first tuple whose keys an item has counts. Every other list is atomic."""
 
+WHOLE = frozenset({"selector", "labelSelector", "nodeSelector", "scaleTargetRef", "secretKeyRef", "configMapKeyRef"})
+"""Maps that are owned and replaced as a whole: one key more is another value."""
+
 _DEFAULTED = {"protocol": "TCP"}
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _QUANTITY_FIELDS = frozenset({"requests", "limits"})
@@ -212,7 +215,7 @@ def _walk(
         step = f"f:{key}"
         here = [tree[step] for tree in trees if step in tree]
         path, field_path = (*shown, key), (*fields, step)
-        if isinstance(want, dict) and want:
+        if isinstance(want, dict) and want and key not in WHOLE:
             yield from _walk(want, have, here, path, field_path)
         elif isinstance(want, list) and (keys := _keys_of(key, want)):
             yield from _walk_list(want, have, here, path, field_path, keys)
@@ -263,7 +266,7 @@ def _has(item: Any, identity: Mapping[str, Any]) -> bool:
 
 
 def _same(want: Any, have: Any, key: str, parents: tuple[str, ...]) -> bool:
-    if want == have or (isinstance(want, dict) and isinstance(have, dict)):
+    if want == have or (not want and isinstance(want, dict) and isinstance(have, dict)):
         return True  # of a map that is wanted empty nothing inside is ours
     if have is _ABSENT:
         return _is_zero(want) and key != "replicas" and "annotations" not in parents

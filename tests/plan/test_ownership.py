@@ -105,6 +105,23 @@ def test_a_container_added_beside_ours_is_not_ours() -> None:
     assert lost(container(image="a:1"), there) == ()
 
 
+@pytest.mark.parametrize("added", [{"version": "blue"}, {"app": "other"}, {}])
+def test_a_map_that_is_owned_as_a_whole_is_compared_as_a_whole(added: dict[str, str]) -> None:
+    """A selector with one more key selects other pods, though every key that is wanted is there."""
+    changed = {"app": "x"} | added
+    there = live(
+        {"spec": {"selector": changed}}, owned_by("kubectl-patch", {"f:spec": {"f:selector": {}}}, operation="Update")
+    )
+    found = lost({"spec": {"selector": {"app": "x"}}}, there)
+    if not added:
+        assert found == ()
+        return
+    (item,) = found
+    assert (item.path, item.fields, item.live) == ("spec.selector", ("f:spec", "f:selector"), changed)
+    assert item.owner is not None
+    assert item.owner.manager == "kubectl-patch"
+
+
 def test_the_hand_over_manager_is_ours_too() -> None:
     there = live({"spec": {"replicas": 7}}, owned_by(HANDOVER_MANAGER, {"f:spec": {"f:replicas": {}}}))
     assert lost({"spec": {"replicas": 3}}, there) == ()
