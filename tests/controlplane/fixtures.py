@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from tests.controlplane import binaries
-from tests.controlplane.metrics import served
-from tests.controlplane.plane import ControlPlane
-from tests.doubles.metrics_api import MetricsApi
 
-ControlPlanes = Callable[..., list[ControlPlane]]
+if TYPE_CHECKING:  # what a plane needs is imported by the fixtures: most runs of tests ask for none
+    from tests.controlplane.plane import ControlPlane
+    from tests.doubles.metrics_api import MetricsApi
+
+ControlPlanes: TypeAlias = "Callable[..., list[ControlPlane]]"
 NO_PLANE = "no control plane"
 
 
@@ -54,6 +56,8 @@ def require_programs() -> None:
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A plane that the tests of one worker share; each keeps to namespaces of its own."""
     require_programs()
+    from tests.controlplane.plane import ControlPlane
+
     with ControlPlane.start(tmp_path_factory.mktemp("plane")) as plane:
         yield plane
 
@@ -70,6 +74,8 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def metrics_api(control_plane: ControlPlane) -> Iterator[MetricsApi]:
     """The three metrics APIs at the shared plane, with values that tests set for their own namespaces."""
+    from tests.controlplane.metrics import served
+
     with served(control_plane) as double:
         yield double
 
@@ -78,6 +84,8 @@ def metrics_api(control_plane: ControlPlane) -> Iterator[MetricsApi]:
 def control_planes(tmp_path: Path) -> Iterator[ControlPlanes]:
     """Start planes for this test alone, side by side: `one, two = control_planes(2)`. Options are those of `start`."""
     require_programs()
+    from tests.controlplane.plane import ControlPlane
+
     numbers = itertools.count(1)
     with ExitStack() as started, ThreadPoolExecutor(max_workers=4) as side_by_side:
 

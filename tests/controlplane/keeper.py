@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -90,7 +89,7 @@ def main() -> None:
                 reply = {"value": answer(keeper, json.loads(line))}
             except OSError as error:
                 reply = {"error": str(error)}
-            sys.stdout.write(json.dumps(reply) + os.linesep)
+            sys.stdout.write(json.dumps(reply) + "\n")
             sys.stdout.flush()
     except BrokenPipeError:
         pass  # the asker is gone

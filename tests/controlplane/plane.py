@@ -25,7 +25,7 @@ from tests.controlplane.processes import DidNotStart, Process, Processes
 
 READY_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.03
-KUBECTL_WITHIN_S = 60
+KUBECTL_WITHIN_S = 120
 ATTEMPTS = 3
 """Another process may take a port between our looking for a free one and the listening on it."""
 PORT_TAKEN = "address already in use"

@@ -17,7 +17,6 @@ from reconciler.adapters.embedded.kubelet.machine import identify
 from tests.controlplane import playground
 from tests.controlplane.fixtures import require_programs
 
-pytestmark = pytest.mark.controlplane
 Typed = Callable[..., str]
 
 
@@ -40,6 +39,7 @@ def typed(tmp_path: Path) -> Iterator[Typed]:
     run("stop")
 
 
+@pytest.mark.controlplane
 def test_it_stays_between_commands_and_is_used_as_it_says(typed: Typed, tmp_path: Path) -> None:
     require_programs()
     told = typed("start")
@@ -63,6 +63,7 @@ def test_it_stays_between_commands_and_is_used_as_it_says(typed: Typed, tmp_path
     assert typed("stop") == "No playground is running.\n"
 
 
+@pytest.mark.controlplane
 def test_one_whose_holder_was_killed_is_gone_and_gives_way_to_a_new_one(typed: Typed, tmp_path: Path) -> None:
     require_programs()
     typed("start")
