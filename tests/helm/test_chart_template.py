@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.agent import Agent
-from tests.helm.charts import any_agents, by_kind, files, objects
 from tests.helm.helm import Helm, write
+from tests.render.charts import any_agents, by_kind, files, objects
 from tests.render.test_render import CASES
 
 pytestmark = pytest.mark.helm
