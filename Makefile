@@ -1,6 +1,6 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
 .PHONY: help install demo test check format bench mutation coverage control-plane playground playground-stop lock \
-	schemas docs clean
+	schemas docs helm clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -39,6 +39,15 @@ control-plane: ## build the control plane that tests and the playground start: n
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@$(PYTHON) tests/controlplane/build.py
 
+HELM := tests/helm/bin/helm
+HELM_VERSION = $(shell sed -n 's|.*helm.sh/helm/v4 ||p' tests/helm/go.mod | cut -d' ' -f1)
+
+helm: $(HELM) ## build Helm 4 for the tests of charts (needs Go; minutes when cold)
+$(HELM): tests/helm/go.mod tests/helm/go.sum
+	@command -v go >/dev/null || { echo "Go is needed to build Helm: see https://go.dev/dl" >&2; exit 1; }
+	cd tests/helm && CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath \
+		-ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(HELM_VERSION)" -o bin/helm helm.sh/helm/v4/cmd/helm
+
 playground: $(STAMP) control-plane ## start a real control plane that stays, with a kubeconfig
 	@$(BIN)/python -m tests.controlplane.playground start
 
@@ -75,4 +84,4 @@ lock: ## write requirements/*.txt anew (needs uv)
 		pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo tests/controlplane/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants
+	rm -rf $(VENV) .demo tests/controlplane/bin tests/helm/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants

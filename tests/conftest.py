@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.controlplane.fixtures", "pytester"]
+pytest_plugins = ["tests.controlplane.fixtures", "tests.helm.fixtures", "pytester"]
 
 # No deadlines: a test is not timed, and machines are shared. In CI the search is the same each time, so that a red run
 # means a change; everywhere else it goes on looking.

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "explain": Entry(section="Look", text="Where the value of a field comes from."),
     "why": Entry(section="Look", text="What keeps an agent waiting, and what clears it."),
     "render": Entry(section="Look", text="The Kubernetes objects of an agent."),
+    "export": Entry(section="Look", text="Agents as Helm charts."),
     "logs": Entry(section="Look", text="What an agent prints."),
     "history": Entry(section="Look", text="Revisions of an agent, and what became of them."),
     "health": Entry(section="Look", text="Check every agent once, now."),

@@ -1,4 +1,4 @@
-"""What plan, show, apply and destroy share: showing a plan, saving it, and what its findings and holds mean."""
+"""What commands that plan or render share: showing a plan, saving it, what it means, finding and placing agents."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from reconciler.cli.output import note, terminal, wants_color
 from reconciler.cli.views.diagnostics import finding_text, masked
 from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
-from reconciler.model.fleet import Declaration
+from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import Absent
 from reconciler.model.plan import Plan
+from reconciler.model.registry import PlacedReplicas
 from reconciler.model.source import Severity
 
 MARKDOWN_BUDGET = 60_000
@@ -97,3 +99,19 @@ def find_agent(declaration: Declaration, name: AgentName) -> Agent:
     near = get_close_matches(str(name), [str(known) for known in declaration.agents], n=1)
     hint = f"did you mean {near[0]}?" if near else "`reconciler explain` is for agents that the files declare"
     raise UsageError(f"no agent {name} is declared", hint=hint)
+
+
+def placed_by_rule(fleet: FleetSpec, agent: Agent) -> tuple[PlacedReplicas, ...]:
+    """Where an agent runs by its own rule: nothing that runs is looked at. Raises UsageError where it has no place."""
+    from reconciler.placement import PlacementRequest, place
+
+    result = place(
+        PlacementRequest(
+            agents={agent.name: agent},
+            clusters=fleet.clusters,
+            capacities={declared.name: Absent() for declared in fleet.clusters},
+        )
+    )
+    if agent.name not in result.placed:
+        raise UsageError(f"{agent.name} cannot be placed: {result.holds[0].text}", hint=result.holds[0].lift)
+    return result.placed[agent.name]

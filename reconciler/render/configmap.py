@@ -38,11 +38,11 @@ def _card(names: Names, agent: Agent) -> dict[str, Any]:
         "capabilities": {"streaming": False, "pushNotifications": False},
         "defaultInputModes": ["text/plain"],
         "defaultOutputModes": ["text/plain"],
-        "skills": [_skill(skill) for skill in spec.skills],
+        "skills": [shown_skill(skill) for skill in spec.skills],
     }
 
 
-def _skill(skill: Skill) -> dict[str, Any]:
+def shown_skill(skill: Skill) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": skill.id,
         "name": skill.name,
@@ -62,8 +62,8 @@ def _agent(agent: Agent) -> dict[str, Any]:
         "namespace": agent.name.namespace,
         "description": spec.description,
         "systemMessage": spec.system_message,
-        "tools": [_tool(tool) for tool in spec.tools],
-        "skills": [_skill(skill) for skill in spec.skills],
+        "tools": [shown_tool(tool) for tool in spec.tools],
+        "skills": [shown_skill(skill) for skill in spec.skills],
         "config": spec.config,
     }
     if (model := spec.model_config) is not None:
@@ -75,7 +75,7 @@ def _agent(agent: Agent) -> dict[str, Any]:
     return told
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def shown_tool(tool: Tool) -> dict[str, Any]:
     if tool.agent:
         shown: dict[str, Any] = {"agent": {"name": tool.agent}}
     else:

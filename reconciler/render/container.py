@@ -86,11 +86,12 @@ def environment(agent: Agent) -> list[dict[str, Any]]:
     if spec.model_config is not None and spec.model_config.secret is not None:
         entries[MODEL_KEY_ENV] = _from_secret(MODEL_KEY_ENV, spec.model_config.secret)
     for variable in spec.env:
-        entries[variable.name] = _variable(variable)
+        entries[variable.name] = env_entry(variable)
     return list(entries.values())
 
 
-def _variable(variable: EnvVar) -> dict[str, Any]:
+def env_entry(variable: EnvVar) -> dict[str, Any]:
+    """One variable of a container, as an API server stores it."""
     if variable.secret is not None:
         return _from_secret(variable.name, variable.secret)
     return {"name": variable.name, "value": variable.value} if variable.value else {"name": variable.name}

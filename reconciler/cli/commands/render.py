@@ -12,12 +12,11 @@ from reconciler.cli import options
 from reconciler.cli.command import build
 from reconciler.cli.fleets import PlanRequest, declared, run
 from reconciler.cli.output import emit, note, one_line, to_json, to_yaml
-from reconciler.cli.planning import find_agent
+from reconciler.cli.planning import find_agent, placed_by_rule
 from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import FieldPath
-from reconciler.model.objects import Absent
 from reconciler.model.plan import Masked
 from reconciler.model.source import JsonObject
 
@@ -59,19 +58,9 @@ def render(
 
 def _manifests(fleet: FleetSpec, agent: Agent) -> dict[str, tuple[JsonObject, ...]]:
     """Bodies by cluster, placed by the agent's rule alone: nothing that runs is looked at."""
-    from reconciler.placement import PlacementRequest, place
     from reconciler.render import render as rendered
 
-    result = place(
-        PlacementRequest(
-            agents={agent.name: agent},
-            clusters=fleet.clusters,
-            capacities={declared_cluster.name: Absent() for declared_cluster in fleet.clusters},
-        )
-    )
-    if agent.name not in result.placed:
-        raise UsageError(f"{agent.name} cannot be placed: {result.holds[0].text}", hint=result.holds[0].lift)
-    objects = rendered(agent, result.placed[agent.name], fleet=fleet.name)
+    objects = rendered(agent, placed_by_rule(fleet, agent), fleet=fleet.name)
     return {name: tuple(dict(manifest.body) for manifest in manifests) for name, manifests in sorted(objects.items())}
 
 
