@@ -7,6 +7,7 @@ nothing the second time, and a delete names the uid that it means.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.engine.journal import ref_text
@@ -33,7 +34,8 @@ from reconciler.model.objects import (
     Precondition,
     Unreadable,
 )
-from reconciler.model.plan import ObjectChange, Verb
+from reconciler.model.plan import ObjectChange, TakeBack, Verb
+from reconciler.plan.scaling import replicas_of
 from reconciler.ports import Cluster
 
 GONE_WITHIN_S = 60.0
@@ -92,27 +94,59 @@ async def put(run: Run, change: ObjectChange) -> LiveObject:
         await remove(run, change.cluster, change.ref, uid=expect.uid if isinstance(expect, MustBe) else "")
         await wait_gone(run, change.cluster, change.ref)
         expect = MustBeAbsent()
-    if change.hand_over_replicas is not None:
-        expect = await _hand_over(run, cluster, manifest, expect, change.hand_over_replicas)
-    return await _apply(run, cluster, manifest, expect, force=bool(change.force))
+    force, count = bool(change.force), change.hand_over_replicas
+    if change.take_back is not None:
+        return await _take_back(run, cluster, manifest, expect, change.take_back, force=force)
+    if count is not None and isinstance(expect, MustBeAbsent):
+        made = await _apply(run, cluster, manifest, expect, force=force)
+        return await _hold(run, cluster, manifest, MustBe(uid=made.uid), count, force=False)
+    if count is not None:
+        expect = await _hand_over(run, cluster, manifest, expect, count)
+    return await _apply(run, cluster, manifest, expect, force=force)
 
 
-async def _hand_over(
-    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, replicas: int
-) -> Precondition:
-    """Co-own `spec.replicas` under a second manager, so that dropping it from ours does not reset it to 1."""
+async def _hand_over(run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, least: int) -> Precondition:
+    """Co-own `spec.replicas` under a second manager, so that dropping it from ours does not reset it to 1.
+
+    What runs stays as it is, or is raised to `least`: an autoscaler would leave a Deployment of zero alone.
+    """
     live = await look(run, cluster, manifest.ref)
     if live is None:
         return expect
+    now = replicas_of(live)
+    held = await _hold(run, cluster, manifest, MustBe(uid=live.uid), max(now, least), force=now < least)
+    return MustBe(uid=held.uid)
+
+
+async def _take_back(
+    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, how: TakeBack, *, force: bool
+) -> LiveObject:
+    """Make `spec.replicas` ours again: the second manager takes it from whoever has it, we join, and it lets go.
+
+    So nothing else of the object is taken by force for it.
+    """
+    live = await look(run, cluster, manifest.ref)
+    count = int(manifest.body["spec"]["replicas"])
+    if live is not None and how is TakeBack.AT_LEAST_LIVE:
+        count = max(count, replicas_of(live))
+        manifest = replace(manifest, body={**manifest.body, "spec": {**manifest.body["spec"], "replicas": count}})
+    held = await _hold(run, cluster, manifest, expect, count, force=True)
+    await _apply(run, cluster, manifest, MustBe(uid=held.uid), force=force)
+    return await _hold(run, cluster, manifest, MustBe(uid=held.uid), None, force=False)
+
+
+async def _hold(
+    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, count: int | None, *, force: bool
+) -> LiveObject:
+    """Let the second manager own the count of a Deployment, and nothing else; None lets go of it."""
     body = {
         "apiVersion": manifest.body["apiVersion"],
         "kind": manifest.body["kind"],
         "metadata": {"name": manifest.ref.name, "namespace": manifest.ref.namespace},
-        "spec": {"replicas": live.body.get("spec", {}).get("replicas", replicas)},
+        **({} if count is None else {"spec": {"replicas": count}}),
     }
     second = Manifest(ref=manifest.ref, body=body, hash="", agent=manifest.agent)
-    held = await _apply(run, cluster, second, MustBe(uid=live.uid), force=False, manager=HANDOVER_MANAGER)
-    return MustBe(uid=held.uid)
+    return await _apply(run, cluster, second, expect, force=force, manager=HANDOVER_MANAGER)
 
 
 async def _apply(

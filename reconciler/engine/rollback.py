@@ -32,6 +32,7 @@ from reconciler.model.registry import (
     Reservation,
 )
 from reconciler.model.source import JsonObject
+from reconciler.plan.scaling import AUTOSCALER, taken_back
 from reconciler.render.canonical import digest
 
 DEFAULT_TIMEOUT_S = 120.0
@@ -171,12 +172,15 @@ async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s:
     reason = str(entry.detail.get("reason", ""))
     applied: dict[Key, tuple[LiveObject, str]] = {}
     wanted = _manifests(good, record.name)
+    kept = {(cluster, manifest.ref) for cluster, manifest in wanted}
+    surplus = {key: item.uid for item in record.inventory if (key := (item.cluster, item.ref)) not in kept}
+    # An autoscaler goes before the replicas that it has are taken back from it.
+    scalers = {key: uid for key, uid in surplus.items() if key[1].kind == AUTOSCALER}
+    await remove_all(run, scalers)
     for cluster, manifest in wanted:
-        applied[cluster, manifest.ref] = (await _restore(run, cluster, manifest), manifest.hash)
-    surplus = {
-        (item.cluster, item.ref): item.uid for item in record.inventory if (item.cluster, item.ref) not in applied
-    }
-    await remove_all(run, surplus)
+        retakes = any(key[0] == cluster for key in scalers)
+        applied[cluster, manifest.ref] = (await _restore(run, cluster, manifest, retakes=retakes), manifest.hash)
+    await remove_all(run, {key: uid for key, uid in surplus.items() if key not in scalers})
     targets = [
         Target(cluster=cluster, ref=ref, applied=live)
         for (cluster, ref), (live, _hash) in applied.items()
@@ -205,7 +209,7 @@ def _ref(body: JsonObject) -> ObjectRef:
     )
 
 
-async def _restore(run: Run, cluster: str, manifest: Manifest) -> LiveObject:
+async def _restore(run: Run, cluster: str, manifest: Manifest, *, retakes: bool) -> LiveObject:
     """Apply a good manifest over whatever is there now; what a person or another tool took since stays theirs."""
     for _attempt in range(run.retry.attempts):
         live = await look(run, run.reach(cluster), manifest.ref)
@@ -216,6 +220,7 @@ async def _restore(run: Run, cluster: str, manifest: Manifest) -> LiveObject:
             expect=MustBe(uid=live.uid) if live else MustBeAbsent(),
             manifest=manifest,
             hand_over_replicas=_handed_over(manifest, live),
+            take_back=taken_back(manifest, live, retakes=retakes) if live else None,
         )
         try:
             return await put(run, change)

@@ -115,12 +115,21 @@ class Verb(StrEnum):
     DELETE = "delete"
 
 
+class TakeBack(StrEnum):
+    """How the replicas of a Deployment are taken back from an autoscaler that goes."""
+
+    AT_LEAST_LIVE = "at-least-live"
+    """Never below what runs when it happens, whatever the manifest says."""
+    EXACTLY = "exactly"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectChange:
     """One effect on one object. `manifest` is None exactly for delete.
 
     `force` lists the managers whose hand edits are overridden; empty means no force. `hand_over_replicas` is the
-    live count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1).
+    count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1), and
+    what a new Deployment starts with; `take_back` is the way back.
     """
 
     cluster: str
@@ -130,6 +139,7 @@ class ObjectChange:
     manifest: Manifest | None = None
     force: tuple[str, ...] = ()
     hand_over_replicas: int | None = None
+    take_back: TakeBack | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

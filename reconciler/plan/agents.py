@@ -5,8 +5,10 @@ May live here: action, reasons, attributes of one agent. Must not: know budgets,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, FieldPath, format_path
@@ -25,10 +27,13 @@ from reconciler.model.plan import (
 )
 from reconciler.model.registry import AgentState, InventoryEntry, PlacedReplicas, Record, Reservation
 from reconciler.model.source import Provenance
+from reconciler.plan import scaling
 from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.guard import when
-from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because
+from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because, vanished
+from reconciler.plan.scaling import Autoscalers
+from reconciler.render import render
 from reconciler.spec.provenance import origin
 
 UNFINISHED_STATES = frozenset(
@@ -45,6 +50,8 @@ class Wanted:
     placed: tuple[PlacedReplicas, ...]
     reservations: tuple[Reservation, ...]
     desired: Mapping[str, tuple[Manifest, ...]]
+    declared: int | None = None
+    """Replicas that the files ask for, where more are kept while an autoscaler goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +88,16 @@ def decide(
     *,
     fleet: str,
     clusters: tuple[str, ...],
+    autoscalers: Autoscalers | None = None,
 ) -> Verdict:
-    """What one declared agent needs."""
+    """What one declared agent needs. `autoscalers` are those of `observations`."""
     agent = wanted.agent
     name = agent.name
     if record and record.quarantine and record.quarantine.spec_hash == agent.spec_hash:
         return Verdict(holds=(_quarantined(record),))
-    found = _objects(wanted, record, observations, fleet=fleet, clusters=clusters)
+    wanted = _kept(wanted, record, observations, fleet)
+    known = autoscalers or Autoscalers(observations)
+    found = _objects(wanted, record, observations, known, fleet=fleet, clusters=clusters)
     if found.problems:
         return Verdict(unseen=tuple(sorted(found.problems.items())))
     if found.foreign:
@@ -97,6 +107,18 @@ def decide(
     change = _change(wanted, record, found)
     left = tuple(item for item in found.drift if not item.undone)
     return Verdict(change=change, left=left)
+
+
+def _kept(
+    wanted: Wanted, record: Record | None, observations: Mapping[str, Observation[LiveSet]], fleet: str
+) -> Wanted:
+    """The agent with as many replicas as run now, where its autoscaler goes and the files ask for fewer."""
+    placed = scaling.kept(wanted.agent, wanted.placed, record.inventory if record else (), observations)
+    if placed == wanted.placed:
+        return wanted
+    declared = sum(share.replicas for share in wanted.placed)
+    desired = render(wanted.agent, placed, fleet=fleet)
+    return dataclasses.replace(wanted, placed=placed, desired=desired, declared=declared)
 
 
 def _hold(name: AgentName, code: HoldCode, text: str, lift: str) -> Hold:
@@ -120,6 +142,7 @@ def _objects(
     wanted: Wanted,
     record: Record | None,
     observations: Mapping[str, Observation[LiveSet]],
+    autoscalers: Autoscalers,
     *,
     fleet: str,
     clusters: tuple[str, ...],
@@ -128,12 +151,18 @@ def _objects(
     here = {c: manifests for c, manifests in wanted.desired.items() if not clusters or c in clusters}
     seen = {(cluster, manifest.ref) for cluster, manifests in wanted.desired.items() for manifest in manifests}
     gone = [e for key, e in inventory.items() if key not in seen and (not clusters or e.cluster in clusters)]
-    retaking = {entry.cluster for entry in gone if entry.ref.kind == "HorizontalPodAutoscaler"}
+    retaking = {entry.cluster for entry in gone if entry.ref.kind == scaling.AUTOSCALER}
     verdicts: list[ObjectVerdict] = []
     problems: dict[str, str] = {}
     replicas = 0
     for cluster, manifests in here.items():
-        terms = Terms(fleet=fleet, adopt=wanted.agent.spec.adopt, retakes=cluster in retaking)
+        terms = Terms(
+            fleet=fleet,
+            adopt=wanted.agent.spec.adopt,
+            retakes=cluster in retaking,
+            minimum=scaling.minimum_of(manifests) if wanted.agent.spec.autoscaling else 0,
+            autoscaled=partial(autoscalers.scale, cluster, scaling.deployment_of(wanted.agent)),
+        )
         observation = observations.get(cluster)
         for manifest in manifests:
             entry = inventory.get((cluster, manifest.ref))
@@ -144,14 +173,16 @@ def _objects(
                 continue
             there = observation.value.objects.get(manifest.ref)
             if there is not None and wanted.agent.spec.autoscaling and manifest.ref.kind == "Deployment":
-                replicas += there.body.get("spec", {}).get("replicas") or 0
+                replicas += scaling.replicas_of(there)
             verdicts.append(judge(cluster, manifest, there, entry, terms))
     removed, claims = _surplus(gone, observations, fleet, problems)
     changes = [verdict.change for verdict in verdicts if verdict.change is not None]
     changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
+    # An autoscaler goes before its replicas are taken back: until then it would write them again.
+    first = [change for change in removed if change.ref.kind == scaling.AUTOSCALER]
     codes = {verdict.code for verdict in verdicts if verdict.code is not None}
     return _Findings(
-        changes=(*changes, *removed),
+        changes=(*first, *changes, *(change for change in removed if change not in first)),
         codes=frozenset(codes | ({ReasonCode.OBJECT_SURPLUS} if removed else set())),
         drift=tuple(masked(item, wanted.agent) for verdict in verdicts for item in verdict.drift),
         foreign=tuple(verdict.foreign for verdict in verdicts if verdict.foreign) + claims,
@@ -166,7 +197,11 @@ def _surplus(
     fleet: str,
     problems: dict[str, str],
 ) -> tuple[list[ObjectChange], tuple[str, ...]]:
-    """Objects of ours that are wanted no more and are still there, in the order of deletion; and who claims some."""
+    """Objects of ours that are wanted no more, in the order of deletion; and who claims some.
+
+    One that is gone already (an apply that stopped half-way) is deleted too, by its uid: that makes sure of it, and
+    takes it off the record.
+    """
     removed, claims = [], []
     for entry in gone:
         observation = observations.get(entry.cluster)
@@ -176,6 +211,8 @@ def _surplus(
             continue
         found = observation.value.objects.get(entry.ref)
         if found is None or entry.uid not in ("", found.uid):
+            if entry.uid:
+                removed.append(vanished(entry.cluster, entry.ref, entry.uid))
             continue
         if owner := claimed(found, fleet):
             claims.append(f"{entry.ref} on {entry.cluster} belongs to {owner}")
@@ -214,7 +251,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
         objects=found.changes,
         risks=risks(record.document, agent.document) if record and attributes else (),
         replicas=(before, after),
-        replicas_text=_replicas_text(agent, found),
+        replicas_text=_replicas_text(wanted, found),
         fingerprint=fingerprint(
             agent.name,
             action,
@@ -268,7 +305,7 @@ def _reasons(
     if attributes:
         reasons.append(_because(agent, attributes))
     if moved and not any(attribute.path[0] in ("replicas", "suspend") for attribute in attributes):
-        reasons.append(_moved_reason(agent, record))
+        reasons.append(_moved_reason(wanted, record))
     if unfinished:
         reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
     reasons += [
@@ -321,7 +358,8 @@ def _because(agent: Agent, attributes: tuple[AttributeChange, ...]) -> Reason:
     return Reason(code=ReasonCode.SPEC_CHANGED, text=f"{format_path(paths[0])} changed", origin=where)
 
 
-def _moved_reason(agent: Agent, record: Record) -> Reason:
+def _moved_reason(wanted: Wanted, record: Record) -> Reason:
+    agent = wanted.agent
     override = record.override
     if override is not None:
         until = f" until {when(override.until_ms)}" if override.until_ms else ""
@@ -332,6 +370,11 @@ def _moved_reason(agent: Agent, record: Record) -> Reason:
         return Reason(code=ReasonCode.SUSPENDED, text=f"suspended by hand; `reconciler resume {agent.name}` ends it")
     if record.state is AgentState.SUSPENDED:
         return Reason(code=ReasonCode.RESUMED, text="resumed")
+    if {p.cluster for p in record.placement} == {p.cluster for p in wanted.placed}:
+        runs, declared = (sum(p.replicas for p in placed) for placed in (record.placement, wanted.placed))
+        if runs != declared:
+            text = f"{runs} were kept, {declared} are declared"
+            return Reason(code=ReasonCode.REPLICAS_CHANGED, text=text, origin=origin(agent, ("replicas",)))
     return Reason(code=ReasonCode.PLACEMENT_CHANGED, text="its placement changed")
 
 
@@ -351,9 +394,12 @@ def _scaled_by_others(found: _Findings) -> list[Drift]:
     ]
 
 
-def _replicas_text(agent: Agent, found: _Findings) -> str:
-    scaling = agent.spec.autoscaling
-    if scaling is None:
-        return "; ".join(f"{item.after} on {item.cluster}, left to {item.manager}" for item in _scaled_by_others(found))
-    live = f", live {found.live_replicas}" if found.live_replicas else ""
-    return f"autoscaled {scaling.min}-{scaling.max}{live}"
+def _replicas_text(wanted: Wanted, found: _Findings) -> str:
+    bounds = wanted.agent.spec.autoscaling
+    if bounds is not None:
+        live = f", live {found.live_replicas}" if found.live_replicas else ""
+        return f"autoscaled {bounds.min}-{bounds.max}{live}"
+    if wanted.declared is not None:
+        live = str(sum(share.replicas for share in wanted.placed))
+        return f"live {live} are kept while the autoscaler goes; {wanted.declared} are declared"
+    return "; ".join(f"{item.after} on {item.cluster}, left to {item.manager}" for item in _scaled_by_others(found))

@@ -17,6 +17,7 @@ from reconciler.model.objects import TRACKING_ANNOTATION, Found, LiveObject, Liv
 from reconciler.model.registry import Record
 from reconciler.plan.agents import Verdict
 from reconciler.plan.inputs import PlanInput
+from reconciler.plan.scaling import AUTOSCALER, target
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -157,10 +158,18 @@ def _changed(
     for cluster, objects in view.objects().items():
         for ref in differing(old[cluster], objects, _same_object):
             places.append((cluster, ref))
-            owner = owners.get(cluster, {}).get(ref)
-            if owner is not None:
-                names.add(owner)
+            names.update(_concerned(ref, (old[cluster].get(ref), objects.get(ref)), owners.get(cluster, {})))
     return sorted(names), places
+
+
+def _concerned(
+    ref: ObjectRef, sides: Iterable[LiveObject | None], owners: Mapping[ObjectRef, AgentName]
+) -> Iterable[AgentName]:
+    """Whose verdict an object is part of: its agent's, and for anybody's autoscaler the agent's that it scales."""
+    refs = {ref}
+    if ref.kind == AUTOSCALER:
+        refs |= {found for live in sides if live is not None and (found := target(live)) is not None}
+    return [owner for one in refs if (owner := owners.get(one)) is not None]
 
 
 def _same_record(before: Record, now: Record) -> bool:

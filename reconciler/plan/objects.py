@@ -6,7 +6,7 @@ May live here: the decision for one object, foreign owners, drift. Must not: kno
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ from reconciler.model.objects import (
 from reconciler.model.plan import Drift, Missing, ObjectChange, ReasonCode, Verb
 from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
-from reconciler.plan.ownership import Lost, contested, is_ours, lost_fields, owners, without
+from reconciler.plan import scaling
+from reconciler.plan.ownership import Lost, contested, lost_fields, without
 
 _ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(RENDERED_KINDS)}
 _IMMUTABLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -98,12 +99,15 @@ def foreign_owner(live: LiveObject, fleet: str) -> str:
 class Terms:
     """What holds for all objects of one agent on one cluster.
 
-    `retakes` says that an autoscaler of ours goes: replicas that it wrote are taken back from it.
+    `retakes` says that an autoscaler of ours goes: replicas that it wrote are taken back from it. `minimum` is that
+    of an autoscaler that is wanted, 0 where there is none; `autoscaled` that some autoscaler is there, ours or not.
     """
 
     fleet: str
     adopt: bool = False
     retakes: bool = False
+    minimum: int = 0
+    autoscaled: Callable[[], bool] = lambda: True
 
 
 def judge(  # noqa: PLR0911 - a decision table, one return a row
@@ -112,7 +116,14 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
     """What one wanted object needs."""
     ref = manifest.ref
     if live is None:
-        change = ObjectChange(cluster=cluster, ref=ref, verb=Verb.CREATE, expect=MustBeAbsent(), manifest=manifest)
+        change = ObjectChange(
+            cluster=cluster,
+            ref=ref,
+            verb=Verb.CREATE,
+            expect=MustBeAbsent(),
+            manifest=manifest,
+            hand_over_replicas=scaling.handed_over(manifest, None, terms.minimum),
+        )
         return ObjectVerdict(change=change, code=ReasonCode.OBJECT_MISSING if entry else ReasonCode.NEW)
     known = entry is not None and entry.uid in ("", live.uid)
     same = known and entry is not None and entry.hash == manifest.hash
@@ -121,27 +132,32 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
     owner = foreign_owner(live, terms.fleet)
     if owner and not terms.adopt and not (known and owner == UNMARKED):
         return ObjectVerdict(foreign=f"{ref} on {cluster} belongs to {owner}")
-    lost = lost_fields(manifest.body, live.body, changed=not same)
     taking = bool(owner) and terms.adopt
+    lost = lost_fields(manifest.body, live.body, changed=not same)
+    if terms.retakes:
+        lost = tuple(item for item in lost if item.fields != scaling.REPLICAS)  # the autoscaler's, and ours again
+    lost += scaling.stopped(manifest, live, terms.minimum)
     drift = tuple(_drift(cluster, ref, item, terms, taking=taking) for item in lost)
     if same and not any(item.undone for item in drift):
         return ObjectVerdict(drift=drift)
     left = [item.fields for item, seen in zip(lost, drift, strict=True) if not seen.undone]
     sent = dataclasses.replace(manifest, body=without(manifest.body, left)) if left else manifest
     force = tuple(sorted({item.manager for item in drift if item.manager and item.undone}))
+    apply = _apply(cluster, sent, live, force, terms)
     if same:
-        return ObjectVerdict(change=_apply(cluster, sent, live, force), code=ReasonCode.DRIFT, drift=drift)
-    taken = tuple(item for item in drift if item.manager and not taking)
+        return ObjectVerdict(change=apply, code=ReasonCode.DRIFT, drift=drift)
+    told = [seen for item, seen in zip(lost, drift, strict=True) if not (item.shared and seen.undone)]
+    taken = tuple(item for item in told if item.manager and not taking)
     code: ReasonCode | None
     if _immutable(manifest.body, live.body):
         code = ReasonCode.FOREIGN_OBJECT if taking else ReasonCode.IMMUTABLE_FIELD
-        return ObjectVerdict(change=_replace(cluster, manifest, live), code=code, drift=taken)
+        return ObjectVerdict(change=_replace(cluster, manifest, live, terms), code=code, drift=taken)
     applied = known and entry is not None and entry.hash != ""
     code = ReasonCode.FOREIGN_OBJECT if taking else None if applied else ReasonCode.UNFINISHED
-    return ObjectVerdict(change=_apply(cluster, sent, live, force), code=code, drift=taken)
+    return ObjectVerdict(change=apply, code=code, drift=taken)
 
 
-def _apply(cluster: str, manifest: Manifest, live: LiveObject, force: tuple[str, ...]) -> ObjectChange:
+def _apply(cluster: str, manifest: Manifest, live: LiveObject, force: tuple[str, ...], terms: Terms) -> ObjectChange:
     """An apply. Its manifest lacks what is left to other managers; its hash is that of the whole, all the same."""
     return ObjectChange(
         cluster=cluster,
@@ -150,27 +166,20 @@ def _apply(cluster: str, manifest: Manifest, live: LiveObject, force: tuple[str,
         expect=MustBe(uid=live.uid),
         manifest=manifest,
         force=force,
-        hand_over_replicas=_hand_over(manifest, live),
+        hand_over_replicas=scaling.handed_over(manifest, live, terms.minimum),
+        take_back=scaling.taken_back(manifest, live, retakes=terms.retakes),
     )
 
 
-def _replace(cluster: str, manifest: Manifest, live: LiveObject) -> ObjectChange:
+def _replace(cluster: str, manifest: Manifest, live: LiveObject, terms: Terms) -> ObjectChange:
     return ObjectChange(
         cluster=cluster,
         ref=manifest.ref,
         verb=Verb.REPLACE,
         expect=MustBe(uid=live.uid, resource_version=live.resource_version),
         manifest=manifest,
+        hand_over_replicas=scaling.carried_over(manifest, live, terms.minimum),
     )
-
-
-def _hand_over(manifest: Manifest, live: LiveObject) -> int | None:
-    """The live count, when we give up `spec.replicas` as its owner: dropping it alone would reset it to 1."""
-    if manifest.ref.kind != "Deployment" or "replicas" in manifest.body.get("spec", {}):
-        return None
-    held = any("f:replicas" in owner.fields.get("f:spec", {}) for owner in owners(live.body) if is_ours(owner))
-    replicas = live.body.get("spec", {}).get("replicas")
-    return replicas if held and isinstance(replicas, int) else None
 
 
 def claimed(live: LiveObject, fleet: str) -> str:
@@ -183,6 +192,11 @@ def surplus(cluster: str, ref: ObjectRef, live: LiveObject) -> ObjectChange:
     """The deletion of an object of ours that is wanted no more."""
     expect = MustBe(uid=live.uid, resource_version=live.resource_version)
     return ObjectChange(cluster=cluster, ref=ref, verb=Verb.DELETE, expect=expect)
+
+
+def vanished(cluster: str, ref: ObjectRef, uid: str) -> ObjectChange:
+    """The deletion of an object on record that is wanted no more and is not to be seen."""
+    return ObjectChange(cluster=cluster, ref=ref, verb=Verb.DELETE, expect=MustBe(uid=uid))
 
 
 def stray(cluster: str, ref: ObjectRef, fleet: str) -> Drift:
@@ -199,15 +213,16 @@ def stray(cluster: str, ref: ObjectRef, fleet: str) -> Drift:
 
 
 def _drift(cluster: str, ref: ObjectRef, lost: Lost, terms: Terms, *, taking: bool) -> Drift:
-    retaken = terms.retakes and lost.fields == ("f:spec", "f:replicas")
+    owner = lost.owner
+    stale = lost.fields == scaling.REPLICAS and owner is not None and owner.autoscales and not terms.autoscaled()
     return Drift(
         cluster=cluster,
         ref=ref,
         path=lost.path,
-        manager=lost.owner.manager if lost.owner else "",
+        manager=owner.manager if owner else "",
         before=lost.wanted,
         after=lost.live,
-        undone=lost.owner is None or lost.owner.yields or retaken or taking,
+        undone=owner is None or owner.yields or stale or taking,
     )
 
 

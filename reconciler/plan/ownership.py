@@ -40,6 +40,7 @@ WHOLE = frozenset({"selector", "labelSelector", "nodeSelector", "scaleTargetRef"
 _DEFAULTED = {"protocol": "TCP"}
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _QUANTITY_FIELDS = frozenset({"requests", "limits"})
+AUTOSCALERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler"})
 CONTROLLERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler", "kube-scheduler", "kubelet"})
 
 
@@ -58,12 +59,18 @@ class Owner:
         is_controller = self.manager in CONTROLLERS or self.manager.endswith(("-controller", "-controller-manager"))
         return self.operation == "Update" and not is_controller and self.subresource != "status"
 
+    @property
+    def autoscales(self) -> bool:
+        """Whether what it wrote is the count of a HorizontalPodAutoscaler."""
+        return self.manager in AUTOSCALERS and self.subresource == "scale"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
     """A wanted field that is not as wanted. `owner` is None where nobody owns it (somebody removed it).
 
-    `fields` is the path in managedFields' terms, for `without`.
+    `fields` is the path in managedFields' terms, for `without`. `shared`: we own it together with `owner`, and it is
+    not lost; another value is wanted.
     """
 
     path: str
@@ -71,6 +78,7 @@ class Lost:
     wanted: Any
     live: Any
     owner: Owner | None
+    shared: bool = False
 
 
 def owners(body: JsonObject) -> tuple[Owner, ...]:
@@ -122,7 +130,7 @@ def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) 
         owner = _owner_of(fields, others)
         if owner is not None or not held:
             path = ".".join(shown).replace(".[", "[")
-            found.append(Lost(path=path, fields=fields, wanted=want, live=have, owner=owner))
+            found.append(Lost(path=path, fields=fields, wanted=want, live=have, owner=owner, shared=held))
     return tuple(found)
 
 

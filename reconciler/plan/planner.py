@@ -32,6 +32,7 @@ from reconciler.plan.inputs import PlanInput
 from reconciler.plan.memory import PlanCache, View
 from reconciler.plan.objects import claimed, sort_key, stray, surplus, unknown_because
 from reconciler.plan.order import deletion_waves, waves
+from reconciler.plan.scaling import Autoscalers
 from reconciler.spec.build import agent_name
 
 __all__ = ["PlanCache", "PlanInput", "make_plan"]
@@ -119,6 +120,8 @@ class _Planner:
             terms=(fleet.name, policy.targets, policy.clusters),
         )
 
+        autoscalers = Autoscalers(observations)
+
         def judged(agent: Agent, record: Record | None) -> Verdict:
             wanted = Wanted(
                 agent=agent,
@@ -126,7 +129,14 @@ class _Planner:
                 reservations=given.reservations.get(agent.name, ()),
                 desired=given.desired.get(agent.name, {}),
             )
-            return decide(wanted, record, observations, fleet=fleet.name, clusters=policy.clusters)
+            return decide(
+                wanted,
+                record,
+                observations,
+                fleet=fleet.name,
+                clusters=policy.clusters,
+                autoscalers=autoscalers,
+            )
 
         self.cache.refresh(view, judged)
         for name in sorted(self.cache.verdicts):

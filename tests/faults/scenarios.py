@@ -25,13 +25,22 @@ def agent(name: str, *, tag: str = "1", replicas: int = 2, after: str = "") -> s
     )
 
 
+def autoscaled(name: str, least: int) -> str:
+    bounds = f"  autoscaling: {{min: {least}, max: 9, metrics: [{{memory: {{average: 100Mi}}}}]}}\n"
+    return agent(name).replace("  replicas: 2\n", bounds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """`before` is applied without faults; `change` is the commit whose apply is replayed with them."""
+    """`before` is applied without faults; `change` is the commit whose apply is replayed with them.
+
+    `passes` is how many applies it takes where nothing goes wrong.
+    """
 
     name: str
     before: Mapping[str, str | None]
     change: Mapping[str, str | None]
+    passes: int = 1
 
 
 _STANDING = {"fleet.yaml": FLEET, "agents/knowledge.yaml": agent("knowledge")}
@@ -58,5 +67,19 @@ SCENARIOS = (
         name="undo",
         before=_STANDING,
         change={"agents/triage.yaml": agent("triage", tag=NEVER_READY, after="knowledge")},
+    ),
+    Scenario(
+        name="autoscaling-taken-up",
+        before=_STANDING,
+        change={
+            "agents/knowledge.yaml": autoscaled("knowledge", 1),
+            "agents/triage.yaml": autoscaled("triage", 3),
+        },
+    ),
+    Scenario(
+        name="autoscaling-given-up",
+        before=_STANDING | {"agents/triage.yaml": autoscaled("triage", 4)},
+        change={"agents/triage.yaml": agent("triage")},
+        passes=2,  # what runs is kept first, and scaled to what is declared by the next plan
     ),
 )

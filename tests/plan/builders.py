@@ -240,6 +240,8 @@ class World:
                 objects.pop(item.ref)
             if item.verb is Verb.CREATE:
                 assert item.ref not in objects
+            if item.take_back is not None:
+                self._let_go(item.cluster, item.ref)
             live = self.server_apply(item.cluster, item.manifest, force=item.force)
             inventory[key] = InventoryEntry(
                 cluster=item.cluster,
@@ -269,6 +271,12 @@ class World:
             inventory=tuple(entry for key, entry in inventory.items() if key in wanted),
             protect=change.agent.spec.protect,
         )
+
+    def _let_go(self, cluster: str, ref: ObjectRef) -> None:
+        """Everybody but us loses the replicas of a Deployment: what taking them back comes to."""
+        for entry in self.live[cluster][ref].body["metadata"]["managedFields"]:
+            if entry["manager"] != FIELD_MANAGER:
+                entry["fieldsV1"] = _minus(entry["fieldsV1"], {"f:spec": {"f:replicas": {}}})
 
     def _new(self, name: AgentName) -> Record:
         return Record(

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.model.identity import AgentName
+from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import FIELD_MANAGER, HANDOVER_MANAGER
 from reconciler.model.plan import Drift, Missing, ObjectChange, Verb
+from reconciler.plan import PlanCache
 from reconciler.plan.ownership import Lost, lost_fields, owners, without
 from tests.plan.builders import World, agent, fleet_files, owned_by, path_of, ref, running
 
@@ -196,10 +197,40 @@ def test_scaling_by_kubectl_is_undone_by_force_that_names_it() -> None:
 )
 def test_another_owner_is_reported_and_left(manager: str, operation: str, subresource: str) -> None:
     world = running("support/triage")
+    scaled_by_another(world)
     edit_replicas(world, manager, operation, subresource)
     change, (drift,) = of_deployment(world)
     assert change is None
     assert (drift.manager, drift.undone) == (manager, False)
+
+
+def scaled_by_another(world: World) -> ObjectRef:
+    """An autoscaler that is not ours, on the Deployment of support/triage."""
+    scaler = ref("HorizontalPodAutoscaler", "support/elsewhere")
+    world.store("local", scaler, {"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "triage"}}})
+    return scaler
+
+
+def test_what_an_autoscaler_left_behind_is_nobodys_when_it_is_gone() -> None:
+    world, cache = running("support/triage"), PlanCache()
+    scaler = scaled_by_another(world)
+    edit_replicas(world, "kube-controller-manager", "Update", "scale")
+    assert world.plan(cache=cache).changes == ()
+    del world.live["local"][scaler]
+    warm = world.plan(cache=cache)
+    assert warm == world.plan()
+    (change,) = warm.changes
+    assert [(item.manager, item.after, item.undone) for item in change.drift] == [("kube-controller-manager", 9, True)]
+    world.apply(warm)
+    assert world.plan().changes == ()
+
+
+@pytest.mark.parametrize("namespace", ["", "support"])
+def test_an_autoscaler_that_cannot_be_seen_may_be_there(namespace: str) -> None:
+    world = running("support/triage")
+    edit_replicas(world, "kube-controller-manager", "Update", "scale")
+    world.partly["local"] = {("HorizontalPodAutoscaler", namespace): "forbidden"}
+    assert world.plan().changes == ()
 
 
 def test_what_is_left_is_not_sent_when_something_else_changes() -> None:
@@ -217,13 +248,13 @@ def test_what_is_left_is_not_sent_when_something_else_changes() -> None:
     assert len(world.plan().drift) == 1
 
 
-def test_an_autoscaler_gets_the_live_count_and_then_owns_it() -> None:
+def test_an_autoscaler_gets_the_live_count_or_its_minimum_and_then_owns_it() -> None:
     world = running("support/triage")
     scaling = {"min": 2, "max": 10, "metrics": [{"cpu": "70%"}]}
     world.files[path_of("support/triage")] = agent("support/triage", autoscaling=scaling)
     change, drift = of_deployment(world)
     assert change is not None
-    assert change.hand_over_replicas == 1
+    assert change.hand_over_replicas == 2
     assert drift == []
     world.converge()
     edit_replicas(world, "kube-controller-manager", "Update", "scale")
