@@ -6,7 +6,7 @@ nothing the second time, and a delete names the uid that it means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from reconciler.engine.journal import ref_text
@@ -20,6 +20,7 @@ from reconciler.model.errors import (
 )
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
+    FIELD_MANAGER,
     HANDOVER_MANAGER,
     RENDERED_KINDS,
     TRACKING_ANNOTATION,
@@ -33,6 +34,7 @@ from reconciler.model.objects import (
     Precondition,
     Unreadable,
 )
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.plan import ObjectChange, Verb
 from reconciler.ports import Cluster
 
@@ -94,7 +96,7 @@ async def put(run: Run, change: ObjectChange) -> LiveObject:
         expect = MustBeAbsent()
     if change.hand_over_replicas is not None:
         expect = await _hand_over(run, cluster, manifest, expect, change.hand_over_replicas)
-    return await _apply(run, cluster, manifest, expect, force=bool(change.force))
+    return await _apply(run, cluster, manifest, expect, force=bool(change.force), take=change.take)
 
 
 async def _hand_over(
@@ -116,13 +118,19 @@ async def _hand_over(
 
 
 async def _apply(
-    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, *, force: bool, manager: str = ""
+    run: Run,
+    cluster: Cluster,
+    manifest: Manifest,
+    expect: Precondition,
+    *,
+    force: bool,
+    manager: str = FIELD_MANAGER,
+    take: Sequence[OwnedPath] = (),
 ) -> LiveObject:
-    options = {"manager": manager} if manager else {}
     for attempt in range(run.retry.attempts):
         await run.lock.keep()
         try:
-            return await cluster.apply(manifest, expect, force=force, **options)
+            return await cluster.apply(manifest, expect, manager=manager, force=force, take=take)
         except ClusterUnavailable as error:
             last: Exception = error
             await run.pause(attempt)
