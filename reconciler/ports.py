@@ -6,7 +6,7 @@ implementation of a port passes the one contract suite of that port (tests/contr
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.model.audit import AuditVerdict
@@ -25,6 +25,7 @@ from reconciler.model.objects import (
     Scope,
     Usage,
 )
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -83,9 +84,19 @@ class Cluster(Protocol):
         """One object, read live, never from a cache."""
 
     async def apply(
-        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+        self,
+        manifest: Manifest,
+        expect: Precondition,
+        *,
+        manager: str = FIELD_MANAGER,
+        force: bool = False,
+        take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
-        """Server-side apply. Raises PreconditionFailed, FieldConflict, Rejected, ClusterUnavailable, OutcomeUnknown."""
+        """Server-side apply. Raises PreconditionFailed, FieldConflict, Rejected, ClusterUnavailable, OutcomeUnknown.
+
+        Fields at `take` are taken over from hand edits first (see model.ownership), so that they go where the manifest
+        does not say them. May be repeated.
+        """
 
     async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
         """Delete with background propagation; an object that is not there is no error unless `expect` is MustBe.

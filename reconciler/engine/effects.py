@@ -6,7 +6,7 @@ nothing the second time, and a delete names the uid that it means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from reconciler.model.errors import (
 )
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
+    FIELD_MANAGER,
     HANDOVER_MANAGER,
     RENDERED_KINDS,
     TRACKING_ANNOTATION,
@@ -34,6 +35,7 @@ from reconciler.model.objects import (
     Precondition,
     Unreadable,
 )
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.plan import ObjectChange, TakeBack, Verb
 from reconciler.plan.scaling import replicas_of
 from reconciler.ports import Cluster
@@ -102,7 +104,7 @@ async def put(run: Run, change: ObjectChange) -> LiveObject:
         return await _hold(run, cluster, manifest, MustBe(uid=made.uid), count, force=False)
     if count is not None:
         expect = await _hand_over(run, cluster, manifest, expect, count)
-    return await _apply(run, cluster, manifest, expect, force=force)
+    return await _apply(run, cluster, manifest, expect, force=force, take=change.take)
 
 
 async def _hand_over(run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, least: int) -> Precondition:
@@ -150,13 +152,19 @@ async def _hold(
 
 
 async def _apply(
-    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, *, force: bool, manager: str = ""
+    run: Run,
+    cluster: Cluster,
+    manifest: Manifest,
+    expect: Precondition,
+    *,
+    force: bool,
+    manager: str = FIELD_MANAGER,
+    take: Sequence[OwnedPath] = (),
 ) -> LiveObject:
-    options = {"manager": manager} if manager else {}
     for attempt in range(run.retry.attempts):
         await run.lock.keep()
         try:
-            return await cluster.apply(manifest, expect, force=force, **options)
+            return await cluster.apply(manifest, expect, manager=manager, force=force, take=take)
         except ClusterUnavailable as error:
             last: Exception = error
             await run.pause(attempt)

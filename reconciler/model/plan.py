@@ -10,6 +10,7 @@ from typing import Any
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, FieldPath, ObjectRef
 from reconciler.model.objects import Manifest, Precondition
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.registry import PlacedReplicas, Reservation
 from reconciler.model.source import Diagnostic, Position, Provenance, Revision
 
@@ -130,6 +131,7 @@ class ObjectChange:
     `force` lists the managers whose hand edits are overridden; empty means no force. `hand_over_replicas` is the
     count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1), and
     what a new Deployment starts with; `take_back` is the way back.
+    `take` are fields that hand edits own and that are to go: ours first, so that the apply removes them.
     """
 
     cluster: str
@@ -138,6 +140,7 @@ class ObjectChange:
     expect: Precondition
     manifest: Manifest | None = None
     force: tuple[str, ...] = ()
+    take: tuple[OwnedPath, ...] = ()
     hand_over_replicas: int | None = None
     take_back: TakeBack | None = None
 

@@ -34,7 +34,14 @@ def fingerprint(
 ) -> str:
     """The fingerprint of one change. `before` and `after` are spec hashes, "" where there is none."""
     effects = [
-        [change.cluster, str(change.ref), change.verb, change.manifest.hash if change.manifest else "", change.force]
+        [
+            change.cluster,
+            str(change.ref),
+            change.verb,
+            change.manifest.hash if change.manifest else "",
+            change.force,
+            change.take,
+        ]
         for change in objects
     ]
     return digest([str(name), action, before, after, effects, [[p.cluster, p.replicas] for p in placement]])

@@ -7,7 +7,7 @@ nothing that runs pods. `Hand` writes as other clients of the same cluster do, p
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from reconciler.model.objects import (
     MustBeAbsent,
     Scope,
 )
+from reconciler.model.ownership import OwnedPath
 from reconciler.ports import Cluster
 from tests.controlplane.fixtures import require_programs
 from tests.controlplane.plane import ControlPlane
@@ -40,6 +41,8 @@ from tests.controlplane.plane import ControlPlane
 Body = dict[str, Any]
 BACK_ENDS = ("embedded", pytest.param("kubernetes", marks=pytest.mark.controlplane))
 NAMESPACES = ("team", "elsewhere")
+CONTAINER = ("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name":"app"}')
+"""The one container of `deployment`, in managedFields' terms."""
 
 
 class Hand(Protocol):
@@ -199,10 +202,11 @@ async def apply(
     *,
     manager: str = "reconciler",
     force: bool = False,
+    take: Sequence[OwnedPath] = (),
 ) -> LiveObject:
     name = AgentName(namespace="team", name="a")
     manifest = Manifest(ref=ref_of(body), body=body, hash="", agent=name)
-    return await cluster.apply(manifest, expect, manager=manager, force=force)
+    return await cluster.apply(manifest, expect, manager=manager, force=force, take=take)
 
 
 async def live(cluster: Cluster, ref: ObjectRef) -> LiveObject:
@@ -618,6 +622,71 @@ class TestRemoval:
         assert third.body["spec"]["replicas"] == 6
         assert owned(third, "reconciler-handover") == {}
         assert owned(third, "kube-hpa", "Update", "scale") == {"f:spec": {"f:replicas": {}}}
+
+
+class TestTakingOver:
+    """Fields of hand edits that are made ours, so that they go when we do not say them."""
+
+    async def test_what_stands_in_the_way_goes_with_the_apply(self, cluster, hand):
+        """A variable has a value or a source: ours cannot come back as long as the other is there."""
+        body = container(deployment(), env=[{"name": "LEVEL", "value": "info"}])
+        await apply(cluster, body)
+        ref = ref_of(body)
+
+        def other_source(one: Body) -> None:
+            source = {"fieldRef": {"fieldPath": "metadata.name"}}
+            one["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "LEVEL", "valueFrom": source}]
+
+        hand.edit(ref, other_source, manager="kubectl-edit")
+        with pytest.raises(Rejected):
+            await apply(cluster, body)
+        variable = (*CONTAINER, "f:env", 'k:{"name":"LEVEL"}')
+        put = await apply(cluster, body, take=[(*variable, "f:valueFrom")])
+        (entry,) = put.body["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert entry == {"name": "LEVEL", "value": "info"}
+        assert container_fields(put)["f:env"] == {'k:{"name":"LEVEL"}': {".": {}, "f:name": {}, "f:value": {}}}
+        assert owned(put, "kubectl-edit", "Update") == {}
+        assert await apply(cluster, body, take=[(*variable, "f:valueFrom")]) == await live(cluster, ref)
+
+    async def test_an_item_goes_with_all_that_is_in_it(self, cluster, hand):
+        body = service(ports=[{"name": "http", "port": 80}])
+        await apply(cluster, body)
+        hand.edit(ref_of(body), lambda one: one["spec"]["ports"][0].update(port=81), manager="kubectl-edit")
+        with pytest.raises(Rejected):
+            await apply(cluster, body)
+        put = await apply(cluster, body, take=[("f:spec", "f:ports", 'k:{"port":81,"protocol":"TCP"}')])
+        assert [one["port"] for one in put.body["spec"]["ports"]] == [80]
+
+    async def test_what_we_share_with_a_hand_edit_goes_when_we_drop_it(self, cluster, hand):
+        body = config(a="1", b="2")
+        await apply(cluster, body)
+        for value in ("3", "2"):
+            hand.edit(ref_of(body), lambda one, value=value: one["data"].update(b=value), manager="kubectl-edit")
+        await apply(cluster, body)
+        shared = await apply(cluster, config(a="1"))
+        assert shared.body["data"] == {"a": "1", "b": "2"}
+        await apply(cluster, body)
+        taken = await apply(cluster, config(a="1"), take=[("f:data", "f:b")])
+        assert taken.body["data"] == {"a": "1"}
+
+    async def test_what_others_applied_is_not_taken(self, cluster):
+        await apply(cluster, config(b="2"), manager="other")
+        await apply(cluster, config(a="1", b="2"))
+        kept = await apply(cluster, config(a="1"), take=[("f:data", "f:b")])
+        assert kept.body["data"] == {"a": "1", "b": "2"}
+        assert owned(kept, "other") == {"f:data": {"f:b": {}}}
+
+    async def test_preconditions_hold_for_it(self, cluster):
+        first = await apply(cluster, config(a="1"))
+        with pytest.raises(PreconditionFailed):
+            await apply(cluster, config(a="1"), MustBe(uid="other"), take=[("f:data", "f:b")])
+        second = await apply(cluster, config(a="2"))
+        stale = MustBe(uid=first.uid, resource_version=first.resource_version)
+        with pytest.raises(PreconditionFailed):
+            await apply(cluster, config(a="3"), stale, take=[("f:data", "f:b")])
+        assert await live(cluster, ref_of(config())) == second
+        now = MustBe(uid=second.uid, resource_version=second.resource_version)
+        assert (await apply(cluster, config(a="3"), now, take=[("f:data", "f:b")])).body["data"] == {"a": "3"}
 
 
 class TestLists:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from reconciler.model.objects import (
     Unreadable,
     Usage,
 )
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -158,13 +159,19 @@ class FaultyCluster:
         )
 
     async def apply(
-        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+        self,
+        manifest: Manifest,
+        expect: Precondition,
+        *,
+        manager: str = FIELD_MANAGER,
+        force: bool = False,
+        take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
         ref = manifest.ref
 
         async def work() -> LiveObject:
             await self._before_write(ref)
-            live = await self.inner.apply(manifest, expect, manager=manager, force=force)
+            live = await self.inner.apply(manifest, expect, manager=manager, force=force, take=take)
             self.ledger.note_applied(live)
             return live
 

@@ -8,7 +8,7 @@ after every write that gives the supervisor something to do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
@@ -37,6 +37,7 @@ from reconciler.model.objects import (
     Unreadable,
     Usage,
 )
+from reconciler.model.ownership import OwnedPath
 
 VERSION = "v1.36+embedded"
 """The Kubernetes API whose semantics the store has."""
@@ -141,10 +142,16 @@ class EmbeddedCluster:
         return Absent() if found.value is None else Found(live_object(ref, found.value))
 
     async def apply(
-        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+        self,
+        manifest: Manifest,
+        expect: Precondition,
+        *,
+        manager: str = FIELD_MANAGER,
+        force: bool = False,
+        take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
-        ref = manifest.ref
-        body = await self._write(self._apply, ref, dict(manifest.body), manager=manager, force=force, expect=expect)
+        ref, body = manifest.ref, dict(manifest.body)
+        body = await self._write(self._apply, ref, body, manager=manager, force=force, expect=expect, take=take)
         await self._supervise(ref)
         return live_object(ref, body)
 
@@ -207,8 +214,8 @@ class EmbeddedCluster:
         async for line in logtail.lines(folder, container, options, alive):
             yield line
 
-    def _apply(self, ref: ObjectRef, body: dict[str, Any], *, manager: str, force: bool, expect: Precondition) -> Any:
-        applied = self._store.apply(body, manager=manager, force=force, expect=expect)
+    def _apply(self, ref: ObjectRef, body: dict[str, Any], **options: Any) -> Any:
+        applied = self._store.apply(body, **options)
         if self._run == "nothing" and ref.kind == "Deployment":
             return self._store.patch_status(ref, ready_status(applied), manager=_CONTROLLER) or applied
         return applied

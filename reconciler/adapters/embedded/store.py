@@ -25,6 +25,7 @@ from reconciler.adapters.embedded.validation import MAX_OBJECT, admit, validate_
 from reconciler.model.errors import PreconditionFailed, Rejected
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import AnyState, MustBe, MustBeAbsent, PodUsage, Precondition
+from reconciler.model.ownership import OwnedPath, taken
 
 __all__ = ["Delta", "Event", "EventType", "Expired", "ObjectStore"]
 
@@ -134,11 +135,20 @@ class ObjectStore:
                 raise PreconditionFailed(f"{ref} already exists", ref=ref)
             return self._insert(kind, ref, body, entries)
 
-    def apply(self, obj: Body, *, manager: str, force: bool = False, expect: Precondition = _ANY) -> Body:
+    def apply(
+        self,
+        obj: Body,
+        *,
+        manager: str,
+        force: bool = False,
+        expect: Precondition = _ANY,
+        take: Sequence[OwnedPath] = (),
+    ) -> Body:
         """Server-side apply: create or merge, tracking which fields `manager` owns.
 
         A configuration that changes nothing writes nothing. `metadata.uid` and `metadata.resourceVersion` in `obj` are
-        preconditions beside `expect`. Raises PreconditionFailed, FieldConflict (unless `force`), Rejected.
+        preconditions beside `expect`. What hand edits own at `take` becomes `manager`'s first. Raises
+        PreconditionFailed, FieldConflict (unless `force`), Rejected.
         """
         kind, ref = admit(obj)
         with self._db.write(ref):
@@ -146,7 +156,8 @@ class ObjectStore:
             _check(ref, row, expect)
             _check_metadata(ref, row, obj)
             live = row.body() if row else None
-            result = ssa.apply(live, obj, kind=kind, ref=ref, manager=manager, force=force, now=self._now())
+            before = _taken(live, take, manager=manager, kind=kind) if live and take else live
+            result = ssa.apply(before, obj, kind=kind, ref=ref, manager=manager, force=force, now=self._now())
             body = set_defaults(canonical(result.body, kind, ref), kind)
             if row is None or live is None:
                 return self._insert(kind, ref, body, result.entries)
@@ -293,6 +304,12 @@ class ObjectStore:
             return body
         _bounded(self._db.replace(row, body))
         return body
+
+
+def _taken(live: Body, paths: Sequence[OwnedPath], *, manager: str, kind: Kind) -> Body:
+    """A body in which `manager` has taken fields over from hand edits."""
+    entries = taken(live["metadata"].get("managedFields", ()), paths, manager=manager, api_version=kind.api_version)
+    return {**live, "metadata": {**live["metadata"], "managedFields": entries}}
 
 
 def _namespace_ref(name: str) -> ObjectRef:

@@ -7,7 +7,7 @@ is always live. Writes are server-side apply and deletes with preconditions insi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from reconciler.adapters.kubernetes.answers import Forbidden, NotThere
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
 from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
-from reconciler.adapters.kubernetes.transport import APPLY, Request
+from reconciler.adapters.kubernetes.transport import APPLY, EDIT, Request
 from reconciler.adapters.kubernetes.watches import Watches
 from reconciler.model.errors import (
     ClusterError,
@@ -47,9 +47,11 @@ from reconciler.model.objects import (
     Unreadable,
     Usage,
 )
+from reconciler.model.ownership import OwnedPath, taken
 from reconciler.ports import Clock
 
 _CREATED = 201
+TAKES = 5
 _NODE, _POD, _NAMESPACE = BUILT_IN["", "Node"], BUILT_IN["", "Pod"], BUILT_IN["", "Namespace"]
 _METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods")
 _RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
@@ -188,13 +190,21 @@ class KubernetesCluster:
         return one
 
     async def apply(
-        self, manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+        self,
+        manifest: Manifest,
+        expect: Precondition,
+        *,
+        manager: str = FIELD_MANAGER,
+        force: bool = False,
+        take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
         ref = manifest.ref
         resource = await self._writable(ref, str(manifest.body.get("apiVersion", "")))
         if isinstance(expect, MustBeAbsent):
             return await self._create(resource, manifest, manager)
         try:
+            if take:
+                expect = await self._take(resource, ref, expect, manager, take)
             return (await self._patch(resource, ref, _with(manifest.body, expect), manager, force=force))[1]
         except NotThere as error:
             if isinstance(expect, MustBe):
@@ -225,6 +235,50 @@ class KubernetesCluster:
         bare = {**resource.type_meta, "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": one.uid}}
         await self._patch(resource, ref, bare, manager, force=False)
         raise taken
+
+    async def _take(
+        self, resource: Resource, ref: ObjectRef, expect: Precondition, manager: str, paths: Sequence[OwnedPath]
+    ) -> Precondition:
+        """Write down that fields are ours from now on, and nothing else: apply has no way to say so.
+
+        Answers the precondition of the apply that follows. A status write between the read and ours is common, and
+        harmless.
+        """
+        for attempt in range(TAKES):
+            live = await self._object(resource, ref.namespace, ref.name)
+            known = expect if isinstance(expect, MustBe) else MustBe(uid=live.uid)
+            if live.uid != known.uid or known.resource_version not in ("", live.resource_version):
+                raise PreconditionFailed(f"{ref} on {self._name} is not what it was", ref=ref, cluster=self._name)
+            try:
+                version = await self._own(resource, live, manager, paths)
+            except PreconditionFailed:
+                if attempt == TAKES - 1 or known.resource_version:
+                    raise
+            else:
+                return MustBe(uid=live.uid, resource_version=version if known.resource_version else "")
+        raise AssertionError("unreachable: the last attempt answers")
+
+    async def _own(self, resource: Resource, live: LiveObject, manager: str, paths: Sequence[OwnedPath]) -> str:
+        """Replace managedFields of an object as it was read; answers its new version."""
+        entries = live.metadata.get("managedFields") or ()
+        api_version = str(live.body["apiVersion"])
+        edits = {
+            "/metadata/managedFields": taken(entries, paths, manager=manager, api_version=api_version),
+            "/metadata/resourceVersion": live.resource_version,
+        }
+        what = f"take over fields of {live.ref}"
+        request = Request(
+            method="PATCH",
+            path=resource.path(live.ref.namespace, live.ref.name),
+            what=what,
+            ref=live.ref,
+            query={"fieldManager": manager},
+            body=msgspec.json.encode([{"op": "add", "path": path, "value": edits[path]} for path in edits]),
+            content_type=EDIT,
+        )
+        transport = await self._at.transport()
+        reply = await transport.call(request)
+        return self._decoded(reply.body, resource, what).resource_version
 
     async def _patch(
         self, resource: Resource, ref: ObjectRef, body: Mapping[str, Any], manager: str, *, force: bool

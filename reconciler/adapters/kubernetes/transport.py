@@ -32,6 +32,7 @@ MAX_BODY = 256 * 1024 * 1024
 """An answer of more is refused: pages are far smaller."""
 _READ_BUFFER = 2**21
 APPLY = "application/apply-patch+yaml"
+EDIT = "application/json-patch+json"
 JSON = "application/json"
 
 
