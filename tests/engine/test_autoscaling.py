@@ -50,9 +50,9 @@ class Seen:
         apply, delete = cluster.apply, cluster.delete
 
         async def applying(
-            manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, force: bool = False
+            manifest: Manifest, expect: Precondition, *, manager: str = FIELD_MANAGER, **options: Any
         ) -> LiveObject:
-            live: LiveObject = await apply(manifest, expect, manager=manager, force=force)
+            live: LiveObject = await apply(manifest, expect, manager=manager, **options)
             self.kinds.append(manifest.ref.kind)
             if manifest.ref.kind == "Deployment":
                 self.counts.append(live.body["spec"]["replicas"])
