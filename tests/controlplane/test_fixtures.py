@@ -31,8 +31,9 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
 
 
 def test_without_programs_they_are_skipped_and_one_line_says_what_to_type(bare: pytest.Pytester) -> None:
-    result = run(bare)
+    result = run(bare, "-ra")
     result.assert_outcomes(passed=1, skipped=2)
+    assert len([line for line in result.outlines if line.startswith("SKIPPED [2]")]) == 1, "folded into one"
     told = [line for line in result.outlines if "make control-plane" in line]
     assert len(told) == 1
     assert told[0].startswith("NOT TESTED ON A REAL CONTROL PLANE: 2 tests skipped. etcd, kube-apiserver, ")
