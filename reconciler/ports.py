@@ -92,16 +92,18 @@ class Cluster(Protocol):
         force: bool = False,
         take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
-        """Server-side apply. Raises PreconditionFailed, FieldConflict, Rejected, ClusterUnavailable, OutcomeUnknown.
+        """Server-side apply.
 
         Fields at `take` are taken over from hand edits first (see model.ownership), so that they go where the manifest
         does not say them. May be repeated.
+        Raises PreconditionFailed, FieldConflict, Rejected, NotAllowed, ClusterUnavailable, OutcomeUnknown.
         """
 
     async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
         """Delete with background propagation; an object that is not there is no error unless `expect` is MustBe.
 
-        Raises PreconditionFailed (also when it is another uid), Rejected, ClusterUnavailable, OutcomeUnknown.
+        Raises PreconditionFailed (also when it is another uid), Rejected, NotAllowed, ClusterUnavailable,
+        OutcomeUnknown.
         """
 
     def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:

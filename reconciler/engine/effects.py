@@ -15,6 +15,7 @@ from reconciler.engine.run import Failed, Replan, Run, Unfinished, describe
 from reconciler.model.errors import (
     ClusterUnavailable,
     FieldConflict,
+    NotAllowed,
     OutcomeUnknown,
     PreconditionFailed,
     Rejected,
@@ -177,9 +178,14 @@ async def _apply(
         except FieldConflict as error:
             owners = ", ".join(f"{path} by {owner}" for path, owner in sorted(error.owners.items()))
             raise Replan(f"{manifest.ref} on {cluster.name}: owned by others: {owners}") from error
-        except Rejected as error:
-            raise Failed(describe(error)) from error
+        except (NotAllowed, Rejected) as error:
+            raise _refused(error) from error
     raise Unfinished(f"{manifest.ref} on {cluster.name} could not be applied: {last}") from last
+
+
+def _refused(error: NotAllowed | Rejected) -> Failed | Unfinished:
+    """What a refusal means. A right that we lack says nothing against the object: it goes on once we have it."""
+    return Unfinished(describe(error)) if isinstance(error, NotAllowed) else Failed(describe(error))
 
 
 async def _after_unknown(
@@ -231,8 +237,8 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
         except (ClusterUnavailable, OutcomeUnknown) as error:
             last = error
             await run.pause(attempt)
-        except Rejected as error:
-            raise Failed(describe(error)) from error
+        except (NotAllowed, Rejected) as error:
+            raise _refused(error) from error
         else:
             return True
     raise Unfinished(f"{ref} on {cluster_name} could not be deleted: {last}") from last

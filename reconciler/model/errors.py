@@ -61,5 +61,9 @@ class FieldConflict(ClusterError):
         self.owners = owners
 
 
+class NotAllowed(ClusterError):
+    """We may not do that there, and nothing was done. It says nothing against the object: somebody has to let us."""
+
+
 class Rejected(ClusterError):
-    """Terminal: invalid, forbidden or immutable. Trying again without a change cannot help."""
+    """Terminal: invalid, immutable, or against a policy. Trying again without a change cannot help."""

@@ -1,5 +1,7 @@
 """What a server's answers mean: HTTP statuses and Status objects as errors of model.errors. No I/O.
 
+Only a Status is an API server's own word. What a proxy in between says in other words is never a verdict: nothing is
+absent, refused or forbidden by it.
 Source: Kubernetes API conventions, "HTTP Status codes" and "Response Status Kind"; conflicts of server-side apply are a
 409 whose details list causes of type FieldManagerConflict, one a field.
 """
@@ -11,9 +13,9 @@ import re
 import msgspec
 
 from reconciler.model.errors import (
-    ClusterError,
     ClusterUnavailable,
     FieldConflict,
+    NotAllowed,
     OutcomeUnknown,
     PreconditionFailed,
     ReconcilerError,
@@ -23,24 +25,26 @@ from reconciler.model.identity import ObjectRef
 
 MAX_TEXT = 600
 """Of a server's message more is not told: some repeat whole objects."""
+NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are not what was asked for."""
 
 
 class NoAccess(ClusterUnavailable):
     """We cannot say who we are, or the server does not believe it (401)."""
 
 
-class Forbidden(Rejected):
-    """We may not do that there (403). Another kind or namespace may be allowed."""
+class Elsewhere(ClusterUnavailable):
+    """No API server answered, or it knows no such path: nothing is known of the object."""
+
+    code = 0
 
 
-class Gone(ClusterError):
+class Gone(ClusterUnavailable):
     """The version to go on from is no longer kept (410): list anew."""
 
 
 class NotThere(Rejected):
-    """There is no such object or no such kind (404). `is_kind`: the server does not know the kind's path at all."""
-
-    is_kind = False
+    """There is no such object, or for a write not even its namespace (404)."""
 
 
 class _Cause(msgspec.Struct):
@@ -59,6 +63,7 @@ class _Details(msgspec.Struct):
 class Status(msgspec.Struct):
     """The Status object of an answer that is no success."""
 
+    kind: str = ""
     status: str = ""
     reason: str = ""
     message: str = ""
@@ -67,6 +72,10 @@ class Status(msgspec.Struct):
 
 
 _status_of = msgspec.json.Decoder(Status).decode
+_VERDICTS = frozenset({*range(300, 500)} - {401, 408, 429})
+"""Codes that say something of the request, where an API server says them."""
+_DENIED = re.compile(r'User "[^"]*" cannot ')
+"""How a 403 of the authorizer goes on; those of admission are about the object."""
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 _UNDERSTOOD_NOT = ("failed to create typed", "failed to convert new object")
 """What apply says with a 500 of a body that it cannot read: unknown fields, wrong types. Nothing was stored."""
@@ -77,7 +86,7 @@ def status_of(body: bytes) -> Status:
     """The Status in a body; a Status without a reason for bodies of another make, as proxies send them."""
     try:
         return _status_of(body)
-    except msgspec.MsgspecError:
+    except NOT_UNDERSTOOD:
         return Status(message=" ".join(body[:MAX_TEXT].decode("utf-8", "replace").split()))
 
 
@@ -87,6 +96,8 @@ def error_of(code: int, body: bytes, *, method: str, cluster: str, ref: ObjectRe
     text = f"{what} on {cluster}: {_clip(status.message) or f'HTTP {code}'}"
     found: ReconcilerError
     match code:
+        case _ if code in _VERDICTS and not _is_status(status, code):
+            found = _elsewhere(code, text, ref=ref, cluster=cluster)
         case 401:
             hint = "log in again, or look at the credentials in the kubeconfig"
             found = NoAccess(f"{cluster} does not accept our credentials", ref=ref, cluster=cluster, hint=hint)
@@ -103,16 +114,34 @@ def error_of(code: int, body: bytes, *, method: str, cluster: str, ref: ObjectRe
             found = Gone(text, ref=ref, cluster=cluster)
         case 429:
             found = ClusterUnavailable(f"{cluster} asks us to wait: {text}", ref=ref, cluster=cluster)
-        case 500 if status.message.startswith(_UNDERSTOOD_NOT):
-            found = Rejected(text, ref=ref, cluster=cluster)
         case _ if code >= 500 or code == 408:
-            found = _unavailable(method, text, code, ref=ref, cluster=cluster)
+            found = _unavailable(method, status, text, code=code, ref=ref, cluster=cluster)
         case _:
             found = Rejected(text, ref=ref, cluster=cluster)
     return found
 
 
-def _unavailable(method: str, text: str, code: int, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
+def _is_status(status: Status, code: int) -> bool:
+    """Whether it is an API server's. Of a 404 it says what is not there, unless it knows no such path."""
+    return status.kind == "Status" and (code != 404 or bool(status.details.name))
+
+
+def _elsewhere(code: int, text: str, *, ref: ObjectRef | None, cluster: str) -> Elsewhere:
+    error = Elsewhere(
+        f"{text} (HTTP {code}): that is no API server's answer",
+        ref=ref,
+        cluster=cluster,
+        hint="see that the address in the kubeconfig is an API server's, and what proxy stands before it",
+    )
+    error.code = code
+    return error
+
+
+def _unavailable(
+    method: str, status: Status, text: str, *, code: int, ref: ObjectRef | None, cluster: str
+) -> ReconcilerError:
+    if status.message.startswith(_UNDERSTOOD_NOT):
+        return Rejected(text, ref=ref, cluster=cluster)
     if method in WRITES:
         return OutcomeUnknown(f"{text} (HTTP {code}): it may or may not have been done")
     return ClusterUnavailable(f"{text} (HTTP {code})", ref=ref, cluster=cluster)
@@ -123,8 +152,10 @@ def _forbidden(status: Status, text: str, *, ref: ObjectRef | None, cluster: str
         return Rejected(text, ref=ref, cluster=cluster, hint="ask for a larger quota, or declare less")
     if "is being terminated" in status.message:
         return ClusterUnavailable(text, ref=ref, cluster=cluster, hint="the namespace is being deleted")
-    hint = "grant it in RBAC: deploy/README.md lists what is needed"
-    return Forbidden(text, ref=ref, cluster=cluster, hint=hint)
+    if _DENIED.search(status.message):
+        hint = "grant it in RBAC: deploy/README.md lists what is needed"
+        return NotAllowed(text, ref=ref, cluster=cluster, hint=hint)
+    return Rejected(text, ref=ref, cluster=cluster)
 
 
 def _not_there(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
@@ -132,9 +163,7 @@ def _not_there(status: Status, text: str, *, ref: ObjectRef | None, cluster: str
     if status.details.kind == "namespaces" and ref is not None and ref.kind != "Namespace":
         text = f"there is no namespace {status.details.name} on {cluster}, so {ref} cannot be there"
         hint = f"kubectl create namespace {status.details.name}"
-    error = NotThere(text, ref=ref, cluster=cluster, hint=hint)
-    error.is_kind = not status.details.name
-    return error
+    return NotThere(text, ref=ref, cluster=cluster, hint=hint)
 
 
 def _conflict(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
@@ -150,8 +179,9 @@ def _conflict(status: Status, text: str, *, ref: ObjectRef | None, cluster: str)
 
 def retry_after(header: str | None, body: bytes) -> float:
     """Seconds that a server asks us to wait, by its header or its Status; 1 where it does not say."""
-    if header is not None and header.strip().isdigit():
-        return float(header)
+    text = (header or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
     return float(status_of(body).details.retryAfterSeconds or 1)
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import msgspec
 
 from reconciler.adapters.kubernetes import room
-from reconciler.adapters.kubernetes.answers import Forbidden, NotThere
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Elsewhere, NotThere
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
 from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
 from reconciler.adapters.kubernetes.transport import APPLY, EDIT, Request
 from reconciler.adapters.kubernetes.watches import Watches
 from reconciler.model.errors import (
-    ClusterError,
+    ClusterUnavailable,
     FieldConflict,
+    NotAllowed,
     OutcomeUnknown,
     PreconditionFailed,
     ReconcilerError,
@@ -75,7 +76,7 @@ class _Deleted(msgspec.Struct):
 
 
 class _Items(msgspec.Struct):
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw]
 
 
 class KubernetesCluster:
@@ -159,33 +160,39 @@ class KubernetesCluster:
                 case Found(value=one):
                     found[ref] = one
                 case Unreadable(reason=reason):
-                    raise ClusterError(reason, ref=ref, cluster=self._name)
+                    raise ClusterUnavailable(reason, ref=ref, cluster=self._name)
         return found
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
         try:
             resource = await self._at.resource(ref.group, "", ref.kind)
-            if resource is None:
-                return Absent()
-            return Found(await self._object(resource, ref.namespace, ref.name))
-        except NotThere as error:
-            # Only an answer that names the object says that it is not there: a proxy's 404 says nothing of it.
-            return _unreadable(error) if error.is_kind else Absent()
+            return Absent() if resource is None else await self._look(resource, ref)
         except ReconcilerError as error:
             return _unreadable(error)
+
+    async def _look(self, resource: Resource, ref: ObjectRef) -> Found[LiveObject] | Absent:
+        """One object, live. Raises what Transport.call raises."""
+        try:
+            return Found(await self._object(resource, ref.namespace, ref.name))
+        except NotThere:
+            return Absent()
 
     async def _object(self, resource: Resource, namespace: str, name: str) -> LiveObject:
         ref = ObjectRef(group=resource.group, kind=resource.kind, namespace=namespace, name=name)
         path = resource.path(namespace, name)
         transport = await self._at.transport()
         reply = await transport.call(Request(method="GET", path=path, what=f"get {ref}", ref=ref))
-        return self._decoded(reply.body, resource, f"get {ref}")
+        return self._decoded(reply.body, resource, ref, f"get {ref}")
 
-    def _decoded(self, body: bytes, resource: Resource, what: str) -> LiveObject:
+    def _decoded(self, body: bytes, resource: Resource, ref: ObjectRef, what: str) -> LiveObject:
+        """The object that was asked for, and no other."""
         try:
             one = live_object(body, resource)
-        except msgspec.MsgspecError as error:
-            raise ClusterError(f"{what} on {self._name}: the answer is no object: {error}") from error
+        except NOT_UNDERSTOOD as error:
+            text = f"{what} on {self._name}: the answer is no object: {error}"
+            raise ClusterUnavailable(text, ref=ref, cluster=self._name) from error
+        if one.ref != ref:
+            raise ClusterUnavailable(f"{what} on {self._name}: the answer is {one.ref}", ref=ref, cluster=self._name)
         self._watches.learn(resource, one)
         return one
 
@@ -220,12 +227,8 @@ class KubernetesCluster:
         ref = manifest.ref
         taken = PreconditionFailed(f"{ref} is there already on {self._name}", ref=ref, cluster=self._name)
         copy = self._watches.copy_of(resource, ref.namespace)
-        if copy is None or ref in copy.objects():
-            found = await self.get(ref)
-            if isinstance(found, Found):
-                raise taken
-            if isinstance(found, Unreadable):
-                raise ClusterError(f"{ref} on {self._name} cannot be read: {found.reason}", ref=ref, cluster=self._name)
+        if (copy is None or copy.get(ref) is not None) and isinstance(await self._look(resource, ref), Found):
+            raise taken
         try:
             code, one = await self._patch(resource, ref, dict(manifest.body), manager, force=False)
         except FieldConflict as error:
@@ -298,8 +301,8 @@ class KubernetesCluster:
             )
         )
         try:
-            return reply.code, self._decoded(reply.body, resource, what)
-        except ClusterError as error:
+            return reply.code, self._decoded(reply.body, resource, ref, what)
+        except ClusterUnavailable as error:
             raise OutcomeUnknown(error.message) from error
 
     async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
@@ -315,12 +318,13 @@ class KubernetesCluster:
         try:
             reply = await transport.call(Request(method="DELETE", path=path, what=what, ref=ref, body=body))
         except NotThere as error:
-            if error.is_kind:
-                raise
             if isinstance(expect, MustBe):
                 raise PreconditionFailed(f"{ref} is not there on {self._name}", ref=ref, cluster=self._name) from error
             return
-        deleted = msgspec.json.decode(reply.body, type=_Deleted)
+        try:
+            deleted = msgspec.json.decode(reply.body, type=_Deleted)
+        except NOT_UNDERSTOOD as error:
+            raise OutcomeUnknown(f"{what} on {self._name}: the answer cannot be understood: {error}") from error
         if deleted.kind == "Status":
             self._watches.gone(resource, ref, deleted.details.uid)
 
@@ -355,11 +359,12 @@ class KubernetesCluster:
             answer = await self._at.read(_METRICS.path(one), f"read pod metrics of {self._name}", _Items)
             items = [msgspec.json.decode(raw, type=room.PodMetrics) for raw in answer.items or ()]
             return Found(room.usage(items, names))
-        except NotThere:
-            return Unreadable(reason=f"{self._name} has no metrics.k8s.io: install metrics-server there")
+        except Elsewhere as error:
+            missing = Unreadable(reason=f"{self._name} has no metrics.k8s.io: install metrics-server there")
+            return missing if error.code == 404 else _unreadable(error)
         except ReconcilerError as error:
             return _unreadable(error)
-        except msgspec.MsgspecError as error:
+        except NOT_UNDERSTOOD as error:
             return Unreadable(reason=f"{self._name}: its pod metrics cannot be understood: {error}")
 
     async def logs(self, pod: ObjectRef, options: LogOptions) -> AsyncIterator[str]:
@@ -397,4 +402,4 @@ def _unreadable(error: ReconcilerError) -> Unreadable:
 
 
 def _all_forbidden(answers: Iterable[object]) -> bool:
-    return all(isinstance(answer, Forbidden) for answer in answers)
+    return all(isinstance(answer, NotAllowed) for answer in answers)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from reconciler.adapters.kubernetes.answers import NotThere
-from reconciler.adapters.kubernetes.resources import BUILT_IN, ApiGroup, ApiResourceList, Resource, found_in
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD
+from reconciler.adapters.kubernetes.resources import BUILT_IN, ApiGroups, ApiResources, Resource, found_in
 from reconciler.model.errors import ClusterUnavailable
 from reconciler.ports import Clock
 
@@ -70,7 +70,7 @@ class Connection:
         reply = await (await self.transport()).call(Request(method="GET", path=path, what=what))
         try:
             return msgspec.json.decode(reply.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except NOT_UNDERSTOOD as error:
             raise ClusterUnavailable(f"{what}: the answer cannot be understood: {error}", cluster=self.name) from error
 
     async def resource(self, group: str, version: str, kind: str) -> Resource | None:
@@ -90,16 +90,18 @@ class Connection:
         return next((one for key, one in self._known.items() if one and (key[0], key[2]) == (group, kind)), None)
 
     async def _discover(self, group: str, version: str, kind: str) -> Resource | None:
-        what = f"find {kind} of {group or 'the core group'} on {self.name}"
-        try:
-            if not version and not group:
-                version = "v1"
-            elif not version:
-                version = (await self.read(f"/apis/{group}", what, ApiGroup)).preferredVersion.version
-            path = f"/apis/{group}/{version}" if group else f"/api/{version}"
-            return found_in(await self.read(path, what, ApiResourceList), group, version, kind)
-        except NotThere:
+        """Ask for the groups and then for the group's kinds: only a list without it says that something is not there.
+
+        A path that is not found says nothing, for a proxy's paths are not found either.
+        """
+        what = f"find {kind} of {group or 'the core group'}"
+        if not group:
+            return found_in(await self.read("/api/v1", what, ApiResources), group, "v1", kind)
+        served = (await self.read("/apis", what, ApiGroups)).versions(group)
+        if not served or version not in ("", *served):
             return None
+        version = version or served[0]
+        return found_in(await self.read(f"/apis/{group}/{version}", what, ApiResources), group, version, kind)
 
     async def close(self) -> None:
         transport, self._transport = self._transport, None

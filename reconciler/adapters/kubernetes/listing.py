@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from reconciler.adapters.kubernetes.answers import Gone
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Gone
 from reconciler.adapters.kubernetes.resources import Resource
 from reconciler.adapters.kubernetes.transport import Request, Transport
 from reconciler.model.errors import ClusterUnavailable
@@ -36,8 +36,9 @@ class _Continue(msgspec.Struct, rename={"token": "continue"}):
 class _Page(msgspec.Struct):
     """A list as it comes; its items stay bytes."""
 
+    kind: str
     metadata: _Continue
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | None
 
 
 _page_of = msgspec.json.Decoder(_Page).decode
@@ -75,7 +76,7 @@ async def _in_pages(transport: Transport, resource: Resource, namespace: str, la
             for raw in page.items or ():
                 one = live_object(bytes(raw), resource)
                 objects[one.ref] = one
-    except msgspec.MsgspecError as error:
+    except NOT_UNDERSTOOD as error:
         raise ClusterUnavailable(f"{request.what}: the answer is no list: {error}") from error
     return Listed(objects=objects, version=version)
 
@@ -89,28 +90,35 @@ async def list_as(transport: Transport, resource: Resource, kind: type[Slim], *,
     try:
         async for page in _pages(transport, request):
             found.extend(decoder.decode(raw) for raw in page.items or ())
-    except msgspec.MsgspecError as error:
+    except NOT_UNDERSTOOD as error:
         raise ClusterUnavailable(f"{request.what}: the answer is no list: {error}") from error
     return found
 
 
 async def _pages(transport: Transport, first: Request) -> AsyncIterator[_Page]:
     """The pages of a list, each decoded as far as its items. Raises MsgspecError for what is none."""
-    request = first
+    request, token = first, ""
     for _ in range(MOST_PAGES):
         page = _page_of((await transport.call(request)).body)
+        if not (page.kind.endswith("List") and page.metadata.resourceVersion):
+            raise msgspec.ValidationError(f"it is of kind {page.kind!r}")
         yield page
         if not page.metadata.token:
             return
+        if page.metadata.token == token:
+            raise msgspec.ValidationError("it goes on with the page that it was")
+        token = page.metadata.token
         query = {**(first.query or {}), "continue": page.metadata.token}
         request = Request(method="GET", path=first.path, what=first.what, query=query)
     raise ClusterUnavailable(f"{first.what}: the list has no end after {MOST_PAGES} pages")
 
 
 def live_object(data: bytes, resource: Resource) -> LiveObject:
-    """An object as the port speaks of it. Raises what msgspec raises for bytes that are none."""
+    """An object as the port speaks of it. Raises NOT_UNDERSTOOD for bytes that are none."""
     head = head_of(data)
     metadata = head.metadata
+    if not (metadata.name and metadata.uid and metadata.resourceVersion):
+        raise msgspec.ValidationError("an object has no name, uid or resourceVersion")
     ref = ObjectRef(
         group=resource.group,
         kind=resource.kind,

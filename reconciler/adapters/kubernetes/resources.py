@@ -67,23 +67,37 @@ class _ApiResource(msgspec.Struct):
     namespaced: bool = True
 
 
-class ApiResourceList(msgspec.Struct):
+class ApiResources(msgspec.Struct, tag_field="kind", tag="APIResourceList"):
     """What /apis/GROUP/VERSION answers."""
 
-    resources: list[_ApiResource] = []
+    resources: list[_ApiResource]
 
 
-class _GroupVersion(msgspec.Struct):
+class _Version(msgspec.Struct):
     version: str
 
 
-class ApiGroup(msgspec.Struct):
-    """What /apis/GROUP answers."""
+class _Group(msgspec.Struct):
+    name: str
+    versions: list[_Version]
+    preferredVersion: _Version  # noqa: N815 - the name on the wire
 
-    preferredVersion: _GroupVersion  # noqa: N815 - the name on the wire
+
+class ApiGroups(msgspec.Struct, tag_field="kind", tag="APIGroupList"):
+    """What /apis answers."""
+
+    groups: list[_Group]
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a group, the preferred one first; none for a group that is not served."""
+        for group in self.groups:
+            if group.name == name:
+                first = group.preferredVersion.version
+                return [first, *(one.version for one in group.versions if one.version != first)]
+        return []
 
 
-def found_in(listed: ApiResourceList, group: str, version: str, kind: str) -> Resource | None:
+def found_in(listed: ApiResources, group: str, version: str, kind: str) -> Resource | None:
     """A kind in what discovery answered."""
     for one in listed.resources:
         if one.kind == kind and "/" not in one.name:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from reconciler.adapters.kubernetes.answers import WRITES, NoAccess, error_of, retry_after
+from reconciler.adapters.kubernetes.sessions import Sessions
 from reconciler.model.errors import ClusterUnavailable, OutcomeUnknown, ReconcilerError
 from reconciler.model.identity import ObjectRef
 from reconciler.ports import Clock
@@ -30,7 +31,15 @@ MOST_WAIT_S = 20.0
 CONNECTIONS = 32
 MAX_BODY = 256 * 1024 * 1024
 """An answer of more is refused: pages are far smaller."""
-_READ_BUFFER = 2**21
+MAX_LINE = 16 * 1024 * 1024
+"""A line of more is refused: an object is 3 MiB at most."""
+LEAST_WAIT_S = 0.05
+_UNSENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
 APPLY = "application/apply-patch+yaml"
 EDIT = "application/json-patch+json"
 JSON = "application/json"
@@ -64,8 +73,7 @@ class Transport:
         self._cluster = cluster
         self._access = access
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: list[aiohttp.ClientSession] = []
+        self._sessions = Sessions()
         self._login = asyncio.Lock()
         self._logins = 0
         self._not_before = 0.0
@@ -73,34 +81,49 @@ class Transport:
         self.requests = 0
         """How many were sent."""
 
+    @property
+    def sessions(self) -> int:
+        """How many sets of connections are open: one, and others while requests under old credentials last."""
+        return self._sessions.open
+
     async def call(self, request: Request, *, deadline_s: float = REQUEST_S) -> Reply:
         """Send a request and read its answer. Raises what error_of and the network make of it."""
         async with self._gate:
-            logins = self._logins
+            logins = await self._log_in()
             try:
                 return await self._patiently(request, deadline_s)
             except NoAccess:
-                if self._logins == 0:
-                    raise
-            await self._log_in_again(logins)
+                await self._log_in_again(logins)
             return await self._patiently(request, deadline_s)
 
     async def _patiently(self, request: Request, deadline_s: float) -> Reply:
         """Wait as long as the server asks all of us to: a request that was refused so has had no effect."""
         waited = 0.0
         while True:
-            pause = self._not_before - self._clock.monotonic()
-            if pause > 0:
-                waited += pause
-                await self._clock.sleep(pause)
+            waited += await self._turn(MOST_WAIT_S - waited)
             code, header, body = await self._once(request, deadline_s)
             if code < 300:
                 return Reply(code=code, body=body)
-            if code == 429 and waited < MOST_WAIT_S:
-                seconds = min(retry_after(header, body), MOST_WAIT_S)
-                self._not_before = max(self._not_before, self._clock.monotonic() + max(seconds, 0.05))
-                continue
-            raise error_of(code, body, method=request.method, cluster=self._cluster, ref=request.ref, what=request.what)
+            if code == 429:
+                self._asked_to_wait(header, body)
+                if waited < MOST_WAIT_S:
+                    continue
+            raise self._error(request, code, body)
+
+    async def _turn(self, most_s: float) -> float:
+        """Wait until nobody is asked to wait any more, or longer than `most_s`; answers how long it was."""
+        waited = 0.0
+        while waited < most_s and (pause := self._not_before - self._clock.monotonic()) > 0:
+            waited += pause
+            await self._clock.sleep(pause)
+        return waited
+
+    def _asked_to_wait(self, header: str | None, body: bytes) -> None:
+        seconds = min(max(retry_after(header, body), LEAST_WAIT_S), MOST_WAIT_S)
+        self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
+
+    def _error(self, request: Request, code: int, body: bytes) -> ReconcilerError:
+        return error_of(code, body, method=request.method, cluster=self._cluster, ref=request.ref, what=request.what)
 
     async def _once(self, request: Request, deadline_s: float) -> tuple[int, str | None, bytes]:
         try:
@@ -111,23 +134,25 @@ class Transport:
 
     @asynccontextmanager
     async def _sent(self, request: Request, *, read_s: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
-        session = await self._connected()
         headers = await self._access.headers()
         headers["Accept"] = JSON
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         self.requests += 1
-        async with session.request(
-            request.method,
-            self._access.url + request.path,
-            params=request.query,
-            data=request.body,
-            headers=headers,
-            proxy=self._access.proxy,
-            server_hostname=self._access.server_name,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_s),
-        ) as answer:
+        async with (
+            self._sessions.use() as session,
+            session.request(
+                request.method,
+                self._access.url + request.path,
+                params=request.query,
+                data=request.body,
+                headers=headers,
+                proxy=self._access.proxy,
+                server_hostname=self._access.server_name,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_s),
+            ) as answer,
+        ):
             yield answer
 
     @asynccontextmanager
@@ -136,47 +161,40 @@ class Transport:
 
         Raises as `call` does. A stream is none of the CONNECTIONS.
         """
+        logins = await self._log_in()
+        await self._turn(MOST_WAIT_S)
         try:
-            async with self._sent(request, read_s=silence_s) as answer:
+            async with AsyncExitStack() as stack:
+                answer = await stack.enter_async_context(self._sent(request, read_s=silence_s))
+                if answer.status == 401:
+                    await self._log_in_again(logins)
+                    answer = await stack.enter_async_context(self._sent(request, read_s=silence_s))
                 if answer.status >= 300:
                     body = await _whole(answer)
-                    raise error_of(
-                        answer.status, body, method="GET", cluster=self._cluster, ref=request.ref, what=request.what
-                    )
+                    if answer.status == 429:
+                        self._asked_to_wait(answer.headers.get("Retry-After"), body)
+                    raise self._error(request, answer.status, body)
                 yield _lines(answer)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ClusterUnavailable(f"{self._cluster}: {request.what}: {_words(error)}", ref=request.ref) from error
 
-    async def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            async with self._login:
-                if self._session is None:
-                    await self._access.load()
-                    self._session = self._new_session()
-                    self._logins += 1
-        return self._session
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        tls = self._access.tls
-        connector = aiohttp.TCPConnector(limit=0, ssl=tls if tls is not None else True, keepalive_timeout=60.0)
-        return aiohttp.ClientSession(
-            connector=connector, trust_env=True, read_bufsize=_READ_BUFFER, cookie_jar=aiohttp.DummyCookieJar()
-        )
+    async def _log_in(self) -> int:
+        """See that there are credentials; answers how often they were read. Raises NoAccess."""
+        if self._logins == 0:
+            await self._log_in_again(0)
+        return self._logins
 
     async def _log_in_again(self, logins: int) -> None:
-        """Read the credentials anew after a 401; of many at once one does. Raises NoAccess."""
+        """Read the credentials, unless somebody has since they were read `logins` times. Raises NoAccess."""
         async with self._login:
-            if self._logins != logins and self._logins > 1:
-                return
-            await self._access.load()
-            if self._session is not None:
-                self._retired.append(self._session)  # others may be in the middle of a request there
-            self._session = self._new_session()
-            self._logins += 1
+            if self._logins == logins:
+                await self._access.load()
+                await self._sessions.renew(self._access.tls)
+                self._logins += 1
 
     def _lost(self, request: Request, error: Exception, deadline_s: float) -> ReconcilerError:
         """What a request without an answer means. Only what never left this machine has surely had no effect."""
-        unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        unsent = isinstance(error, _UNSENT)
         silent = isinstance(error, TimeoutError) and not unsent
         why = f"no answer within {deadline_s:g} s" if silent else _words(error)
         text = f"{request.what} on {self._cluster}: {why}"
@@ -185,11 +203,9 @@ class Transport:
         return ClusterUnavailable(text, ref=request.ref, cluster=self._cluster)
 
     async def close(self) -> None:
-        """End all connections."""
-        sessions = [*self._retired, *([self._session] if self._session else [])]
-        self._session, self._retired = None, []
-        for session in sessions:
-            await session.close()
+        """End all connections. What is asked afterwards opens new ones."""
+        await self._sessions.close()
+        self._logins = 0
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
@@ -203,17 +219,19 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Whole lines, however long: an object of a watch may be larger than any buffer."""
-    rest = b""
+    """Whole lines: an object of a watch may be larger than a buffer. Raises ClientPayloadError for one without end."""
+    rest = bytearray()
     async for chunk in answer.content.iter_any():
         rest += chunk
-        if b"\n" not in chunk:
-            continue
-        *whole, rest = rest.split(b"\n")
-        for line in whole:
-            yield line
+        if b"\n" in chunk:
+            *whole, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            for line in whole:
+                yield line
+        if len(rest) > MAX_LINE:
+            raise aiohttp.ClientPayloadError(f"it sent a line larger than {MAX_LINE // 2**20} MiB")
     if rest:
-        yield rest
+        yield bytes(rest)
 
 
 def _words(error: Exception) -> str:
