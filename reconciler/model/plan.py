@@ -11,7 +11,7 @@ from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, FieldPath, ObjectRef
 from reconciler.model.objects import Manifest, Precondition
 from reconciler.model.registry import PlacedReplicas, Reservation
-from reconciler.model.source import Diagnostic, Position, Provenance, Revision
+from reconciler.model.source import Diagnostic, JsonObject, Position, Provenance, Revision
 
 
 class Action(StrEnum):
@@ -130,6 +130,9 @@ class ObjectChange:
     `force` lists the managers whose hand edits are overridden; empty means no force. `hand_over_replicas` is the
     count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1), and
     what a new Deployment starts with; `take_back` is the way back.
+
+    `former` is set where an object of somebody else's is taken over: what it has now where we write something else, to
+    be applied when the adoption fails.
     """
 
     cluster: str
@@ -140,6 +143,7 @@ class ObjectChange:
     force: tuple[str, ...] = ()
     hand_over_replicas: int | None = None
     take_back: TakeBack | None = None
+    former: JsonObject | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
