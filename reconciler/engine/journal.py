@@ -58,8 +58,24 @@ def entry_id(change: Change) -> str:
     return f"{change.name}:{change.action}:{change.fingerprint}"
 
 
-def intent(change: Change, reserved: Iterable[Reservation], *, commit: str, at_ms: int) -> JournalEntry:
-    """The entry to write before the first effect of `change`; it keeps what was reserved, for the way back."""
+Key = tuple[str, ObjectRef]
+
+
+def intent(
+    change: Change,
+    reserved: Iterable[Reservation],
+    *,
+    commit: str,
+    at_ms: int,
+    former: Mapping[Key, JsonObject] | None = None,
+) -> JournalEntry:
+    """The entry to write before the first effect of `change`; it keeps what the way back needs.
+
+    That is what was reserved, and what objects had that are taken over. `former` is what earlier attempts knew of
+    those: the first look counts, for later ones see our own hand in them.
+    """
+    taken = {(item.cluster, item.ref): item.former for item in change.objects if item.former is not None}
+    taken |= former or {}
     detail = {
         "step": Step.FORWARD.value,
         "specHash": change.agent.spec_hash if change.agent else "",
@@ -74,6 +90,8 @@ def intent(change: Change, reserved: Iterable[Reservation], *, commit: str, at_m
             for item in change.objects
         ],
     }
+    if taken:
+        detail["former"] = [{"cluster": key[0], "body": dict(body)} for key, body in sorted(taken.items(), key=_by_key)]
     return JournalEntry(
         id=entry_id(change),
         agent=change.name,
@@ -124,9 +142,6 @@ def resolve(entry: JournalEntry, *, record: Record | None, planned: bool) -> Res
             return Resolution.LEAVE
 
 
-Key = tuple[str, ObjectRef]
-
-
 def intended_inventory(change: Change, record: Record | None) -> tuple[InventoryEntry, ...]:
     """Old union new, written before the first effect: whatever happens, every object that may exist is on record.
 
@@ -171,6 +186,27 @@ def exact_inventory(
             cluster=cluster, ref=ref, uid=live.uid, resource_version=live.resource_version, hash=digest
         )
     return _sorted(held)
+
+
+def former_objects(entry: JournalEntry) -> dict[Key, JsonObject]:
+    """What objects had that the change of this entry takes over, where it writes something else."""
+    return {(str(item["cluster"]), ref_of(item["body"])): item["body"] for item in entry.detail.get("former", ())}
+
+
+def ref_of(body: JsonObject) -> ObjectRef:
+    """The reference of a manifest's body."""
+    group, slash, _version = str(body["apiVersion"]).partition("/")
+    metadata = body["metadata"]
+    return ObjectRef(
+        group=group if slash else "",
+        kind=body["kind"],
+        namespace=metadata.get("namespace", ""),
+        name=metadata["name"],
+    )
+
+
+def _by_key(item: tuple[Key, JsonObject]) -> Key:
+    return item[0]
 
 
 def former_reservations(entry: JournalEntry) -> tuple[Reservation, ...]:

@@ -18,7 +18,7 @@ from reconciler.model.agent import Agent
 from reconciler.model.events import Outcome
 from reconciler.model.identity import format_path
 from reconciler.model.objects import LiveObject
-from reconciler.model.plan import Action, Change
+from reconciler.model.plan import Action, Change, Verb
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
@@ -87,7 +87,8 @@ def entries_of(run: Run, change: Change, record: Record | None, done: Done) -> t
     now = run.clock.now_ms()
     open_ones = (*run.open_entries.pop(change.name, ()), *((done.entry,) if done.entry else ()))
     held = journal.former_reservations(open_ones[0]) if open_ones else record.reservations if record else ()
-    entry = journal.intent(change, held, commit=run.commit_id, at_ms=now)
+    former = {key: body for item in reversed(open_ones) for key, body in journal.former_objects(item).items()}
+    entry = journal.intent(change, held, commit=run.commit_id, at_ms=now, former=former)
     older = (journal.closed(item, JournalPhase.UNDONE, at_ms=now) for item in open_ones if item.id != entry.id)
     return *older, entry
 
@@ -231,9 +232,9 @@ def _revision(run: Run, agent: Agent, number: int, outcome: str) -> AgentRevisio
 async def failed(run: Run, change: Change, agent: Agent, done: Done, result: RolloutResult) -> Way:
     """What a failed rollout leads to: back to nothing, back to the last good revision, or left as it is."""
     record, entry = done.held()
-    if record.good is not None and (
-        agent.spec.rollout.on_failure == "stop" or record.good.spec_hash == agent.spec_hash
-    ):
+    good = record.good
+    stays = good is not None and (agent.spec.rollout.on_failure == "stop" or good.spec_hash == agent.spec_hash)
+    if stays or (good is None and _took_the_place_of_another(change)):
         return await _left(run, change, agent, done, result)
     number = _next_number(record, agent)
     step = Step.UNDO if record.good is None else Step.ROLL_BACK
@@ -248,6 +249,13 @@ async def failed(run: Run, change: Change, agent: Agent, done: Done, result: Rol
         timeout = run.timeout_s if run.timeout_s is not None else agent.spec.rollout.timeout.seconds
         way = await roll_back(run, *done.held(), timeout_s=timeout)
     return replace(way, wanted=way.wanted or result.wanted)
+
+
+def _took_the_place_of_another(change: Change) -> bool:
+    """Whether an adoption replaced what ran: there is no way back to it, and nothing would be worse than this."""
+    return change.action is Action.ADOPT and any(
+        item.verb is Verb.REPLACE and item.ref.kind == "Deployment" for item in change.objects
+    )
 
 
 async def _left(run: Run, change: Change, agent: Agent, done: Done, result: RolloutResult) -> Way:

@@ -16,8 +16,8 @@ from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
 from reconciler.engine.run import Failed, Replan, Run, Unfinished
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.events import Outcome
-from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import LiveObject, Manifest, MustBe, MustBeAbsent
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import FIELD_MANAGER, LiveObject, Manifest, MustBe, MustBeAbsent
 from reconciler.model.plan import ObjectChange, Verb
 from reconciler.model.registry import (
     AgentRevision,
@@ -127,9 +127,15 @@ async def turn_by_hand(
 
 
 async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
-    """Delete all that a failed creation made, release its reservation, and keep the record as quarantined."""
+    """Delete all that a failed creation made, release its reservation, and keep the record as quarantined.
+
+    What it took over from somebody else is no creation of ours: that gets back what it had, and is let go.
+    """
     reason = str(entry.detail.get("reason", ""))
     uids = {(item.cluster, item.ref): item.uid for item in record.inventory}
+    for (cluster, ref), body in reversed(journal.former_objects(entry).items()):
+        await _let_go(run, cluster, Manifest(ref=ref, body=body, hash="", agent=record.name))
+        uids.pop((cluster, ref), None)
     scopes = await remove_all(run, uids)
     await wait_pods_gone(run, scopes)
 
@@ -142,6 +148,24 @@ async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
     )
     await settle(run, record, build, journal_entries=(done,), audit=(fact,))
     return Way(outcome=Outcome.UNDONE, text="taken back", reason=reason)
+
+
+async def _let_go(run: Run, cluster: str, former: Manifest) -> None:
+    """Give an object that was taken over its former values back. One that is gone meanwhile has none to get."""
+    live = await look(run, run.reach(cluster), former.ref)
+    if live is not None:
+        await put(
+            run,
+            ObjectChange(
+                cluster=cluster,
+                ref=former.ref,
+                verb=Verb.APPLY,
+                expect=MustBe(uid=live.uid),
+                manifest=former,
+                force=(FIELD_MANAGER,),
+                take_back=taken_back(former, live, retakes=False),
+            ),
+        )
 
 
 async def remove_all(run: Run, uids: Mapping[Key, str]) -> Sequence[tuple[str, JsonObject]]:
@@ -192,21 +216,10 @@ async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s:
 
 def _manifests(good: Good, name: AgentName) -> list[tuple[str, Manifest]]:
     return [
-        (cluster, Manifest(ref=_ref(body), body=body, hash=digest(body), agent=name))
+        (cluster, Manifest(ref=journal.ref_of(body), body=body, hash=digest(body), agent=name))
         for cluster, bodies in sorted(good.manifests.items())
         for body in bodies
     ]
-
-
-def _ref(body: JsonObject) -> ObjectRef:
-    group, slash, _version = str(body["apiVersion"]).partition("/")
-    metadata = body["metadata"]
-    return ObjectRef(
-        group=group if slash else "",
-        kind=body["kind"],
-        namespace=metadata.get("namespace", ""),
-        name=metadata["name"],
-    )
 
 
 async def _restore(run: Run, cluster: str, manifest: Manifest, *, retakes: bool) -> LiveObject:

@@ -12,7 +12,7 @@ from reconciler.model.identity import AgentName, FieldPath, ObjectRef
 from reconciler.model.objects import Manifest, Precondition
 from reconciler.model.ownership import OwnedPath
 from reconciler.model.registry import PlacedReplicas, Reservation
-from reconciler.model.source import Diagnostic, Position, Provenance, Revision
+from reconciler.model.source import Diagnostic, JsonObject, Position, Provenance, Revision
 
 
 class Action(StrEnum):
@@ -132,6 +132,9 @@ class ObjectChange:
     count to co-own before an autoscaler takes over (kubernetes facts: dropping it as sole owner resets to 1), and
     what a new Deployment starts with; `take_back` is the way back.
     `take` are fields that hand edits own and that are to go: ours first, so that the apply removes them.
+
+    `former` is set where an object of somebody else's is taken over: what it has now where we write something else, to
+    be applied when the adoption fails.
     """
 
     cluster: str
@@ -143,6 +146,7 @@ class ObjectChange:
     take: tuple[OwnedPath, ...] = ()
     hand_over_replicas: int | None = None
     take_back: TakeBack | None = None
+    former: JsonObject | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

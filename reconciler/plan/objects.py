@@ -27,6 +27,7 @@ from reconciler.model.plan import Drift, Missing, ObjectChange, ReasonCode, Verb
 from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
 from reconciler.plan import scaling
+from reconciler.plan.adoption import former
 from reconciler.plan.ownership import Lost, contested, lost_fields, without
 
 _ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(RENDERED_KINDS)}
@@ -144,6 +145,9 @@ def judge(  # noqa: PLR0911 - a decision table, one return a row
     sent = dataclasses.replace(manifest, body=without(manifest.body, left)) if left else manifest
     force = tuple(sorted({item.manager for item in drift if item.manager and item.undone}))
     apply = _apply(cluster, sent, live, force, terms)
+    if taking:
+        sure = [item for item, seen in zip(lost, drift, strict=True) if seen.undone]
+        apply = dataclasses.replace(apply, former=former(manifest.body, live, sure))
     if same:
         return ObjectVerdict(change=apply, code=ReasonCode.DRIFT, drift=drift)
     told = [seen for item, seen in zip(lost, drift, strict=True) if not (item.shared and seen.undone)]

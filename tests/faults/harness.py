@@ -16,11 +16,13 @@ from typing import Any, Self
 
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.engine.apply import ApplyOptions
+from reconciler.engine.journal import ref_of
 from reconciler.engine.passes import apply_plan
 from reconciler.engine.reconcile import compute_plan
 from reconciler.engine.world import Retry, Stores, World
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.objects import Found, Scope
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import AnyState, Found, Manifest, Scope
 from reconciler.model.plan import Plan, Policy
 from reconciler.model.registry import RegistrySnapshot
 from reconciler.model.source import Revision
@@ -59,6 +61,9 @@ def prepare(scenario: Scenario, folder: Path) -> MemorySource:
     async def work() -> None:
         async with _Stores(folder, CLOCK_MS) as stores:
             await _pass(GivenWorld(source, stores.clock, stores.plain), "before")
+            for body in scenario.theirs:
+                manifest = Manifest(ref=ref_of(body), body=body, hash="", agent=AgentName.parse("some/body"))
+                await stores.cluster.apply(manifest, AnyState(), manager="kubectl")
 
     asyncio.run(work())
     source.commit(scenario.change)

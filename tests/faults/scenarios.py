@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.doubles.never_ready import NEVER_READY
 
@@ -41,8 +42,23 @@ class Scenario:
     before: Mapping[str, str | None]
     change: Mapping[str, str | None]
     passes: int = 1
+    theirs: tuple[Mapping[str, Any], ...] = ()
+    """Objects that somebody else applies before the change."""
 
 
+_THEIRS: Mapping[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "triage", "namespace": "support"},
+    "spec": {
+        "replicas": 3,
+        "selector": {"matchLabels": {"agents.codevald.io/agent": "triage"}},
+        "template": {
+            "metadata": {"labels": {"agents.codevald.io/agent": "triage"}},
+            "spec": {"containers": [{"name": "agent", "image": "acme/old:1"}]},
+        },
+    },
+}
 _STANDING = {"fleet.yaml": FLEET, "agents/knowledge.yaml": agent("knowledge")}
 _BOTH = _STANDING | {"agents/triage.yaml": agent("triage", after="knowledge")}
 
@@ -81,5 +97,17 @@ SCENARIOS = (
         before=_STANDING | {"agents/triage.yaml": autoscaled("triage", 4)},
         change={"agents/triage.yaml": agent("triage")},
         passes=2,  # what runs is kept first, and scaled to what is declared by the next plan
+    ),
+    Scenario(
+        name="adopt",
+        before=_STANDING,
+        change={"agents/triage.yaml": agent("triage") + "  adopt: true\n"},
+        theirs=(_THEIRS,),
+    ),
+    Scenario(
+        name="adopt-and-undo",
+        before=_STANDING,
+        change={"agents/triage.yaml": agent("triage", tag=NEVER_READY) + "  adopt: true\n"},
+        theirs=(_THEIRS,),
     ),
 )
