@@ -142,10 +142,10 @@ class Record:
     message: str = ""
     """Why the state is what it is, for people."""
     behind: tuple[str, ...] = ()
-    """Clusters on which something of the last change is still to be done: they could not be read, or were not asked for.
-    What the inventory holds there may run as it did before."""
+    """Clusters on which something of the last change is still to be done: they could not be read, or were not asked
+    for. What the inventory holds there may run as it did before."""
     home: str = ""
-    """The cluster that a failover left, to which the agent goes back when that is well again; "" where it is at home."""
+    """The cluster that a failover left, to which the agent goes back when that is well; "" where it is at home."""
 
 
 class ClusterState(StrEnum):

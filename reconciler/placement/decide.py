@@ -298,7 +298,11 @@ def allocate(
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """One growing agent held against what clusters have left."""
+    """One growing agent held against what clusters have left.
+
+    Where nothing at all can be read nobody can say that there is no room, nor is anything done: what is wanted is
+    placed as if there were, and the plan says what it waits for.
+    """
 
     world: World
     want: Growing
@@ -309,9 +313,14 @@ class Bench:
         names = {cluster.name: 1 for cluster in self.want.clusters}
         target = _everywhere(self.world, self.want.total, names, self.want.current)
         short = [name for name, count in target.items() if count > self._fit(name)]
+        if not target and self._all_blind():
+            return dict.fromkeys(names, self.want.total)
         if short or not target:
             return self._refused(dict.fromkeys(short or names, self.want.total))
         return target
+
+    def _all_blind(self) -> bool:
+        return all(self.world.is_blind(cluster.name) for cluster in self.want.clusters)
 
     def one(self, agent: Agent) -> dict[str, int] | Refused:
         here = _busiest(self.want.current) if self.want.stay and any(self.want.current.values()) else None
@@ -324,6 +333,10 @@ class Bench:
             if self._fit(name) >= self.want.total:
                 return {name: self.want.total}
         names = candidates or [cluster.name for cluster in self.want.clusters]
+        if here in names and here is not None and self.world.is_blind(here):
+            return {here: self.want.total}
+        if self._all_blind():
+            return {self._in_turn(agent, self.want.clusters)[0]: self.want.total}
         return self._refused(dict.fromkeys(names, self.want.total))
 
     def _in_turn(self, agent: Agent, clusters: Sequence[ClusterDeclaration]) -> list[str]:
@@ -335,7 +348,7 @@ class Bench:
 
     def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:
         current = {name: self.want.current.get(name, 0) for name in weights}
-        upper = {name: self._fit(name) for name in weights}
+        upper = dict.fromkeys(weights, UNBOUNDED) if self._all_blind() else {name: self._fit(name) for name in weights}
         if self.want.stay and sum(current.values()) > self.want.total:
             return self._fewer(weights, current, upper)
         lower = current if self.want.stay else dict.fromkeys(weights, 0)

@@ -147,12 +147,14 @@ def _held(code: HoldCode, names: tuple[AgentName, ...], text: str, lift: str) ->
     return Hold(code=code, agents=tuple(sorted(names)), action=Action.DELETE, text=text, lift=lift)
 
 
-def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: FleetRecord | None) -> dict[str, str]:
-    """Clusters that are not who they were at first contact, with the reason."""
+def strangers(
+    identities: Mapping[str, Observation[ClusterIdentity]], fleet: FleetRecord | None, accepted: Sequence[str] = ()
+) -> dict[str, str]:
+    """Clusters that are not who they were at first contact, with the reason; not those that are `accepted` as such."""
     found = {}
     for cluster, pinned in sorted((fleet.cluster_uids if fleet else {}).items()):
         identity = identities.get(cluster)
-        if isinstance(identity, Found) and identity.value.uid != pinned:
+        if isinstance(identity, Found) and identity.value.uid != pinned and cluster not in accepted:
             found[cluster] = (
                 f"{cluster} is another cluster than at first contact (it was {pinned}, now {identity.value.uid})"
             )
@@ -168,7 +170,7 @@ def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]], strangers: Mapp
             lift = f"declare {cluster} in fleet.yaml again until its agents are moved or deleted"
         if cluster in strangers:
             code, text = HoldCode.OTHER_CLUSTER, strangers[cluster]
-            lift = "point it at the right cluster; for a rebuilt one, remove its pin from the registry"
+            lift = f"point it at the right cluster; if it was rebuilt, accept it with --accept-cluster {cluster}"
         yield Hold(code=code, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
 
 
