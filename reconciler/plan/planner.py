@@ -105,6 +105,8 @@ class _Planner:
             self.holds += [hold for hold in notes if self._targeted(hold.agents)]
         self._departures(fleet, observations)
         self.holds += guard.unseen(self.unseen, strangers)
+        others = guard.elsewhere(self.unseen, strangers, self.records)
+        self.holds += [hold for hold in others if self._targeted(hold.agents)]
         self._cycles()
         self._dependents()
 

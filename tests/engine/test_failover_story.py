@@ -116,7 +116,8 @@ async def test_a_plan_says_when_and_writes_nothing(world):
     seq = (await world.registry.snapshot()).value.seq
     (note,) = texts(await world.plan(), "failover")
     assert note == (
-        "eu-1 is unwell (eu-1 cannot be reached): the next `apply` or `health` notes since when, and 5m later it fails over"
+        "eu-1 is unwell (eu-1 cannot be reached): the next `apply` or `health` notes since when, "
+        "and 5m later it fails over"
     )
     assert await world.health() == {}
     await world.apply()
@@ -198,7 +199,8 @@ async def test_the_old_place_is_emptied_only_when_the_new_one_is_ready(world):
     assert first
     there = [step for step in order if step.startswith("eu-1 apply")]
     gone = [step for step in order if step.startswith("us-1 delete")]
-    assert there and gone
+    assert there
+    assert gone
     assert order == there + gone
 
 
