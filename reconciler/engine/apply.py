@@ -6,6 +6,7 @@ Decides nothing new: it executes what the plan says, checks preconditions again,
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ from reconciler.engine.change import run_change
 from reconciler.engine.follow import following
 from reconciler.engine.journal import Resolution
 from reconciler.engine.locks import apply_lock
+from reconciler.engine.observe import ask_who
 from reconciler.engine.rollback import Way, roll_back, undo_creation
-from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
+from reconciler.engine.run import Failed, OutOfReach, Replan, Replanner, Run, Unfinished, describe
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.events import (
@@ -30,7 +32,8 @@ from reconciler.model.events import (
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Action, Change, HoldCode, Plan
-from reconciler.model.registry import FleetRecord, JournalEntry, JournalPhase
+from reconciler.model.registry import AuditFact, FleetRecord, JournalEntry, JournalPhase
+from reconciler.plan.guard import strangers
 from reconciler.ports import Clock
 
 PARALLELISM = 10
@@ -145,12 +148,13 @@ async def locked(
             emit=emit,
             replan=never,
             timeout_s=options.timeout_s,
+            patience=stores.patience,
         )
 
 
 async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
     """Whether a pass would write nothing: then it does not even take the lock."""
-    if plan.changes or options.spends:
+    if plan.changes or options.spends or plan.policy.accept_clusters:
         return False
     match await stores.registry.snapshot():
         case Found(value=snapshot):
@@ -198,19 +202,52 @@ async def _fleet(run: Run) -> FleetRecord | None:
 
 
 async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
-    """Before any effect: pin each cluster's identity at first contact, and spend the saved plan."""
+    """Before any effect: see that each cluster is who it was, or pin who it is at first contact; spend the saved plan.
+
+    One that does not answer, or is another one, is out of reach in this run: what is to be done there is left.
+    """
     fleet = await _fleet(run)
-    uids = dict(fleet.cluster_uids) if fleet else {}
-    for name in sorted({item.cluster for change in plan.changes for item in change.objects} - set(uids)):
-        found = run.clusters.get(name)
-        if found is not None and not isinstance(found, Unreadable):
-            identity: Observation[ClusterIdentity] = await found.identity()
-            if isinstance(identity, Found):
-                uids[name] = identity.value.uid
+    pinned = dict(fleet.cluster_uids) if fleet else {}
+    uids = dict(pinned)
+    accepted = plan.policy.accept_clusters
+    touched = sorted({item.cluster for change in plan.changes for item in change.objects} | set(accepted))
+    for name, who in zip(touched, await asyncio.gather(*(_who(run, name) for name in touched)), strict=True):
+        if not isinstance(who, Found):
+            run.lose(name, who.reason if isinstance(who, Unreadable) else "it is nobody")
+            continue
+        if name not in pinned or name in accepted:
+            uids[name] = who.value.uid
+        others = strangers({name: who}, fleet, accepted)
+        if others:
+            run.lose(name, others[name], for_s=math.inf)
     spent = tuple(fleet.spent_plans) if fleet else ()
     if options.spends:
         spent = (*(item for item in spent if item != options.spends), options.spends)[-KEPT_SPENT_PLANS:]
-    await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent)
+    facts = tuple(
+        AuditFact(
+            actor=run.actor, action="accept-cluster", agent=None, message=f"cluster {name}: {old}, now {uids[name]}"
+        )
+        for name, old in sorted(pinned.items())
+        if uids[name] != old
+    )
+    await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent, audit=facts)
+
+
+async def _who(run: Run, name: str) -> Observation[ClusterIdentity]:
+    """Who a cluster is; what fails at once is asked again, what is silent is not."""
+    answer: Observation[ClusterIdentity] = Unreadable(reason="it was never asked")
+    for attempt in range(run.retry.attempts):
+        try:
+            cluster = run.reach(name)
+        except OutOfReach as error:
+            return Unreadable(reason=error.message)
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        answer = await ask_who(cluster, run.patience)
+        if isinstance(answer, Found) or clock() - started >= run.patience.connect_s:
+            break
+        await run.pause(attempt)
+    return answer
 
 
 def _reaches_commit(plan: Plan) -> bool:
@@ -236,12 +273,19 @@ async def _note_commit(run: Run, plan: Plan) -> None:
 
 
 async def _put_fleet(
-    run: Run, plan: Plan, fleet: FleetRecord | None, *, commit: str, uids: Mapping[str, str], spent: tuple[str, ...]
+    run: Run,
+    plan: Plan,
+    fleet: FleetRecord | None,
+    *,
+    commit: str,
+    uids: Mapping[str, str],
+    spent: tuple[str, ...],
+    audit: tuple[AuditFact, ...] = (),
 ) -> None:
     before = fleet or FleetRecord(name=plan.fleet, version=0)
     after = replace(before, commit=commit, cluster_uids=dict(sorted(uids.items())), spent_plans=spent)
     if after != before:
-        await run.commit(fleet=replace(after, version=before.version + 1))
+        await run.commit(fleet=replace(after, version=before.version + 1), audit=audit)
 
 
 async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:

@@ -5,6 +5,9 @@ It decides nothing that the plan has not decided, but for the one thing that onl
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.engine import journal
@@ -13,7 +16,7 @@ from reconciler.engine.journal import Key
 from reconciler.engine.outcome import Done, begin, deleted, entries_of, fact_of, failed, finish, reasons_of
 from reconciler.engine.rollback import Way, remove_all
 from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, pods_of, watch
-from reconciler.engine.run import Failed, Replan, Run, Unfinished, describe
+from reconciler.engine.run import Failed, OutOfReach, Replan, Run, Unfinished, describe, together
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.agent import Agent
 from reconciler.model.errors import (
@@ -22,7 +25,6 @@ from reconciler.model.errors import (
     RegistryError,
 )
 from reconciler.model.events import ChangeFinished, ChangeStarted, Outcome, Overridden
-from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Action, Change, Hold, ObjectChange, Verb
 from reconciler.model.registry import (
     AgentState,
@@ -30,6 +32,7 @@ from reconciler.model.registry import (
     JournalPhase,
     Record,
 )
+from reconciler.model.source import JsonObject
 
 REPLANS = 3
 
@@ -63,6 +66,11 @@ async def _with_replans(run: Run, change: Change, done: Done) -> Way:
     for attempt in range(REPLANS + 1):
         try:
             return await _attempt(run, change, done)
+        except OutOfReach as error:
+            rest = _without(change, error.cluster, done)
+            if rest is None or attempt == REPLANS:
+                raise
+            change = rest
         except (Replan, RegistryConflict) as error:
             if attempt == REPLANS:
                 return await _give_up(run, done, describe(error))
@@ -79,6 +87,30 @@ async def _with_replans(run: Run, change: Change, done: Done) -> Way:
                         run, done, f"{describe(error)}; what is planned for it now is another change: plan again"
                     )
     raise AssertionError("unreachable: the last attempt answers")
+
+
+def _without(change: Change, lost: str, done: Done) -> Change | None:
+    """What is left of a change when a cluster is out of reach; None where that is nothing.
+
+    What was done on the others stays done, and is seen to its end; what is owed on the lost one is on record. Where the
+    agent was to arrive on the lost one it leaves no other.
+    """
+    out = {lost}
+    if lost in change.desired:
+        out |= {item.cluster for item in change.objects if _leaves(change, item)}
+    where = change.desired.keys() if change.desired else {item.cluster for item in change.objects}
+    if not where - out - set(change.untouched):
+        return None
+    settled = {*done.applied, *done.deleted}
+    return replace(
+        change,
+        objects=tuple(
+            item for item in change.objects if item.cluster not in out and (item.cluster, item.ref) not in settled
+        ),
+        untouched=tuple(sorted({*change.untouched, *out})),
+        behind=tuple(sorted({*change.behind, *out})),
+        record_version=done.record.version if done.record else change.record_version,
+    )
 
 
 def _same_aim(approved: Change, again: Change) -> bool:
@@ -99,7 +131,7 @@ async def _nothing_left(run: Run, change: Change, done: Done) -> Way:
     if done.entry is None or done.record is None:
         return Way(outcome=Outcome.APPLIED, text="already as planned", reason="")
     if change.agent is None:
-        return await deleted(run, done.record, done.entry)
+        return await deleted(run, done.record, done.entry, untouched=change.untouched)
     return await finish(run, change, change.agent, done)
 
 
@@ -130,10 +162,12 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
         done.pods = await _pods_before(run, change, record)
     await begin(run, change, agent, record, done)
     try:
-        await _effects(run, change, done)
+        await _effects(run, change, done, [item for item in change.objects if not _leaves(change, item)])
         if run.stop.is_set():
             raise Unfinished("interrupted while it rolled out")
         result = await _watch(run, change, agent, done)
+        if result.end is RolloutEnd.READY:
+            await _effects(run, change, done, [item for item in change.objects if _leaves(change, item)])
     except Failed as error:
         result = RolloutResult(end=RolloutEnd.FAILED, ready=0, wanted=0, reason=describe(error))
     match result.end:
@@ -152,17 +186,40 @@ async def _pods_before(run: Run, change: Change, record: Record | None) -> froze
     """
     if record is None or record.state in journal.UNSETTLED:
         return frozenset()
-    found: set[str] = set()
-    for item in change.objects:
-        cluster = run.clusters.get(item.cluster)
-        if item.verb is Verb.APPLY and item.manifest and item.ref.kind == "Deployment" and cluster is not None:
-            pods = {} if isinstance(cluster, Unreadable) else await pods_of(cluster, item.manifest.body)
-            found.update(str(body.get("metadata", {}).get("uid", "")) for body in pods.values())
-    return frozenset(found)
+
+    async def pods(cluster: str, body: JsonObject) -> Iterable[JsonObject]:
+        with suppress(OutOfReach):
+            return (await pods_of(run, run.reach(cluster), body)).values()
+        return ()
+
+    answers = await asyncio.gather(
+        *(
+            pods(item.cluster, item.manifest.body)
+            for item in change.objects
+            if item.verb is Verb.APPLY and item.manifest and item.ref.kind == "Deployment"
+        )
+    )
+    return frozenset(str(body.get("metadata", {}).get("uid", "")) for bodies in answers for body in bodies)
 
 
-async def _effects(run: Run, change: Change, done: Done) -> None:
-    for item in change.objects:
+def _leaves(change: Change, item: ObjectChange) -> bool:
+    """Whether an object goes because its agent leaves the cluster: not before the agent is ready where it goes to."""
+    return item.verb is Verb.DELETE and bool(change.desired) and item.cluster not in change.desired
+
+
+async def _effects(run: Run, change: Change, done: Done, objects: Sequence[ObjectChange]) -> None:
+    """All effects: in order on each cluster, on several at once, so that one that hangs keeps no other waiting."""
+    by_cluster: dict[str, list[ObjectChange]] = {}
+    for item in objects:
+        by_cluster.setdefault(item.cluster, []).append(item)
+    if len(by_cluster) < 2:
+        return await _in_order(run, change, done, objects)
+    await together(_in_order(run, change, done, items) for items in by_cluster.values())
+    return None
+
+
+async def _in_order(run: Run, change: Change, done: Done, objects: Sequence[ObjectChange]) -> None:
+    for item in objects:
         key = item.cluster, item.ref
         if item.verb is Verb.DELETE:
             await remove(run, item.cluster, item.ref, uid=_uid_of(done.record, key))
@@ -195,7 +252,7 @@ async def _watch(run: Run, change: Change, agent: Agent, done: Done) -> RolloutR
         )
         for cluster, manifests in sorted(change.desired.items())
         for manifest in manifests
-        if manifest.ref.kind == "Deployment"
+        if manifest.ref.kind == "Deployment" and cluster not in change.untouched
     ]
     timeout = run.timeout_s if run.timeout_s is not None else agent.spec.rollout.timeout.seconds
     return await watch(run, change.name, targets, timeout_s=timeout)
@@ -213,7 +270,8 @@ async def _delete(run: Run, change: Change, record: Record | None, done: Done) -
     facts = (fact_of(run, change, change.action.value),)
     done.record = await settle(run, record, build, journal_entries=entries, audit=facts)
     done.entry = entries[-1]
+    left = change.untouched
     uids = {(item.cluster, item.ref): "" for item in change.objects if item.verb is Verb.DELETE}
-    uids.update({(item.cluster, item.ref): item.uid for item in done.record.inventory})
-    await wait_pods_gone(run, await remove_all(run, uids))
-    return await deleted(run, done.record, done.entry)
+    held = {(item.cluster, item.ref): item.uid for item in done.record.inventory if item.cluster not in left}
+    await wait_pods_gone(run, await remove_all(run, uids | held))
+    return await deleted(run, done.record, done.entry, untouched=left)

@@ -24,7 +24,7 @@ from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     FIELD_MANAGER,
     HANDOVER_MANAGER,
-    RENDERED_KINDS,
+    KIND_ORDER,
     TRACKING_ANNOTATION,
     Absent,
     Found,
@@ -43,7 +43,7 @@ from reconciler.ports import Cluster
 
 GONE_WITHIN_S = 60.0
 POLL_S = 0.1
-ORDER = {(group, kind): index for index, (group, _version, kind) in enumerate(RENDERED_KINDS)}
+ORDER = {(group, kind): index for index, (group, _version, kind) in enumerate(KIND_ORDER)}
 
 Item = TypeVar("Item")
 
@@ -71,14 +71,14 @@ async def look(run: Run, cluster: Cluster, ref: ObjectRef) -> LiveObject | None:
     """Read one object live; None when it is not there. Raises Unfinished when it cannot be read."""
     answer: Observation[LiveObject] = Unreadable(reason="never asked")
     for attempt in range(run.retry.attempts):
-        answer = await cluster.get(ref)
+        answer = await run.get(cluster, ref)
         match answer:
             case Found(value=live):
                 return live
             case Absent():
                 return None
             case Unreadable():
-                await run.pause(attempt)
+                await run.missed(cluster, attempt)
     assert isinstance(answer, Unreadable)  # noqa: S101 - the loop left nothing else
     raise Unfinished(f"{ref} on {cluster.name} cannot be read: {answer.reason}")
 
@@ -165,13 +165,14 @@ async def _apply(
     for attempt in range(run.retry.attempts):
         await run.lock.keep()
         try:
-            return await cluster.apply(manifest, expect, manager=manager, force=force, take=take)
+            work = cluster.apply(manifest, expect, manager=manager, force=force, take=take)
+            return await run.ask(cluster, work)
         except ClusterUnavailable as error:
             last: Exception = error
-            await run.pause(attempt)
+            await run.missed(cluster, attempt)
         except OutcomeUnknown as error:
             last = error
-            await run.pause(attempt)
+            await run.missed(cluster, attempt)
             expect, force = await _after_unknown(run, cluster, manifest, expect, force=force)
         except PreconditionFailed as error:
             raise Replan(describe(error)) from error
@@ -229,14 +230,14 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
             return True
         expect = MustBe(uid=live.uid, resource_version=live.resource_version) if live else MustBe(uid=uid)
         try:
-            await cluster.delete(ref, expect)
+            await run.ask(cluster, cluster.delete(ref, expect))
         except PreconditionFailed as error:
             if live is None:
                 return attempt > 0  # two answers agree that it is gone
             last = error
         except (ClusterUnavailable, OutcomeUnknown) as error:
             last = error
-            await run.pause(attempt)
+            await run.missed(cluster, attempt)
         except (NotAllowed, Rejected) as error:
             raise _refused(error) from error
         else:

@@ -7,7 +7,7 @@ does anything: `resolve` decides, the engine acts, and every action may be repea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
@@ -80,6 +80,7 @@ def intent(
         "step": Step.FORWARD.value,
         "specHash": change.agent.spec_hash if change.agent else "",
         "reservations": _reserved_json(reserved),
+        "untouched": list(change.untouched),
         "objects": [
             {
                 "cluster": item.cluster,
@@ -127,6 +128,11 @@ def step_of(entry: JournalEntry) -> Step:
         return Step.FORWARD
 
 
+def untouched_by(entry: JournalEntry) -> frozenset[str]:
+    """Clusters that the change of an entry left alone, and that its way back leaves alone as well."""
+    return frozenset(entry.detail.get("untouched", ()))
+
+
 def resolve(entry: JournalEntry, *, record: Record | None, planned: bool) -> Resolution:
     """What to do about an open entry: `record` is the agent's live record, `planned` whether the plan changes it."""
     if planned:
@@ -151,7 +157,7 @@ def intended_inventory(change: Change, record: Record | None) -> tuple[Inventory
     before = unconfirmed(record.inventory if record else (), touched)
     held: dict[Key, InventoryEntry] = {(item.cluster, item.ref): item for item in before}
     for cluster, manifests in change.desired.items():
-        for manifest in manifests:
+        for manifest in manifests if cluster not in change.untouched else ():
             held.setdefault((cluster, manifest.ref), InventoryEntry(cluster=cluster, ref=manifest.ref))
     return _sorted(held)
 
@@ -170,16 +176,19 @@ def exact_inventory(
     applied: Mapping[Key, tuple[LiveObject, str]],
     deleted: Iterable[Key],
     wanted: Iterable[Key],
+    untouched: Collection[str] = (),
 ) -> tuple[InventoryEntry, ...]:
     """What is owned after the effects: `before`, with what was applied (object, manifest hash), without the deleted.
 
-    An entry that was only intended (no uid) and neither applied nor `wanted` never came to be, and goes.
+    An entry that was only intended (no uid) and neither applied nor `wanted` never came to be, and goes; on clusters
+    that were left `untouched` all stay, for what came to be there is not known.
     """
     gone, kept = set(deleted), set(wanted)
     held = {
         key: item
         for item in before
-        if (key := (item.cluster, item.ref)) not in gone and (item.uid or key in kept or key in applied)
+        if (key := (item.cluster, item.ref)) not in gone
+        and (item.uid or key in kept or key in applied or item.cluster in untouched)
     }
     for (cluster, ref), (live, digest) in applied.items():
         held[cluster, ref] = InventoryEntry(
@@ -226,16 +235,25 @@ def intended_reservations(wanted: Iterable[Reservation], record: Record | None) 
     return tuple(held[cluster] for cluster in sorted(held))
 
 
-def hand_back(record: Record, good: Good, reserved: Iterable[Reservation], *, reason: str, at_ms: int) -> JournalEntry:
+def hand_back(
+    record: Record,
+    good: Good,
+    reserved: Iterable[Reservation],
+    *,
+    reason: str,
+    at_ms: int,
+    untouched: Iterable[str] = (),
+) -> JournalEntry:
     """The entry to write before an agent goes back by hand: on the way from the start, as after a failed change.
 
-    `reserved` is what is reserved once it is back.
+    `reserved` is what is reserved once it is back; `untouched` are clusters that cannot be read.
     """
     detail = {
         "step": Step.ROLL_BACK.value,
         "specHash": good.spec_hash,
         "reason": reason,
         "reservations": _reserved_json(reserved),
+        "untouched": sorted(untouched),
         "objects": [],
     }
     return JournalEntry(

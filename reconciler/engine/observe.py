@@ -1,31 +1,42 @@
 """Observing: everything that a plan is compared with, read at once, each read with a deadline.
 
-A read that fails, or that does not end in time, is Unreadable with its reason; it never ends the others.
+A read that fails, or that does not end in time, is Unreadable with its reason; it never ends the others. A cluster is
+first asked who it is: one that does not say so soon is asked for nothing more.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from reconciler.engine.world import Stores
+from reconciler.engine.world import Patience, Stores
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import (
+    RENDERED_KINDS,
     Capacity,
     ClusterIdentity,
+    Found,
     LiveSet,
     Observation,
     Scope,
     Unreadable,
+    served_kinds,
 )
 from reconciler.model.registry import RegistrySnapshot
+from reconciler.placement.wellness import Sight
 from reconciler.ports import Cluster
 
-DEADLINE_S = 60.0
-
 Value = TypeVar("Value")
+
+
+class Silent(ReconcilerError):
+    """An answer that did not come in time. `gone`: meanwhile the cluster did not even say who it is."""
+
+    def __init__(self, message: str, *, gone: bool) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,43 +44,90 @@ class Observed:
     """One look at the world, by cluster name where there is one."""
 
     registry: Observation[RegistrySnapshot]
-    live: Mapping[str, Observation[LiveSet]]
-    identities: Mapping[str, Observation[ClusterIdentity]]
-    capacities: Mapping[str, Observation[Capacity]]
+    clusters: Mapping[str, Sight]
+
+    @property
+    def live(self) -> dict[str, Observation[LiveSet]]:
+        return {name: sight.live for name, sight in self.clusters.items()}
+
+    @property
+    def identities(self) -> dict[str, Observation[ClusterIdentity]]:
+        return {name: sight.identity for name, sight in self.clusters.items()}
+
+    @property
+    def capacities(self) -> dict[str, Observation[Capacity]]:
+        return {name: sight.capacity for name, sight in self.clusters.items()}
 
 
-async def observe(stores: Stores, scope: Scope, *, deadline_s: float = DEADLINE_S) -> Observed:
+async def observe(stores: Stores, scope: Scope) -> Observed:
     """Read the registry, and of every cluster its identity, its objects in `scope` and its capacity."""
     names = sorted(stores.clusters)
-    registry, answers = await asyncio.gather(
-        bounded(stores.registry.snapshot(), "the registry", deadline_s),
-        asyncio.gather(*(_one(name, stores.clusters[name], scope, deadline_s) for name in names)),
+    registry, sights = await asyncio.gather(
+        bounded(stores.registry.snapshot(), "the registry", stores.patience.read_s),
+        asyncio.gather(*(look_at(name, stores.clusters[name], scope, stores.patience) for name in names)),
     )
-    return Observed(
-        registry=registry,
-        live={name: answer[0] for name, answer in zip(names, answers, strict=True)},
-        identities={name: answer[1] for name, answer in zip(names, answers, strict=True)},
-        capacities={name: answer[2] for name, answer in zip(names, answers, strict=True)},
-    )
+    return Observed(registry=registry, clusters=dict(zip(names, sights, strict=True)))
 
 
-async def _one(
-    name: str, cluster: Cluster | Unreadable, scope: Scope, deadline_s: float
-) -> tuple[Observation[LiveSet], Observation[ClusterIdentity], Observation[Capacity]]:
+async def look_at(name: str, cluster: Cluster | Unreadable, scope: Scope, patience: Patience) -> Sight:
+    """One cluster: who it is, then all else at once. A scope of all that we render is of what the cluster has of it."""
     if isinstance(cluster, Unreadable):
-        return cluster, cluster, cluster
-    return await asyncio.gather(
-        bounded(cluster.observe(scope), f"cluster {name}", deadline_s),
-        bounded(cluster.identity(), f"cluster {name}", deadline_s),
-        bounded(cluster.capacity(), f"cluster {name}", deadline_s),
+        return Sight(identity=cluster, live=cluster, capacity=cluster)
+    identity = await ask_who(cluster, patience)
+    if not isinstance(identity, Found):
+        silent = identity if isinstance(identity, Unreadable) else Unreadable(reason=f"cluster {name} is nobody")
+        return Sight(identity=identity, live=silent, capacity=silent)
+    if scope.kinds == RENDERED_KINDS:
+        scope = replace(scope, kinds=served_kinds(identity.value))
+    live, capacity = await asyncio.gather(
+        read(cluster.observe(scope), cluster, patience), read(cluster.capacity(), cluster, patience)
     )
+    return Sight(identity=identity, live=live, capacity=capacity)
 
 
-async def bounded(read: Awaitable[Observation[Value]], what: str, deadline_s: float = DEADLINE_S) -> Observation[Value]:
+async def ask_who(cluster: Cluster, patience: Patience) -> Observation[ClusterIdentity]:
+    """Who a cluster is, as soon as whoever is there can say so."""
+    return await bounded(cluster.identity(), f"cluster {cluster.name}", patience.connect_s)
+
+
+async def read(work: Awaitable[Observation[Value]], cluster: Cluster, patience: Patience) -> Observation[Value]:
+    """The answer of a long read, Unreadable when it raises, takes too long, or the cluster goes silent meanwhile."""
+    try:
+        return await attend(work, cluster, patience, limit_s=patience.read_s)
+    except ReconcilerError as error:
+        return Unreadable(reason=error.message)
+
+
+async def attend(work: Awaitable[Value], cluster: Cluster, patience: Patience, *, limit_s: float) -> Value:
+    """The answer of `work`, waited for as long as the cluster says who it is, at most `limit_s` seconds.
+
+    Raises what `work` raises, and Silent: then nothing is known of what came of it.
+    """
+    clock = asyncio.get_running_loop().time
+    until = clock() + limit_s
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            left = until - clock()
+            done, _ = await asyncio.wait({task}, timeout=min(patience.connect_s, max(0.0, left)))
+            if done:
+                return task.result()
+            if left <= patience.connect_s:
+                raise Silent(f"cluster {cluster.name} did not answer within {limit_s:g} s", gone=False)
+            if not isinstance(who := await ask_who(cluster, patience), Found):
+                why = who.reason if isinstance(who, Unreadable) else f"cluster {cluster.name} is nobody"
+                raise Silent(why, gone=True)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def bounded(work: Awaitable[Observation[Value]], what: str, deadline_s: float) -> Observation[Value]:
     """The answer of a read, Unreadable when it raises or takes longer than `deadline_s` seconds."""
     try:
         async with asyncio.timeout(deadline_s):
-            return await read
+            return await work
     except TimeoutError:
         return Unreadable(reason=f"{what} did not answer within {deadline_s:g} s")
     except ReconcilerError as error:

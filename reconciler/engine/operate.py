@@ -220,19 +220,26 @@ async def _goal(
         raise ReconcilerError(f"{agent.name}: {hold.text}", hint=hold.lift)
     where = placed.placed[agent.name]
     strangers = guard.strangers(observed.identities, snapshot.fleet)
+    untouched = []
     for cluster in sorted({item.cluster for item in where} | {item.cluster for item in record.inventory}):
         seen = observed.identities.get(cluster, Unreadable(reason="it is not declared any more"))
         if cluster in strangers:
             raise ReconcilerError(strangers[cluster], hint="point it at the right cluster")
         if isinstance(seen, Unreadable):
-            raise ReconcilerError(f"{cluster} cannot be read, so nothing was done: {seen.reason}")
+            if all(item.cluster == cluster for item in where):
+                raise ReconcilerError(f"{cluster} cannot be read, so nothing was done: {seen.reason}")
+            untouched.append(cluster)
     manifests = render(agent, where, fleet=fleet.name)
     good = Good(
         number=target.number,
         commit=target.commit,
         spec_hash=agent.spec_hash,
         document=agent.document,
-        manifests={cluster: tuple(item.body for item in items) for cluster, items in manifests.items()},
+        manifests={
+            cluster: tuple(item.body for item in items)
+            for cluster, items in manifests.items()
+            if cluster not in untouched
+        },
     )
     return Goal(
         good=good,
@@ -240,6 +247,7 @@ async def _goal(
         lineage=agent.lineage,
         placement=where,
         reservations=placed.reservations[agent.name],
+        untouched=tuple(untouched),
     )
 
 

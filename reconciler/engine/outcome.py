@@ -5,7 +5,7 @@ Each is one registry transaction of record, journal, history and audit. May not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.engine import journal
@@ -145,7 +145,7 @@ async def finish(run: Run, change: Change, agent: Agent, done: Done, result: Rol
             revision=number,
             quarantine=None,
             override=None if over else fresh.override,
-            good=_good(run, change, agent, number),
+            good=_good(run, change, agent, number, fresh.good),
             last_seen_ms=now,
             message="",
         )
@@ -171,7 +171,12 @@ def _next_number(record: Record, agent: Agent) -> int:
 
 def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Done) -> Record:
     """The record when everything of the change is on its clusters, ready or not."""
-    wanted = [(cluster, item.ref) for cluster, manifests in change.desired.items() for item in manifests]
+    wanted = [
+        (cluster, item.ref)
+        for cluster, manifests in change.desired.items()
+        for item in manifests
+        if cluster not in change.untouched
+    ]
     return replace(
         record,
         labels=agent.labels,
@@ -182,8 +187,16 @@ def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Do
         commit=run.commit_id,
         placement=change.placement,
         reservations=change.reservations,
-        inventory=journal.exact_inventory(record.inventory, applied=done.applied, deleted=done.deleted, wanted=wanted),
+        inventory=journal.exact_inventory(
+            record.inventory,
+            applied=done.applied,
+            deleted=done.deleted,
+            wanted=wanted,
+            untouched=change.untouched,
+        ),
         protect=agent.spec.protect,
+        behind=change.behind,
+        home=change.home,
     )
 
 
@@ -204,10 +217,16 @@ _PAST: Mapping[Action, str] = {
 }
 
 
-def _good(run: Run, change: Change, agent: Agent, number: int) -> Good:
-    manifests: Mapping[str, tuple[JsonObject, ...]] = {
-        cluster: tuple(item.body for item in items) for cluster, items in change.desired.items()
+def _good(run: Run, change: Change, agent: Agent, number: int, before: Good | None) -> Good:
+    """What a rollback returns to. Where nothing was done it is what was good there before."""
+    manifests: dict[str, tuple[JsonObject, ...]] = {
+        cluster: tuple(item.body for item in items)
+        for cluster, items in change.desired.items()
+        if cluster not in change.untouched
     }
+    for cluster in change.untouched if before else ():
+        if before and cluster in before.manifests:
+            manifests[cluster] = before.manifests[cluster]
     return Good(
         number=number,
         commit=run.commit_id,
@@ -283,12 +302,28 @@ async def _left(run: Run, change: Change, agent: Agent, done: Done, result: Roll
     return Way(outcome=Outcome.FAILED, text="failed", reason=result.reason, ready=result.ready, wanted=result.wanted)
 
 
-async def deleted(run: Run, record: Record, entry: JournalEntry) -> Way:
+async def deleted(run: Run, record: Record, entry: JournalEntry, *, untouched: Collection[str] = ()) -> Way:
+    """The outcome of a deletion. What may still be on clusters that were left alone keeps the agent on record."""
+    left = tuple(item for item in record.inventory if item.cluster in untouched)
+    where = tuple(sorted({item.cluster for item in left}))
+    text = f"{' and '.join(where)} could not be read: what is left there is deleted when it can" if left else ""
+
     def build(fresh: Record) -> Record:
-        return replace(fresh, state=AgentState.GONE, placement=(), reservations=(), inventory=(), message="")
+        if not left:
+            return replace(
+                fresh, state=AgentState.GONE, placement=(), reservations=(), inventory=(), behind=(), message=""
+            )
+        return replace(
+            fresh,
+            placement=tuple(item for item in fresh.placement if item.cluster in where),
+            reservations=tuple(item for item in fresh.reservations if item.cluster in where),
+            inventory=left,
+            behind=where,
+            message=text,
+        )
 
     fact = AuditFact(actor=run.actor, action=Outcome.APPLIED.value, agent=record.name, commit=run.commit_id)
-    fact = replace(fact, message=f"{record.id} is gone")
+    fact = replace(fact, message=text or f"{record.id} is gone")
     closed = journal.closed(entry, JournalPhase.DONE, at_ms=run.clock.now_ms())
     await settle(run, record, build, journal_entries=(closed,), audit=(fact,))
-    return Way(outcome=Outcome.APPLIED, text="deleted", reason="")
+    return Way(outcome=Outcome.APPLIED, text=f"deleted, not on {' and '.join(where)}" if left else "deleted", reason="")

@@ -7,22 +7,31 @@ one with a cold cache.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from reconciler.engine.observe import Observed, observe
 from reconciler.engine.run import Replanner
+from reconciler.engine.wellness import Look, Noter, note
 from reconciler.engine.world import Stores, World
 from reconciler.model.agent import Agent
 from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Absent, Found, Manifest, Scope
+from reconciler.model.objects import Absent, Found, Manifest, Scope, Unreadable
 from reconciler.model.plan import Action, Change, Hold, Plan, Policy
-from reconciler.model.registry import PlacedReplicas, Record, RegistrySnapshot
+from reconciler.model.registry import (
+    ClusterHealth,
+    ClusterState,
+    FleetRecord,
+    PlacedReplicas,
+    Record,
+    RegistrySnapshot,
+)
 from reconciler.model.source import Revision
 from reconciler.placement import PlacementRequest, PlacementResult, place
-from reconciler.plan import PlanCache, PlanInput, make_plan
+from reconciler.placement.wellness import since
+from reconciler.plan import PlanCache, PlanInput, guard, make_plan
 from reconciler.render.render import Renderer
 from reconciler.spec import SpecCache, read_fleet
 
@@ -57,10 +66,12 @@ async def compute_plan(
     ref: str = "",
     cache: PlanningCache | None = None,
     leaving: frozenset[AgentName] = frozenset(),
+    noter: Noter | None = None,
 ) -> Plan:
     """The plan that brings the fleet to what `ref` declares; "" is what the source says is current.
 
     `leaving` are agents that a plan under way deletes: they count to no quota, as those do not that this one deletes.
+    `noter` writes down which clusters are found unwell, or well again; without one nothing is written.
     Raises SourceError when the source cannot be read, UsageError for a target that nobody knows, and ReconcilerError
     when the registry cannot be opened. Everything else is in the plan: what cannot be read, is invalid, or is held.
     """
@@ -72,11 +83,15 @@ async def compute_plan(
     stores = await world.stores(declaration.fleet)
     observed = await observe(stores, Scope())
     rewound = await _rewound(world, observed, revision)
+    strangers = guard.strangers(observed.identities, _fleet_on_record(observed), policy.accept_clusters)
+    clusters = await _wellness(world, stores, observed, strangers, noter)
     with collector_paused():
         return _Judged(
             declaration=declaration,
             fleet=declaration.fleet,
             observed=observed,
+            strangers=strangers,
+            clusters=clusters,
             policy=policy,
             rewound=rewound,
             now_ms=world.clock.now_ms(),
@@ -102,6 +117,8 @@ class _Judged:
     declaration: Declaration
     fleet: FleetSpec
     observed: Observed
+    strangers: Mapping[str, str]
+    clusters: Mapping[str, ClusterHealth]
     policy: Policy
     rewound: bool
     now_ms: int
@@ -130,6 +147,8 @@ class _Judged:
             observations=self.observed.live,
             identities=self.observed.identities,
             registry=self.observed.registry,
+            homes=placed.homes,
+            clusters=self.clusters,
             policy=self.policy,
             rewound=self.rewound,
             now_ms=self.now_ms,
@@ -138,13 +157,19 @@ class _Judged:
         return replace(plan, on_record=_commit_on_record(self.observed))
 
     def _place(self, leaving: frozenset[AgentName], before: PlacementResult | None) -> PlacementResult:
+        """Place all agents. A cluster that is another one than it was is as good as one that cannot be read."""
+        others = {name: Unreadable(reason=text, refused=True) for name, text in self.strangers.items()}
+        live = self.observed.live
         request = PlacementRequest(
             agents=self.declaration.agents,
             clusters=self.fleet.clusters,
-            capacities=self.observed.capacities,
+            capacities={**self.observed.capacities, **others},
             records=_records(self.observed),
             quotas=self.fleet.quotas,
             now_ms=self.now_ms,
+            cluster_unwell_since_ms=since(self.clusters, ClusterState.UNWELL),
+            cluster_well_since_ms=since(self.clusters, ClusterState.WELL),
+            unreachable=frozenset(name for name in live if name in others or not isinstance(live[name], Found)),
             leaving=leaving,
         )
         changed = None
@@ -163,12 +188,29 @@ def _records(observed: Observed) -> Mapping[AgentName, Record]:
             return {}
 
 
-def _commit_on_record(observed: Observed) -> str:
+async def _wellness(
+    world: World, stores: Stores, observed: Observed, strangers: Collection[str], noter: Noter | None
+) -> Mapping[str, ClusterHealth]:
+    """How clusters are by this look, written down where somebody does that."""
+    registry = observed.registry
+    before = registry.value.clusters if isinstance(registry, Found) else {}
+    look = Look(before=before, sights=observed.clusters, strangers=strangers)
+    if noter is None or not isinstance(registry, Found):
+        return look.judged(world.clock.now_ms())
+    return await note(stores.registry, look, world.clock, noter)
+
+
+def _fleet_on_record(observed: Observed) -> FleetRecord | None:
     match observed.registry:
-        case Found(value=RegistrySnapshot(fleet=fleet)) if fleet is not None:
-            return fleet.commit
+        case Found(value=RegistrySnapshot(fleet=fleet)):
+            return fleet
         case _:
-            return ""
+            return None
+
+
+def _commit_on_record(observed: Observed) -> str:
+    fleet = _fleet_on_record(observed)
+    return fleet.commit if fleet is not None else ""
 
 
 def _render(
@@ -246,6 +288,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
             destroy=plan.policy.destroy,
             allow_empty=True,
             accept_rewind=plan.policy.accept_rewind,  # a newer commit that was applied since stands
+            accept_clusters=plan.policy.accept_clusters,
             max_deletes=1,
         )
         fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory, leaving=leaving)

@@ -87,6 +87,8 @@ class Goal:
     lineage: tuple[str, ...]
     placement: tuple[PlacedReplicas, ...]
     reservations: tuple[Reservation, ...]
+    untouched: tuple[str, ...] = ()
+    """Clusters that cannot be read now: they stay as they are."""
 
 
 async def turn_by_hand(
@@ -100,8 +102,12 @@ async def turn_by_hand(
     now = run.clock.now_ms()
     opened = [item for item in await run.registry.open_journal() if item.agent == record.name]
     older = [journal.closed(item, JournalPhase.UNDONE, at_ms=now) for item in opened]
-    entry = journal.hand_back(record, goal.good, goal.reservations, reason=reason, at_ms=now)
-    keys = [(cluster, manifest.ref) for cluster, manifest in _manifests(goal.good, record.name)]
+    entry = journal.hand_back(record, goal.good, goal.reservations, reason=reason, at_ms=now, untouched=goal.untouched)
+    keys = [
+        (cluster, manifest.ref)
+        for cluster, manifest in _manifests(goal.good, record.name)
+        if cluster not in goal.untouched
+    ]
 
     def build(fresh: Record) -> Record:
         spec_hash = fresh.quarantine.spec_hash if fresh.quarantine else fresh.spec_hash
@@ -116,6 +122,7 @@ async def turn_by_hand(
             inventory=journal.unconfirmed(fresh.inventory, keys),
             quarantine=Quarantine(spec_hash=spec_hash, since_ms=now, reason=reason),
             message=reason,
+            behind=tuple(sorted({*fresh.behind, *goal.untouched})),
         )
 
     history = (replace(left, outcome=reason),) if left else ()
@@ -132,7 +139,8 @@ async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
     What it took over from somebody else is no creation of ours: that gets back what it had, and is let go.
     """
     reason = str(entry.detail.get("reason", ""))
-    uids = {(item.cluster, item.ref): item.uid for item in record.inventory}
+    untouched = journal.untouched_by(entry)
+    uids = {(item.cluster, item.ref): item.uid for item in record.inventory if item.cluster not in untouched}
     for (cluster, ref), body in reversed(journal.former_objects(entry).items()):
         await _let_go(run, cluster, Manifest(ref=ref, body=body, hash="", agent=record.name))
         uids.pop((cluster, ref), None)
@@ -140,7 +148,16 @@ async def undo_creation(run: Run, record: Record, entry: JournalEntry) -> Way:
     await wait_pods_gone(run, scopes)
 
     def build(fresh: Record) -> Record:
-        return replace(fresh, state=AgentState.QUARANTINED, placement=(), reservations=(), inventory=(), message=reason)
+        left = tuple(item for item in fresh.inventory if item.cluster in untouched)
+        return replace(
+            fresh,
+            state=AgentState.QUARANTINED,
+            placement=(),
+            reservations=(),
+            inventory=left,
+            behind=tuple(sorted({item.cluster for item in left})),
+            message=reason,
+        )
 
     done = journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms())
     fact = AuditFact(
@@ -195,9 +212,14 @@ async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s:
         raise Failed(f"{record.name} has no good revision to go back to")
     reason = str(entry.detail.get("reason", ""))
     applied: dict[Key, tuple[LiveObject, str]] = {}
-    wanted = _manifests(good, record.name)
+    untouched = journal.untouched_by(entry)
+    wanted = [item for item in _manifests(good, record.name) if item[0] not in untouched]
     kept = {(cluster, manifest.ref) for cluster, manifest in wanted}
-    surplus = {key: item.uid for item in record.inventory if (key := (item.cluster, item.ref)) not in kept}
+    surplus = {
+        key: item.uid
+        for item in record.inventory
+        if (key := (item.cluster, item.ref)) not in kept and item.cluster not in untouched
+    }
     # An autoscaler goes before the replicas that it has are taken back from it.
     scalers = {key: uid for key, uid in surplus.items() if key[1].kind == AUTOSCALER}
     await remove_all(run, scalers)
@@ -282,7 +304,13 @@ async def _restored(
             spec_hash=good.spec_hash,
             commit=good.commit,
             reservations=journal.former_reservations(entry) if "reservations" in entry.detail else fresh.reservations,
-            inventory=journal.exact_inventory(fresh.inventory, applied=applied, deleted=deleted, wanted=applied),
+            inventory=journal.exact_inventory(
+                fresh.inventory,
+                applied=applied,
+                deleted=deleted,
+                wanted=applied,
+                untouched=journal.untouched_by(entry),
+            ),
             message=text,
         )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from reconciler.engine.observe import read
 from reconciler.engine.pods import Trouble, is_of_template, summary, trouble
-from reconciler.engine.run import Run
+from reconciler.engine.run import Run, together
 from reconciler.engine.status import Status, StatusState, combine, object_status
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import RolloutProgress
@@ -27,6 +28,8 @@ from reconciler.ports import Cluster
 
 POD_KINDS = (("", "v1", "Pod"),)
 FIRST_POLL_S, MOST_POLL_S, POLL_GROWTH = 0.05, 0.5, 1.4
+SILENT_S = 30.0
+"""How long a rollout waits for a cluster that says nothing: a restarted API server is back by then."""
 LOG_LINES = 5
 MAX_LOG_LINE = 200
 
@@ -59,7 +62,8 @@ class _Look:
     status: Status
     troubles: tuple[tuple[Cluster, ObjectRef, Trouble], ...] = ()
     text: str = ""
-    unreadable: str = ""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Clusters that did not answer, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +89,10 @@ async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeou
     until = run.clock.monotonic() + timeout_s
     pause = FIRST_POLL_S
     told: tuple[int, int, str] | None = None
+    silent: dict[str, float] = {}
     while True:
         look = await _look(run, targets)
+        silent = await _wait_for_silent(run, look, silent)
         status = look.status
         if status.state is StatusState.CURRENT and not look.unreadable:
             return RolloutResult(end=RolloutEnd.READY, ready=status.ready, wanted=status.wanted)
@@ -99,6 +105,16 @@ async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeou
         await run.lock.keep()
         await run.clock.sleep(min(pause, max(0.0, until - run.clock.monotonic()) + 0.001))
         pause = min(MOST_POLL_S, pause * POLL_GROWTH)
+
+
+async def _wait_for_silent(run: Run, look: _Look, silent: Mapping[str, float]) -> dict[str, float]:
+    """Since when each cluster that is silent is. Raises OutOfReach for one that has been for too long."""
+    now = run.clock.monotonic()
+    since = {cluster: silent.get(cluster, now) for cluster in look.unreadable}
+    for cluster, start in since.items():
+        if now - start >= SILENT_S:
+            await run.see(run.reach(cluster))
+    return since
 
 
 async def _ended(run: Run, look: _Look, *, over: bool, timeout_s: float) -> RolloutResult | None:
@@ -117,7 +133,7 @@ async def _ended(run: Run, look: _Look, *, over: bool, timeout_s: float) -> Roll
     if not over:
         return None
     if look.unreadable:
-        return result(RolloutEnd.UNREADABLE, look.unreadable)
+        return result(RolloutEnd.UNREADABLE, "; ".join(look.unreadable.values()))
     return result(RolloutEnd.FAILED, await _why(look, f"not ready after {timeout_s:g} s: {status.message}"))
 
 
@@ -138,42 +154,38 @@ async def _explain(cluster: Cluster, pod: ObjectRef, found: Trouble) -> str:
 
 
 async def _look(run: Run, targets: Sequence[Target]) -> _Look:
-    statuses: list[Status] = []
-    troubles: list[tuple[Cluster, ObjectRef, Trouble]] = []
-    texts: list[str] = []
-    unreadable = ""
-    for target in targets:
-        cluster = run.reach(target.cluster)
-        answer = await _deployment(cluster, target.ref)
-        match answer:
-            case Unreadable(reason=reason):
-                unreadable = f"{target.cluster} does not answer: {reason}"
-                statuses.append(Status(state=StatusState.UNKNOWN, message=unreadable))
-                continue
-            case Absent():
-                statuses.append(object_status(None))
-                continue
-            case Found(value=live) if _is_older(live, target.applied):
-                statuses.append(Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
-                continue
-            case Found(value=live):
-                statuses.append(object_status(live.body))
-        if statuses[-1].state is StatusState.CURRENT:
-            continue
-        pods = await pods_of(cluster, live.body)
-        troubles.extend((cluster, pod, found) for pod, found in _troubles(pods, live.body, target.known))
-        texts.append(summary(pods.values()) or statuses[-1].message)
-    troubles.sort(key=lambda item: (not item[2].fatal, item[1]))
-    whole = combine(statuses)
-    text = "; ".join(text for text in texts if text) or whole.message
+    seen = await together(_look_at(run, target) for target in targets)
+    troubles = sorted((item for one in seen for item in one.troubles), key=lambda item: (not item[2].fatal, item[1]))
+    whole = combine(one.status for one in seen)
+    text = "; ".join(one.text for one in seen if one.text) or whole.message
+    unreadable = {cluster: why for one in seen for cluster, why in one.unreadable.items()}
     return _Look(status=whole, troubles=tuple(troubles), text=text, unreadable=unreadable)
 
 
-async def _deployment(cluster: Cluster, ref: ObjectRef) -> Observation[LiveObject]:
+async def _look_at(run: Run, target: Target) -> _Look:
+    cluster = run.reach(target.cluster)
+    match await _deployment(run, cluster, target.ref):
+        case Unreadable(reason=reason):
+            why = f"{target.cluster} does not answer: {reason}"
+            return _Look(status=Status(state=StatusState.UNKNOWN, message=why), unreadable={target.cluster: why})
+        case Absent():
+            return _Look(status=object_status(None))
+        case Found(value=live) if _is_older(live, target.applied):
+            return _Look(status=Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
+        case Found(value=live):
+            status = object_status(live.body)
+    if status.state is StatusState.CURRENT:
+        return _Look(status=status)
+    pods = await pods_of(run, cluster, live.body)
+    troubles = tuple((cluster, pod, found) for pod, found in _troubles(pods, live.body, target.known))
+    return _Look(status=status, troubles=troubles, text=summary(pods.values()) or status.message)
+
+
+async def _deployment(run: Run, cluster: Cluster, ref: ObjectRef) -> Observation[LiveObject]:
     """One Deployment, as it is or was moments ago: a rollout that is watched costs no request then."""
     kinds = tuple(kind for kind in RENDERED_KINDS if (kind[0], kind[2]) == (ref.group, ref.kind))
     scope = Scope(kinds=kinds, namespaces=frozenset({ref.namespace}), names=frozenset({ref.name}))
-    match await cluster.observe(scope):
+    match await run.look(cluster, scope):
         case Found(value=found) if ref in found.objects:
             return Found(found.objects[ref])
         case Found(value=found) if found.unreadable:
@@ -205,12 +217,12 @@ def _troubles(
             yield ref, replace(found, fatal=found.fatal and not there)
 
 
-async def pods_of(cluster: Cluster, deployment: JsonObject) -> Mapping[ObjectRef, JsonObject]:
+async def pods_of(run: Run, cluster: Cluster, deployment: JsonObject) -> Mapping[ObjectRef, JsonObject]:
     """Bodies of the pods that a Deployment selects; none when they cannot be read (its status still says enough)."""
     scope = pod_scope(deployment)
     if scope is None:
         return {}
-    match await cluster.observe(scope):
+    match await read(cluster.observe(scope), cluster, run.patience):
         case Found(value=found):
             return {ref: live.body for ref, live in sorted(found.objects.items())}
         case _:

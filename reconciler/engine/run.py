@@ -10,9 +10,11 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from reconciler.engine.locks import ApplyLock
-from reconciler.engine.world import Retry
+from reconciler.engine.observe import Silent, ask_who, attend
+from reconciler.engine.world import Patience, Retry
 from reconciler.model.errors import (
     OutcomeUnknown,
     ReconcilerError,
@@ -20,8 +22,8 @@ from reconciler.model.errors import (
     RegistryError,
 )
 from reconciler.model.events import ApplyEvent
-from reconciler.model.identity import AgentName
-from reconciler.model.objects import Absent, Found, Unreadable
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import Absent, Found, LiveObject, LiveSet, Observation, Scope, Unreadable
 from reconciler.model.plan import Change, Hold
 from reconciler.model.registry import (
     AgentRevision,
@@ -32,6 +34,11 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.ports import Clock, Cluster, Registry
+
+LOST_FOR_S = 30.0
+"""How long a cluster that went silent is left in peace; a restarted API server is back by then."""
+
+Answer = TypeVar("Answer")
 
 
 class Replan(ReconcilerError):
@@ -44,6 +51,14 @@ class Failed(ReconcilerError):
 
 class Unfinished(ReconcilerError):
     """It can neither be said to be done nor to have failed: the journal entry stays open for the next run."""
+
+
+class OutOfReach(Unfinished):
+    """A cluster does not answer, or is not to be spoken to: nothing more is tried there for a while."""
+
+    def __init__(self, message: str, *, cluster: str) -> None:
+        super().__init__(message)
+        self.cluster = cluster
 
 
 Replanner = Callable[[AgentName], Awaitable[Change | Hold | None]]
@@ -67,19 +82,70 @@ class Run:
     emit: Callable[[ApplyEvent], None]
     replan: Replanner
     timeout_s: float | None = None
+    patience: Patience = field(default_factory=Patience)
+    lost: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Clusters that are out of reach: why, and until when (monotonic) nobody asks them again."""
     open_entries: dict[AgentName, tuple[JournalEntry, ...]] = field(default_factory=dict)
     sequence: int = 0
     """The registry's change sequence after the last write."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def reach(self, name: str) -> Cluster:
-        """A cluster to work on. Raises Unfinished for one that could not be opened or is not declared."""
+        """A cluster to work on. Raises OutOfReach for one that is lost, could not be opened or is not declared."""
         found = self.clusters.get(name)
         if found is None:
-            raise Unfinished(f"cluster {name} is not declared any more")
+            raise OutOfReach(f"cluster {name} is not declared any more", cluster=name)
         if isinstance(found, Unreadable):
-            raise Unfinished(f"cluster {name}: {found.reason}")
+            raise OutOfReach(f"cluster {name}: {found.reason}", cluster=name)
+        reason, until = self.lost.get(name, ("", 0.0))
+        if until > self.clock.monotonic():
+            raise OutOfReach(f"cluster {name}: {reason}", cluster=name)
         return found
+
+    def lose(self, name: str, reason: str, *, for_s: float = LOST_FOR_S) -> OutOfReach:
+        """Let nobody ask a cluster for a while, so that it costs its deadline once and not once a change."""
+        self.lost[name] = (reason, self.clock.monotonic() + for_s)
+        return OutOfReach(f"cluster {name}: {reason}", cluster=name)
+
+    async def ask(self, cluster: Cluster, work: Awaitable[Answer]) -> Answer:
+        """The answer of one call to a cluster. Raises what it raises, OutcomeUnknown when it takes too long, and
+        OutOfReach when the cluster goes silent: then too nothing is known of what came of it.
+        """
+        try:
+            return await attend(work, cluster, self.patience, limit_s=self.patience.call_s)
+        except Silent as error:
+            if error.gone:
+                raise self.lose(cluster.name, error.message) from error
+            raise OutcomeUnknown(error.message) from error
+
+    async def get(self, cluster: Cluster, ref: ObjectRef) -> Observation[LiveObject]:
+        """One object. Raises OutOfReach when the cluster goes silent."""
+        try:
+            return await self.ask(cluster, cluster.get(ref))
+        except OutcomeUnknown as error:
+            return Unreadable(reason=error.message)
+
+    async def look(self, cluster: Cluster, scope: Scope) -> Observation[LiveSet]:
+        """Several objects. Raises OutOfReach when the cluster goes silent."""
+        try:
+            return await self.ask(cluster, cluster.observe(scope))
+        except OutcomeUnknown as error:
+            return Unreadable(reason=error.message)
+
+    async def missed(self, cluster: Cluster, attempt: int) -> None:
+        """After a call that failed: wait, and from the second on see whether anybody is there at all.
+
+        Raises OutOfReach where nobody is.
+        """
+        if attempt:
+            await self.see(cluster)
+        await self.pause(attempt)
+
+    async def see(self, cluster: Cluster) -> None:
+        """Raises OutOfReach for a cluster that does not say who it is."""
+        who = await ask_who(cluster, self.patience)
+        if not isinstance(who, Found):
+            raise self.lose(cluster.name, who.reason if isinstance(who, Unreadable) else "it is nobody")
 
     async def read(self, name: AgentName) -> Record | None:
         """An agent's live record; None when there is none. Raises RegistryError when it cannot be read."""
@@ -141,6 +207,22 @@ async def repeat_commit(registry: Registry, write: Write, clock: Clock, retry: R
                 raise
             await clock.sleep(retry.pause(attempt))
     raise AssertionError("unreachable: the count has no end")
+
+
+async def together(works: Iterable[Awaitable[Answer]]) -> list[Answer]:
+    """All answers. When some raise the others are waited for first, and what weighs most is raised: what ends all work,
+    then what is wrong, then what is only not done.
+    """
+    answers = await asyncio.gather(*works, return_exceptions=True)
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    if failures:
+        raise max(failures, key=_weight)
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+def _weight(failure: BaseException) -> int:
+    kinds: tuple[type[ReconcilerError], ...] = (OutOfReach, Unfinished, Replan, Failed)
+    return next((number for number, kind in enumerate(kinds) if isinstance(failure, kind)), len(kinds))
 
 
 def describe(error: ReconcilerError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from reconciler.engine.observe import read
 from reconciler.engine.rollout import pod_scope
 from reconciler.engine.run import Run, Unfinished
 from reconciler.model.errors import RegistryConflict
@@ -53,7 +54,7 @@ async def wait_pods_gone(run: Run, deployments: Sequence[tuple[str, JsonObject]]
     for cluster_name, body in deployments:
         cluster, scope = run.reach(cluster_name), pod_scope(body)
         while scope is not None:
-            match await cluster.observe(scope):
+            match await read(cluster.observe(scope), cluster, run.patience):
                 case Found(value=found) if not found.objects and not found.unreadable:
                     break
                 case Found(value=found):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.engine.observe import bounded
+from reconciler.engine.observe import look_at, read
 from reconciler.engine.pods import trouble
 from reconciler.engine.status import conditions_by_type
 from reconciler.engine.world import Stores
@@ -42,7 +42,8 @@ from reconciler.model.objects import (
 )
 from reconciler.model.source import JsonObject
 from reconciler.model.units import Quantity
-from reconciler.ports import Clock, Cluster, Prober
+from reconciler.placement.wellness import Sight
+from reconciler.ports import Clock, Prober
 from reconciler.render.configmap import agent_card
 from reconciler.render.metadata import label_value
 
@@ -53,7 +54,8 @@ MAX_ANNOTATION = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep found: assessments by agent, and clusters that could not be read, with the reason.
+    """What one sweep found: assessments by agent, clusters that could not be read, with the reason, and what it saw of
+    each cluster.
 
     `out_of_reach` are clusters whose pods' addresses do not lead there from here: they were not probed.
     """
@@ -61,6 +63,7 @@ class Sweep:
     assessments: Mapping[AgentName, Assessment]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     out_of_reach: frozenset[str] = frozenset()
+    sights: Mapping[str, Sight] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +91,7 @@ async def sweep(
 
     `at_once` judges by this one sweep alone, as for a person who asks now: one failure counts, one success too.
     """
-    seen, unreadable = await _look(stores, agents)
+    seen, unreadable, sights = await _look(stores, agents)
     evidence = dict(
         zip(agents, await asyncio.gather(*(_measure(agents[name], seen[name], prober) for name in agents)), strict=True)
     )
@@ -99,7 +102,12 @@ async def sweep(
         health = _hasty(agent.spec.health) if at_once else agent.spec.health
         found[name] = assess(name, health, given, previous=previous.get(name), now_ms=clock.now_ms())
     outside = (one.name for one in stores.clusters.values() if not (isinstance(one, Unreadable) or one.reaches_pods))
-    return Sweep(assessments=dict(sorted(found.items())), unreadable=unreadable, out_of_reach=frozenset(outside))
+    return Sweep(
+        assessments=dict(sorted(found.items())),
+        unreadable=unreadable,
+        out_of_reach=frozenset(outside),
+        sights=sights,
+    )
 
 
 def _hasty(health: Health) -> Health:
@@ -133,16 +141,19 @@ def _dependencies_first(agents: Mapping[AgentName, Agent]) -> Sequence[AgentName
     return list(order)
 
 
-async def _look(stores: Stores, agents: Mapping[AgentName, Agent]) -> tuple[dict[AgentName, _Seen], dict[str, str]]:
+async def _look(
+    stores: Stores, agents: Mapping[AgentName, Agent]
+) -> tuple[dict[AgentName, _Seen], dict[str, str], dict[str, Sight]]:
     seen = {name: _Seen() for name in agents}
     by_label = {(name.namespace, label_value(name.name)): name for name in agents}
     scope = Scope(kinds=SWEPT_KINDS, namespaces=frozenset(name.namespace for name in agents))
     unreadable: dict[str, str] = {}
+    sights: dict[str, Sight] = {}
     names = sorted(stores.clusters)
-    for name, (live, usage) in zip(
-        names, await asyncio.gather(*(_cluster(stores.clusters[name], scope) for name in names)), strict=True
-    ):
-        match live:
+    answers = await asyncio.gather(*(_cluster(name, stores, scope) for name in names))
+    for name, (sight, usage) in zip(names, answers, strict=True):
+        sights[name] = sight
+        match sight.live:
             case Found(value=found):
                 cluster = stores.clusters[name]
                 reached = not isinstance(cluster, Unreadable) and cluster.reaches_pods
@@ -152,18 +163,16 @@ async def _look(stores: Stores, agents: Mapping[AgentName, Agent]) -> tuple[dict
     if unreadable:
         for item in seen.values():
             item.complete = False
-    return seen, unreadable
+    return seen, unreadable, sights
 
 
-async def _cluster(cluster: Cluster | Unreadable, scope: Scope) -> tuple[Found[LiveSet] | Unreadable, Usage | None]:
-    if isinstance(cluster, Unreadable):
-        return cluster, None
-    live, usage = await asyncio.gather(
-        bounded(cluster.observe(scope), f"cluster {cluster.name}"),
-        bounded(cluster.usage(scope), f"the usage of cluster {cluster.name}"),
-    )
-    shown = live if isinstance(live, Found | Unreadable) else Unreadable(reason="it shows nothing")
-    return shown, usage.value if isinstance(usage, Found) else None
+async def _cluster(name: str, stores: Stores, scope: Scope) -> tuple[Sight, Usage | None]:
+    cluster = stores.clusters[name]
+    sight = await look_at(name, cluster, scope, stores.patience)
+    if isinstance(cluster, Unreadable) or not isinstance(sight.live, Found):
+        return sight, None
+    usage = await read(cluster.usage(scope), cluster, stores.patience)
+    return sight, usage.value if isinstance(usage, Found) else None
 
 
 def _sort_in(

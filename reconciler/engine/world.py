@@ -12,11 +12,26 @@ from reconciler.ports import Clock, Cluster, Registry, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a cluster is waited for, in seconds.
+
+    `connect_s`: to say who it is, which is the first question of every look, and the one that is asked again while a
+    longer answer is outstanding: so much a cluster that hangs costs the others, twice at most. `read_s`: for a whole
+    list, `call_s`: for one object, both only while it says who it is.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    call_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """Where a fleet lives. A cluster that cannot even be opened is Unreadable: the others go on."""
 
     registry: Registry
     clusters: Mapping[str, Cluster | Unreadable]
+    patience: Patience = Patience()
 
 
 class World(Protocol):

@@ -271,12 +271,16 @@ class PlacementPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementRule:
-    """Where an agent may run. `weights` by cluster name override the clusters' own; `failover_after` for failover."""
+    """Where an agent may run. `weights` by cluster name override the clusters' own.
+
+    Under failover: how long a cluster must be unwell before it is left, and well before it is returned to.
+    """
 
     clusters: ClusterSelector
     policy: PlacementPolicy
     weights: Mapping[str, int] = field(default_factory=dict)
     failover_after: Duration | None = None
+    failback_after: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

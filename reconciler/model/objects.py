@@ -33,7 +33,13 @@ RENDERED_KINDS: tuple[tuple[str, str, str], ...] = (
     ("policy", "v1", "PodDisruptionBudget"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
 )
-"""(group, version, kind) of all that we render, in the order of application; deletion runs backwards."""
+"""(group, version, kind) that every cluster has, in the order of application; deletion runs backwards."""
+
+OPTIONAL_KINDS: tuple[tuple[str, str, str], ...] = (("multicluster.x-k8s.io", "v1alpha1", "ServiceExport"),)
+"""Kinds that we render only where ClusterIdentity.apis says that they are served; they come after the others."""
+
+KIND_ORDER: tuple[tuple[str, str, str], ...] = RENDERED_KINDS + OPTIONAL_KINDS
+"""All that we render, in the order of application."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +54,14 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """The read failed: whether it is there is unknown. Never treated as Absent."""
+    """The read failed: whether it is there is unknown. Never treated as Absent.
+
+    `refused` says that the fault lies between the two of us, not with the other: it answered and does not let us
+    (credentials, permissions), or our own configuration names nobody to ask. Nothing follows from that of how it is.
+    """
 
     reason: str
+    refused: bool = False
 
 
 Observation = Found[T_co] | Absent | Unreadable
@@ -131,10 +142,19 @@ Precondition = MustBeAbsent | MustBe | AnyState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterIdentity:
-    """`uid` is the kube-system namespace's uid (embedded: the store's own)."""
+    """`uid` is the kube-system namespace's uid (embedded: the store's own).
+
+    `apis` are those of OPTIONAL_KINDS that the cluster serves, as `group/version`.
+    """
 
     uid: str
     version: str
+    apis: frozenset[str] = frozenset()
+
+
+def served_kinds(identity: ClusterIdentity) -> tuple[tuple[str, str, str], ...]:
+    """All that we render that a cluster has."""
+    return RENDERED_KINDS + tuple(kind for kind in OPTIONAL_KINDS if f"{kind[0]}/{kind[1]}" in identity.apis)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +168,12 @@ class NodeCapacity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
+    """`nodes` that take new pods. `resting` counts those that are ready and take none (cordoned, tainted); None where
+    that was not counted.
+    """
+
     nodes: tuple[NodeCapacity, ...]
+    resting: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

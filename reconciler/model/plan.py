@@ -31,6 +31,10 @@ class ReasonCode(StrEnum):
     TEMPLATE_CHANGED = "template-changed"
     REPLICAS_CHANGED = "replicas-changed"
     PLACEMENT_CHANGED = "placement-changed"
+    FAILED_OVER = "failed-over"
+    FAILED_BACK = "failed-back"
+    CAUGHT_UP = "caught-up"
+    """What an earlier apply left out on a cluster, because that could not be read or was not asked for."""
     IMMUTABLE_FIELD = "immutable-field"
     DRIFT = "drift"
     OBJECT_MISSING = "object-missing"
@@ -177,6 +181,12 @@ class Change:
     reservations: tuple[Reservation, ...] = ()
     desired: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict)
     """All manifests of the agent by cluster, changed or not: what a good revision keeps."""
+    untouched: tuple[str, ...] = ()
+    """Clusters of the agent that this leaves alone, wanted there or not: they cannot be read, or are not asked for."""
+    behind: tuple[str, ...] = ()
+    """Of those the ones where something is to be done all the same, later."""
+    home: str = ""
+    """See Record.home."""
 
 
 class HoldCode(StrEnum):
@@ -192,6 +202,8 @@ class HoldCode(StrEnum):
     UNREADABLE = "unreadable"
     FOREIGN_OWNER = "foreign-owner"
     OTHER_CLUSTER = "other-cluster"
+    FAILOVER = "failover"
+    """It is about to leave a cluster that is unwell, or waits to go back. Nothing is left out by mistake."""
     OVERRIDE = "override"
     """Scaled by hand: what runs is not what Git says, for a while. Nothing is left out by mistake."""
     DEPENDENCY = "dependency"
@@ -202,7 +214,7 @@ class HoldCode(StrEnum):
 class Hold:
     """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
 
-    `blocks_exit` holds make `apply` exit 1 (all but suspended and overridden).
+    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden and failing over).
     """
 
     code: HoldCode
@@ -241,6 +253,9 @@ class Policy:
     targets: tuple[AgentName, ...] = ()
     """Only these agents (a partial plan); empty means all."""
     clusters: tuple[str, ...] = ()
+    """Only these clusters (a partial plan); empty means all."""
+    accept_clusters: tuple[str, ...] = ()
+    """Clusters that may be other ones than at first contact: rebuilt, and to be known by what they are now."""
     destroy: bool = False
 
 

@@ -141,6 +141,33 @@ class Record:
     last_seen_ms: int = 0
     message: str = ""
     """Why the state is what it is, for people."""
+    behind: tuple[str, ...] = ()
+    """Clusters on which something of the last change is still to be done: they could not be read, or were not asked
+    for. What the inventory holds there may run as it did before."""
+    home: str = ""
+    """The cluster that a failover left, to which the agent goes back when that is well; "" where it is at home."""
+
+
+class ClusterState(StrEnum):
+    """How a cluster was when it was last looked at by somebody who writes it down."""
+
+    WELL = "well"
+    UNWELL = "unwell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterHealth:
+    """A cluster's state, and since when: written when the state changes, never else. Without one it was never unwell.
+
+    `since_ms` is the first look that found it so: what it was between two looks nobody knows. `version` counts writes.
+    """
+
+    cluster: str
+    version: int
+    state: ClusterState
+    since_ms: int
+    reason: str = ""
+    """What the look found, for people; "" for a cluster that is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,11 +184,12 @@ class FleetRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySnapshot:
-    """A consistent read of all live records (state other than gone) at change sequence `seq`."""
+    """A consistent read of all live records (state other than gone) at change sequence `seq`; `clusters` by name."""
 
     seq: int
     fleet: FleetRecord | None
     records: Mapping[AgentName, Record]
+    clusters: Mapping[str, ClusterHealth] = field(default_factory=dict)
 
 
 class JournalPhase(StrEnum):
@@ -229,8 +257,9 @@ class Write:
 
     `op_id` makes it repeatable: a Write whose `op_id` was committed before answers with the sequence of then and
     changes nothing. `records` are put as given; each must have the `version` that the registry holds plus one
-    (1 for a new one), else RegistryConflict. A record in state gone leaves the live set and its reservations go
-    with it. `epoch`, when given, must be at least the lease's current epoch (fencing), else RegistryConflict.
+    (1 for a new one), else RegistryConflict; so must `fleet` and each of `clusters`. A record in state gone leaves
+    the live set and its reservations go with it. `epoch`, when given, must be at least the lease's current epoch
+    (fencing), else RegistryConflict.
     """
 
     op_id: str
@@ -240,6 +269,7 @@ class Write:
     journal: tuple[JournalEntry, ...] = ()
     revisions: tuple[AgentRevision, ...] = ()
     audit: tuple[AuditFact, ...] = ()
+    clusters: tuple[ClusterHealth, ...] = ()
     lease: str = ""
     epoch: int = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler.model.agent import Agent, ClusterSelector, PlacementPolicy
 from reconciler.model.fleet import ClusterDeclaration
@@ -14,9 +15,23 @@ from reconciler.placement.policies import apportion, selected, weights_of
 
 DEFAULT_FAILOVER_AFTER_MS = 300_000
 """How long a cluster must be unwell before agents with the failover policy leave it, unless the rule says."""
+DEFAULT_FAILBACK_AFTER_MS = 600_000
+"""How long it must be well again before they go back to it, unless the rule says."""
 
 
-@dataclass(slots=True)
+def failover_after_ms(agent: Agent) -> int:
+    """How long an agent waits before it leaves a cluster that is unwell."""
+    after = agent.spec.placement.failover_after
+    return after.ms if after else DEFAULT_FAILOVER_AFTER_MS
+
+
+def failback_after_ms(agent: Agent) -> int:
+    """How long an agent that was moved away waits before it goes back home."""
+    after = agent.spec.placement.failback_after
+    return after.ms if after else DEFAULT_FAILBACK_AFTER_MS
+
+
+@dataclass(slots=True, kw_only=True)
 class World:
     """What is the same for all agents of one pass."""
 
@@ -24,6 +39,7 @@ class World:
     rooms: Mapping[str, Room]
     unwell_since_ms: Mapping[str, int]
     now_ms: int
+    well_since_ms: Mapping[str, int] = field(default_factory=dict)
     _selected: dict[object, tuple[ClusterDeclaration, ...]] = field(default_factory=dict)
 
     def selected(self, selector: ClusterSelector) -> tuple[ClusterDeclaration, ...]:
@@ -33,31 +49,52 @@ class World:
             self._selected[key] = selected(selector, self.clusters)
         return self._selected[key]
 
+    def is_blind(self, cluster: str) -> bool:
+        """Whether nothing of a cluster can be read: what runs there is unknown, and nothing is done there."""
+        room = self.rooms.get(cluster)
+        return isinstance(room, Closed) and room.blind
+
     def overdue(self, cluster: str, agent: Agent) -> bool:
         """Whether `cluster` has been unwell for as long as the agent's rule waits before it fails over."""
-        after = agent.spec.placement.failover_after
-        wait = after.ms if after else DEFAULT_FAILOVER_AFTER_MS
         since = self.unwell_since_ms.get(cluster)
-        return since is not None and self.now_ms - since >= wait
+        return since is not None and self.now_ms - since >= failover_after_ms(agent)
+
+    def welcomes(self, cluster: str, agent: Agent) -> bool:
+        """Whether an agent that was moved away from `cluster` may go back: it has been well for as long as that takes.
+
+        One of which nobody ever wrote down that it was unwell is well.
+        """
+        if cluster in self.unwell_since_ms or isinstance(self.rooms[cluster], Closed):
+            return False
+        since = self.well_since_ms.get(cluster)
+        return since is None or self.now_ms - since >= failback_after_ms(agent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """Follows from the record alone: nothing grows, so nothing has to be asked for."""
+    """Follows from the record alone: nothing grows, so nothing has to be asked for.
+
+    `home` is the cluster that a failover left, for the way back.
+    """
 
     placed: tuple[PlacedReplicas, ...]
     reservations: tuple[Reservation, ...]
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growing:
-    """Wants more than it holds, or a place of its own. `stay`: what runs keeps its cluster."""
+    """Wants more than it holds, or a place of its own. `stay`: what runs keeps its cluster.
+
+    `home`: where it goes back to, when there is room.
+    """
 
     total: int
     shape: Shape
     clusters: tuple[ClusterDeclaration, ...]
     current: Mapping[str, int]
     stay: bool
+    home: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,28 +132,69 @@ def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growi
     shape = shape_of(agent.spec.resources)
     current: dict[str, int] = {}
     stay = False
+    home = ""
     if record is not None:
         current = {placed.cluster: placed.replicas for placed in record.placement if placed.cluster in weights}
         stay = record.spec_hash == agent.spec_hash or _same_rule(record, agent)
-        target = _from_record(world, agent, total, weights, current, stay=stay)
-        if target is not None and not _grows(target, shape, record):
-            return settle(target, shape)
+        home = _homeward(world, agent, record, weights, current, stay=stay)
+        target = None if home and total else _from_record(world, agent, total, weights, current, stay=stay)
+        if target is not None and not _grows(world, target, shape, record):
+            return settle(world, agent, record, target, shape, stay=stay)
     chosen = tuple(cluster for cluster in clusters if cluster.name in weights)
-    return Growing(total=total, shape=shape, clusters=chosen, current=current, stay=stay)
+    return Growing(total=total, shape=shape, clusters=chosen, current=current, stay=stay, home=home)
 
 
 def _same_rule(record: Record, agent: Agent) -> bool:
-    return bool(record.document.get("placement") == agent.document.get("placement"))
+    """Whether the rule is the one by which the agent was placed. How long a failover waits decides no place."""
+    before, now = (_where(document.get("placement")) for document in (record.document, agent.document))
+    return bool(before == now)
 
 
-def settle(target: Mapping[str, int], shape: Shape) -> Settled:
+def _where(placement: Any) -> Any:
+    if not isinstance(placement, Mapping):
+        return placement
+    return {key: value for key, value in placement.items() if key not in ("failoverAfter", "failbackAfter")}
+
+
+def _homeward(
+    world: World, agent: Agent, record: Record, weights: Mapping[str, int], current: Mapping[str, int], *, stay: bool
+) -> str:
+    """Where an agent goes back to now; "" where it stays."""
+    home = record.home
+    if not home or home not in weights or agent.spec.placement.policy is not PlacementPolicy.FAILOVER or not stay:
+        return ""
+    return home if current.get(home, 0) == 0 and world.welcomes(home, agent) else ""
+
+
+def settle(
+    world: World, agent: Agent, record: Record | None, target: Mapping[str, int], shape: Shape, *, stay: bool
+) -> Settled:
+    """`target` with what it reserves. On a cluster nothing of which can be read, what was reserved stays so."""
+    held = {item.cluster: item for item in record.reservations} if record else {}
     ordered = sorted(target.items())
     return Settled(
         placed=tuple(PlacedReplicas(cluster=name, replicas=count) for name, count in ordered),
         reservations=tuple(
-            Reservation(cluster=name, replicas=count, requests=shape.texts) for name, count in ordered if count
+            held[name]
+            if name in held and world.is_blind(name)
+            else Reservation(cluster=name, replicas=count, requests=shape.texts)
+            for name, count in ordered
+            if count
         ),
+        home=_home(world, agent, record, target) if stay else "",
     )
+
+
+def _home(world: World, agent: Agent, record: Record | None, target: Mapping[str, int]) -> str:
+    """The cluster that a failover left: this one, or an earlier one, as long as the agent's rule selects it."""
+    if record is None or agent.spec.placement.policy is not PlacementPolicy.FAILOVER:
+        return ""
+    before = {placed.cluster: placed.replicas for placed in record.placement}
+    was = _busiest(before) if before else ""
+    left = was if was not in target and world.overdue(was, agent) else ""
+    home = record.home or left
+    selected = {cluster.name for cluster in world.selected(agent.spec.placement.clusters)}
+    return home if home in selected and home not in target else ""
 
 
 def _from_record(
@@ -174,8 +252,11 @@ def _busiest(current: Mapping[str, int]) -> str:
     return min(current, key=lambda name: (-current[name], name))
 
 
-def _grows(target: Mapping[str, int], shape: Shape, record: Record) -> bool:
-    """Whether `target` takes more of anything anywhere than the record holds."""
+def _grows(world: World, target: Mapping[str, int], shape: Shape, record: Record) -> bool:
+    """Whether `target` takes more of anything anywhere than the record holds.
+
+    Where nothing can be read nothing is done either: replicas that become heavier are judged there when they do.
+    """
     held = {reservation.cluster: reservation for reservation in record.reservations}
     for name, count in target.items():
         if not count:
@@ -186,7 +267,7 @@ def _grows(target: Mapping[str, int], shape: Shape, record: Record) -> bool:
         if reservation.requests == shape.texts:
             if count > reservation.replicas:
                 return True
-        elif count > reservation.replicas or _heavier(shape, reservation, count):
+        elif count > reservation.replicas or (not world.is_blind(name) and _heavier(shape, reservation, count)):
             return True
     return False
 
@@ -217,7 +298,11 @@ def allocate(
 
 @dataclass(slots=True, kw_only=True)
 class Bench:
-    """One growing agent held against what clusters have left."""
+    """One growing agent held against what clusters have left.
+
+    Where nothing at all can be read nobody can say that there is no room, nor is anything done: what is wanted is
+    placed as if there were, and the plan says what it waits for.
+    """
 
     world: World
     want: Growing
@@ -228,14 +313,19 @@ class Bench:
         names = {cluster.name: 1 for cluster in self.want.clusters}
         target = _everywhere(self.world, self.want.total, names, self.want.current)
         short = [name for name, count in target.items() if count > self._fit(name)]
+        if not target and self._all_blind():
+            return dict.fromkeys(names, self.want.total)
         if short or not target:
             return self._refused(dict.fromkeys(short or names, self.want.total))
         return target
 
+    def _all_blind(self) -> bool:
+        return all(self.world.is_blind(cluster.name) for cluster in self.want.clusters)
+
     def one(self, agent: Agent) -> dict[str, int] | Refused:
         here = _busiest(self.want.current) if self.want.stay and any(self.want.current.values()) else None
         if here is not None and not self.world.overdue(here, agent):
-            candidates = [here]
+            candidates = [self.want.home, here] if self.want.home else [here]
         else:
             well = [c for c in self.want.clusters if c.name not in self.world.unwell_since_ms]
             candidates = self._in_turn(agent, well)
@@ -243,6 +333,10 @@ class Bench:
             if self._fit(name) >= self.want.total:
                 return {name: self.want.total}
         names = candidates or [cluster.name for cluster in self.want.clusters]
+        if here in names and here is not None and self.world.is_blind(here):
+            return {here: self.want.total}
+        if self._all_blind():
+            return {self._in_turn(agent, self.want.clusters)[0]: self.want.total}
         return self._refused(dict.fromkeys(names, self.want.total))
 
     def _in_turn(self, agent: Agent, clusters: Sequence[ClusterDeclaration]) -> list[str]:
@@ -254,7 +348,7 @@ class Bench:
 
     def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:
         current = {name: self.want.current.get(name, 0) for name in weights}
-        upper = {name: self._fit(name) for name in weights}
+        upper = dict.fromkeys(weights, UNBOUNDED) if self._all_blind() else {name: self._fit(name) for name in weights}
         if self.want.stay and sum(current.values()) > self.want.total:
             return self._fewer(weights, current, upper)
         lower = current if self.want.stay else dict.fromkeys(weights, 0)
@@ -293,7 +387,7 @@ class Bench:
                 return UNBOUNDED
             case Closed():
                 held = self.want.current.get(name, 0)
-                heavier = self.record is not None and _grows({name: held}, self.want.shape, self.record)
+                heavier = self.record is not None and _grows(self.world, {name: held}, self.want.shape, self.record)
                 return 0 if heavier else held
 
     def _by_fit(self, names: Sequence[str]) -> list[str]:

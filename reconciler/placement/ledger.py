@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.model.fleet import Quota
-from reconciler.model.objects import Absent, Capacity, Found, Observation
+from reconciler.model.objects import Absent, Capacity, Found, Observation, Unreadable
 from reconciler.model.registry import Reservation
 from reconciler.placement.amounts import PODS, Shape, needed, offered, reserved, show
 
@@ -141,17 +141,21 @@ class Unlimited:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A cluster that cannot be read now: it takes nothing new."""
+    """A cluster whose capacity cannot be read now: it takes nothing new. `blind`: nothing of it can be read."""
 
     name: str
     reason: str
+    blind: bool = False
 
 
 Room = Stock | Unlimited | Closed
 
 
-def room_of(name: str, observation: Observation[Capacity] | None) -> Room:
+def room_of(name: str, observation: Observation[Capacity] | None, *, blind: bool = False) -> Room:
     """What a cluster's answer about its capacity means for placing. A failed read is never "empty" and never "full"."""
+    if blind:
+        why = observation.reason if isinstance(observation, Unreadable) else "it cannot be read"
+        return Closed(name, why, blind=True)
     match observation:
         case Found(value=capacity):
             nodes = tuple({key: offered(value) for key, value in node.free.items()} for node in capacity.nodes)

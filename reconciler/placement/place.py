@@ -34,17 +34,25 @@ def place(
     the agents whose declaration or record may differ from those of `previous`; without it they are found by
     comparing spec hashes and record versions.
     """
-    world = World(
-        clusters=request.clusters,
-        rooms={c.name: room_of(c.name, request.capacities.get(c.name)) for c in request.clusters},
-        unwell_since_ms=request.cluster_unwell_since_ms,
-        now_ms=request.now_ms,
-    )
+    world = _world(request)
     if previous is not None and _same_world(request, previous.request):
         names = _changed(request, previous) if changed is None else set(changed) | _timed(request)
         if not previous.growing - names:
             return _Pass.resume(request, world, previous, names).run(names)
-    return _Pass(request, world, Ledger(), {}, {}).run(None)
+    return _Pass(request, world, Ledger(), {}, {}, {}).run(None)
+
+
+def _world(request: PlacementRequest) -> World:
+    return World(
+        clusters=request.clusters,
+        rooms={
+            c.name: room_of(c.name, request.capacities.get(c.name), blind=c.name in request.unreachable)
+            for c in request.clusters
+        },
+        unwell_since_ms=request.cluster_unwell_since_ms,
+        well_since_ms=request.cluster_well_since_ms,
+        now_ms=request.now_ms,
+    )
 
 
 def _same_world(now: PlacementRequest, then: PlacementRequest) -> bool:
@@ -61,12 +69,13 @@ def _same_world(now: PlacementRequest, then: PlacementRequest) -> bool:
         and not now.cluster_unwell_since_ms
         and not then.cluster_unwell_since_ms
         and now.leaving == then.leaving
+        and now.unreachable == then.unreachable
     )
 
 
 def _timed(request: PlacementRequest) -> set[AgentName]:
-    """Agents scaled by hand: what they want changes with the time alone."""
-    return {name for name, record in request.records.items() if record.override is not None}
+    """Agents scaled by hand, and those that go back home some day: what they want changes with the time alone."""
+    return {name for name, record in request.records.items() if record.override is not None or record.home}
 
 
 def _changed(request: PlacementRequest, previous: PlacementResult) -> set[AgentName]:
@@ -92,21 +101,24 @@ class _Pass:
     base: Ledger
     placed: dict[AgentName, tuple[PlacedReplicas, ...]]
     reservations: dict[AgentName, tuple[Reservation, ...]]
+    homes: dict[AgentName, str]
 
     @classmethod
     def resume(cls, request: PlacementRequest, world: World, previous: PlacementResult, names: set[AgentName]) -> _Pass:
         """Start from an earlier result without what `names` added to it."""
-        run = cls(request, world, previous.ledger.copy(), dict(previous.placed), dict(previous.reservations))
-        then = previous.request
-        old_world = World(
-            clusters=then.clusters,
-            rooms=world.rooms,
-            unwell_since_ms=then.cluster_unwell_since_ms,
-            now_ms=then.now_ms,
+        run = cls(
+            request,
+            world,
+            previous.ledger.copy(),
+            dict(previous.placed),
+            dict(previous.reservations),
+            dict(previous.homes),
         )
+        then = previous.request
+        old_world = replace(_world(then), rooms=world.rooms)
         for name in names:
-            run.placed.pop(name, None)
-            run.reservations.pop(name, None)
+            for known in (run.placed, run.reservations, run.homes):
+                known.pop(name, None)
             run.count(old_world, name, then.agents.get(name), then.records.get(name), leaving=then.leaving, sign=-1)
         return run
 
@@ -121,8 +133,7 @@ class _Pass:
             decision = self.count(self.world, name, agent, record, leaving=request.leaving, sign=1)
             match decision:
                 case Settled():
-                    self.placed[name] = decision.placed
-                    self.reservations[name] = decision.reservations
+                    self._put(name, decision)
                 case Growing():
                     growing[name] = decision
                 case None:
@@ -131,11 +142,18 @@ class _Pass:
         return PlacementResult(
             placed=self.placed,
             reservations=self.reservations,
+            homes=self.homes,
             holds=tuple(sorted(holds, key=lambda hold: hold.agents)),
             request=request,
             ledger=self.base,
             growing=frozenset(growing),
         )
+
+    def _put(self, name: AgentName, found: Settled) -> None:
+        self.placed[name] = found.placed
+        self.reservations[name] = found.reservations
+        if found.home:
+            self.homes[name] = found.home
 
     def count(
         self,
@@ -175,7 +193,7 @@ class _Pass:
             if isinstance(target, Refused):
                 holds.append(self._hold(HoldCode.UNPLACEABLE, agent, record, want, target.text))
                 continue
-            found = settle(target, want.shape)
+            found = settle(self.world, agent, record, target, want.shape, stay=want.stay)
             if quota := quotas.get(name.namespace):
                 now = ledger.uses.get(name.namespace, Use())
                 then = Ledger(uses={name.namespace: replace(now)})
@@ -184,8 +202,7 @@ class _Pass:
                     holds.append(self._hold(HoldCode.QUOTA, agent, record, want, text))
                     continue
             _reserve(ledger, name, record, found.reservations)
-            self.placed[name] = found.placed
-            self.reservations[name] = found.reservations
+            self._put(name, found)
         return holds
 
     def _hold(self, code: HoldCode, agent: Agent, record: Record | None, want: Growing, text: str) -> Hold:
@@ -194,6 +211,8 @@ class _Pass:
         if record is not None:
             self.placed[agent.name] = record.placement
             self.reservations[agent.name] = record.reservations
+            if record.home:
+                self.homes[agent.name] = record.home
             same = all(held.requests == want.shape.texts for held in record.reservations)
             action = Action.SCALE if same and record.reservations else Action.UPDATE
         return Hold(code=code, agents=(agent.name,), action=action, text=text, lift=_LIFT[code], origin=agent.position)

@@ -21,7 +21,9 @@ class PlacementRequest:
     `capacities` by cluster name: Unreadable (and a cluster that is missing here) takes nothing new and loses nothing;
     Absent means that the cluster is there and counts no capacity, so nothing is checked. `records` say what runs and
     what is reserved; those that are not among `agents` count too, but for `leaving`, which this plan deletes.
-    `cluster_unwell_since_ms`: since when a cluster is unreachable or red, for failover.
+    `unreachable` are clusters nothing of which can be read: what is there is unknown, and stays as it is on record.
+    `cluster_unwell_since_ms`: since when a cluster is unreachable or red, for failover; `cluster_well_since_ms`: since
+    when one is well that was unwell once, for the way back.
     """
 
     agents: Mapping[AgentName, Agent]
@@ -31,6 +33,8 @@ class PlacementRequest:
     quotas: tuple[Quota, ...] = ()
     now_ms: int = 0
     cluster_unwell_since_ms: Mapping[str, int] = field(default_factory=dict)
+    cluster_well_since_ms: Mapping[str, int] = field(default_factory=dict)
+    unreachable: frozenset[str] = frozenset()
     leaving: frozenset[AgentName] = frozenset()
 
 
@@ -48,5 +52,7 @@ class PlacementResult:
     request: PlacementRequest = field(repr=False)
     ledger: Ledger = field(repr=False, compare=False)
     """What all but the growing agents take: what a later pass starts from."""
+    homes: Mapping[AgentName, str] = field(default_factory=dict)
+    """The clusters that agents were moved away from and go back to, of those that were."""
     growing: frozenset[AgentName] = field(default=frozenset(), repr=False)
     """Agents whose placement depended on what was left."""

@@ -1,17 +1,17 @@
 """The decision for one agent: which change it needs, if any, and what holds it.
 
-May live here: action, reasons, attributes of one agent. Must not: know budgets, order or other agents.
+May live here: action, objects, attributes of one agent. Must not: know budgets, order or other agents.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler.model.agent import Agent
-from reconciler.model.identity import AgentName, FieldPath, format_path
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found, LiveSet, Manifest, Observation
 from reconciler.model.plan import (
     Action,
@@ -21,17 +21,24 @@ from reconciler.model.plan import (
     Hold,
     HoldCode,
     ObjectChange,
-    Reason,
     ReasonCode,
     Verb,
 )
-from reconciler.model.registry import AgentState, InventoryEntry, PlacedReplicas, Record, Reservation
+from reconciler.model.registry import (
+    AgentState,
+    ClusterHealth,
+    InventoryEntry,
+    PlacedReplicas,
+    Record,
+    Reservation,
+)
 from reconciler.model.source import Provenance
 from reconciler.plan import scaling
 from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.guard import when
 from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because, vanished
+from reconciler.plan.reasons import Facts, reasons_of
 from reconciler.plan.scaling import Autoscalers
 from reconciler.render import render
 from reconciler.spec.provenance import origin
@@ -50,8 +57,25 @@ class Wanted:
     placed: tuple[PlacedReplicas, ...]
     reservations: tuple[Reservation, ...]
     desired: Mapping[str, tuple[Manifest, ...]]
+    home: str = ""
     declared: int | None = None
     """Replicas that the files ask for, where more are kept while an autoscaler goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What holds for all agents of a plan: their fleet, the clusters that it is for (none: all), how clusters are, and
+    what autoscalers there are.
+    """
+
+    fleet: str
+    autoscalers: Autoscalers
+    clusters: tuple[str, ...] = ()
+    health: Mapping[str, ClusterHealth] = field(default_factory=dict)
+
+    def leaves_out(self, cluster: str) -> bool:
+        """Whether a plan was asked for that is not for this cluster."""
+        return bool(self.clusters) and cluster not in self.clusters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +86,7 @@ class Verdict:
     holds: tuple[Hold, ...] = ()
     left: tuple[Drift, ...] = ()
     unseen: tuple[tuple[str, str], ...] = ()
-    """(cluster, why it cannot be seen) where something is to be done: then nothing is."""
+    """(cluster, why it cannot be seen) where something is to be done: then nothing is done there."""
 
     @property
     def says(self) -> bool:
@@ -78,35 +102,31 @@ class _Findings:
     foreign: tuple[str, ...]
     problems: Mapping[str, str]
     """Clusters on which something is to be done that cannot be seen, and why not."""
+    untouched: tuple[str, ...]
+    behind: tuple[str, ...]
     live_replicas: int
 
 
 def decide(
-    wanted: Wanted,
-    record: Record | None,
-    observations: Mapping[str, Observation[LiveSet]],
-    *,
-    fleet: str,
-    clusters: tuple[str, ...],
-    autoscalers: Autoscalers | None = None,
+    wanted: Wanted, record: Record | None, observations: Mapping[str, Observation[LiveSet]], reach: Reach
 ) -> Verdict:
-    """What one declared agent needs. `autoscalers` are those of `observations`."""
+    """What one declared agent needs. A cluster that cannot be seen holds back what is to be done there, and no more."""
     agent = wanted.agent
     name = agent.name
     if record and record.quarantine and record.quarantine.spec_hash == agent.spec_hash:
         return Verdict(holds=(_quarantined(record),))
-    wanted = _kept(wanted, record, observations, fleet)
-    known = autoscalers or Autoscalers(observations)
-    found = _objects(wanted, record, observations, known, fleet=fleet, clusters=clusters)
-    if found.problems:
-        return Verdict(unseen=tuple(sorted(found.problems.items())))
+    wanted = _kept(wanted, record, observations, reach.fleet)
+    found = _objects(wanted, record, observations, reach)
+    unseen = tuple(sorted(found.problems.items()))
     if found.foreign:
         text = f"{name}: {found.foreign[0]}"
         lift = "say `adopt: true` in the agent to take it over, or remove it from the other tool"
-        return Verdict(holds=(_hold(name, HoldCode.FOREIGN_OWNER, text, lift),))
-    change = _change(wanted, record, found)
+        return Verdict(holds=(_hold(name, HoldCode.FOREIGN_OWNER, text, lift),), unseen=unseen)
+    if found.behind and not found.changes:
+        return Verdict(unseen=unseen)
+    change = _change(wanted, record, found, reach)
     left = tuple(item for item in found.drift if not item.undone)
-    return Verdict(change=change, left=left)
+    return Verdict(change=change, left=left, unseen=unseen)
 
 
 def _kept(
@@ -139,33 +159,30 @@ def _quarantined(record: Record) -> Hold:
 
 
 def _objects(
-    wanted: Wanted,
-    record: Record | None,
-    observations: Mapping[str, Observation[LiveSet]],
-    autoscalers: Autoscalers,
-    *,
-    fleet: str,
-    clusters: tuple[str, ...],
+    wanted: Wanted, record: Record | None, observations: Mapping[str, Observation[LiveSet]], reach: Reach
 ) -> _Findings:
     inventory = {(entry.cluster, entry.ref): entry for entry in record.inventory} if record else {}
-    here = {c: manifests for c, manifests in wanted.desired.items() if not clusters or c in clusters}
     seen = {(cluster, manifest.ref) for cluster, manifests in wanted.desired.items() for manifest in manifests}
-    gone = [e for key, e in inventory.items() if key not in seen and (not clusters or e.cluster in clusters)]
+    gone = [e for key, e in inventory.items() if key not in seen and not reach.leaves_out(e.cluster)]
     retaking = {entry.cluster for entry in gone if entry.ref.kind == scaling.AUTOSCALER}
-    verdicts: list[ObjectVerdict] = []
+    verdicts: list[tuple[str, ObjectVerdict]] = []
     problems: dict[str, str] = {}
+    behind = {cluster for cluster, ref in inventory if (cluster, ref) not in seen and reach.leaves_out(cluster)}
     replicas = 0
-    for cluster, manifests in here.items():
+    for cluster, manifests in wanted.desired.items():
         terms = Terms(
-            fleet=fleet,
+            fleet=reach.fleet,
             adopt=wanted.agent.spec.adopt,
             retakes=cluster in retaking,
             minimum=scaling.minimum_of(manifests) if wanted.agent.spec.autoscaling else 0,
-            autoscaled=partial(autoscalers.scale, cluster, scaling.deployment_of(wanted.agent)),
+            autoscaled=partial(reach.autoscalers.scale, cluster, scaling.deployment_of(wanted.agent)),
         )
         observation = observations.get(cluster)
         for manifest in manifests:
             entry = inventory.get((cluster, manifest.ref))
+            if reach.leaves_out(cluster):
+                behind |= {cluster} if entry is None or entry.hash != manifest.hash else set()
+                continue
             unknown = unknown_because(observation, cluster, manifest.ref)
             if unknown or not isinstance(observation, Found):
                 if entry is None or entry.hash != manifest.hash:
@@ -174,19 +191,33 @@ def _objects(
             there = observation.value.objects.get(manifest.ref)
             if there is not None and wanted.agent.spec.autoscaling and manifest.ref.kind == "Deployment":
                 replicas += scaling.replicas_of(there)
-            verdicts.append(judge(cluster, manifest, there, entry, terms))
-    removed, claims = _surplus(gone, observations, fleet, problems)
-    changes = [verdict.change for verdict in verdicts if verdict.change is not None]
+            verdicts.append((cluster, judge(cluster, manifest, there, entry, terms)))
+    removed, claims = _surplus(gone, observations, reach.fleet, problems)
+    if (behind | problems.keys()) & wanted.desired.keys():  # nobody leaves for where he has not arrived
+        behind |= {change.cluster for change in removed if change.cluster not in wanted.desired}
+        removed = [change for change in removed if change.cluster in wanted.desired]
+    kept = [verdict for cluster, verdict in verdicts if cluster not in problems]
+    removed = [change for change in removed if change.cluster not in problems]
+    changes = [verdict.change for verdict in kept if verdict.change is not None]
     changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
     # An autoscaler goes before its replicas are taken back: until then it would write them again.
     first = [change for change in removed if change.ref.kind == scaling.AUTOSCALER]
-    codes = {verdict.code for verdict in verdicts if verdict.code is not None}
+    codes = {verdict.code for verdict in kept if verdict.code is not None}
+    concerned = wanted.desired.keys() | {cluster for cluster, _ in inventory}
     return _Findings(
         changes=(*first, *changes, *(change for change in removed if change not in first)),
         codes=frozenset(codes | ({ReasonCode.OBJECT_SURPLUS} if removed else set())),
-        drift=tuple(masked(item, wanted.agent) for verdict in verdicts for item in verdict.drift),
-        foreign=tuple(verdict.foreign for verdict in verdicts if verdict.foreign) + claims,
+        drift=tuple(masked(item, wanted.agent) for verdict in kept for item in verdict.drift),
+        foreign=tuple(verdict.foreign for verdict in kept if verdict.foreign) + claims,
         problems=problems,
+        untouched=tuple(
+            sorted(
+                cluster
+                for cluster in concerned
+                if cluster in problems or reach.leaves_out(cluster) or not isinstance(observations.get(cluster), Found)
+            )
+        ),
+        behind=tuple(sorted(behind | problems.keys())),
         live_replicas=replicas,
     )
 
@@ -221,7 +252,7 @@ def _surplus(
     return sorted(removed, key=lambda change: sort_key(change.cluster, change.ref), reverse=True), tuple(claims)
 
 
-def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change | None:
+def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reach) -> Change | None:
     agent = wanted.agent
     attributes: tuple[AttributeChange, ...] = ()
     hidden = 0
@@ -234,17 +265,29 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
         )
     unfinished = record is not None and record.state in UNFINISHED_STATES
     moved = record is not None and _moved(record.placement, wanted.placed)
-    if record is not None and not found.changes and not unfinished and not moved and not attributes:
+    caught_up = tuple(sorted(set(record.behind) - set(found.behind))) if record else ()
+    if record is not None and not (found.changes or unfinished or moved or attributes or caught_up):
         return None
-    action = _action(record, attributes, found, moved=moved)
-    reasons = _reasons(wanted, record, attributes, found, moved=moved, unfinished=unfinished)
+    facts = Facts(
+        agent=agent,
+        record=record,
+        placed=wanted.placed,
+        home=wanted.home,
+        codes=found.codes,
+        health=reach.health,
+        attributes=attributes,
+        moved=moved,
+        unfinished=unfinished,
+        caught_up=caught_up,
+    )
+    action = _action(facts, found)
     before, after = _replicas(record, wanted, found)
     return Change(
         name=agent.name,
         action=action,
         wave=0,
         after=tuple(sorted(agent.spec.depends_on)),
-        reasons=reasons,
+        reasons=reasons_of(facts),
         attributes=attributes,
         hidden=hidden,
         drift=tuple(item for item in found.drift if item.undone),
@@ -265,6 +308,9 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings) -> Change |
         placement=wanted.placed,
         reservations=wanted.reservations,
         desired=wanted.desired,
+        untouched=found.untouched,
+        behind=found.behind,
+        home=wanted.home,
     )
 
 
@@ -272,61 +318,19 @@ def _moved(before: tuple[PlacedReplicas, ...], after: tuple[PlacedReplicas, ...]
     return {(p.cluster, p.replicas) for p in before} != {(p.cluster, p.replicas) for p in after}
 
 
-def _action(record: Record | None, attributes: tuple[AttributeChange, ...], found: _Findings, *, moved: bool) -> Action:
-    if record is None or ReasonCode.FOREIGN_OBJECT in found.codes:
+def _action(facts: Facts, found: _Findings) -> Action:
+    if facts.record is None or ReasonCode.FOREIGN_OBJECT in found.codes:
         return Action.ADOPT if ReasonCode.FOREIGN_OBJECT in found.codes else Action.CREATE
     if any(change.verb is Verb.REPLACE for change in found.changes):
         return Action.REPLACE
-    if attributes:
-        only = {attribute.path[0] for attribute in attributes}
+    if facts.attributes:
+        only = {attribute.path[0] for attribute in facts.attributes}
         return Action.SCALE if only <= {"replicas", "suspend"} else Action.UPDATE
-    if moved:
+    if facts.moved:
         spreads = any(c.ref.kind == "Deployment" and c.verb in (Verb.CREATE, Verb.DELETE) for c in found.changes)
         return Action.UPDATE if spreads else Action.SCALE
     repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS}) or not found.changes
-    return Action.RECOVER if repairs else Action.UPDATE
-
-
-def _reasons(
-    wanted: Wanted,
-    record: Record | None,
-    attributes: tuple[AttributeChange, ...],
-    found: _Findings,
-    *,
-    moved: bool,
-    unfinished: bool,
-) -> tuple[Reason, ...]:
-    agent = wanted.agent
-    if record is None:
-        extra = [ReasonCode.FOREIGN_OBJECT] if ReasonCode.FOREIGN_OBJECT in found.codes else []
-        first = Reason(code=ReasonCode.NEW, text="declared in Git, not in the registry", origin=_own(agent))
-        return (first, *(Reason(code=code, text=_TEXTS[code]) for code in extra))
-    reasons = []
-    if attributes:
-        reasons.append(_because(agent, attributes))
-    if moved and not any(attribute.path[0] in ("replicas", "suspend") for attribute in attributes):
-        reasons.append(_moved_reason(wanted, record))
-    if unfinished:
-        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
-    reasons += [
-        Reason(code=code, text=_TEXTS[code])
-        for code in sorted(found.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED})
-        if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS) or not (attributes or moved)
-    ]
-    if not reasons:
-        reasons.append(Reason(code=ReasonCode.RENDERING_CHANGED, text=_TEXTS[ReasonCode.RENDERING_CHANGED]))
-    return tuple(reasons)
-
-
-_TEXTS = {
-    ReasonCode.UNFINISHED: "an earlier apply did not finish",
-    ReasonCode.DRIFT: "changed outside of Git",
-    ReasonCode.OBJECT_MISSING: "an object is gone from the cluster",
-    ReasonCode.OBJECT_SURPLUS: "an object is not wanted any more",
-    ReasonCode.FOREIGN_OBJECT: "exists already and is taken over",
-    ReasonCode.IMMUTABLE_FIELD: "a field that cannot be changed differs",
-    ReasonCode.RENDERING_CHANGED: "this version of the program renders it differently",
-}
+    return Action.RECOVER if repairs and not facts.caught_up else Action.UPDATE
 
 
 _DEFAULT = Provenance(layer="default", revision="", position=None)
@@ -336,46 +340,6 @@ def _default_or_not(agent: Agent) -> OriginOf:
     """For a new agent only what is a default matters: places of all its fields would cost ten times as much."""
     written = {key for layer in agent.layers for key in layer.document.value.get("spec") or ()}
     return lambda path: None if path[0] in written else _DEFAULT
-
-
-def _own(agent: Agent) -> Provenance:
-    return Provenance(layer="agent", revision=agent.layers[-1].document.revision, position=agent.position)
-
-
-def _because(agent: Agent, attributes: tuple[AttributeChange, ...]) -> Reason:
-    """Why the spec changed: a template, when all that changed was written in templates."""
-    first = next((item.origin for item in attributes if item.origin and item.origin.position), None)
-    templates = sorted({item.origin.layer for item in attributes if item.origin})
-    paths: list[FieldPath] = [attribute.path for attribute in attributes]
-    where = first if first and first.position else _own(agent)
-    if templates and all(layer.startswith("template ") for layer in templates):
-        return Reason(code=ReasonCode.TEMPLATE_CHANGED, text=f"{', '.join(templates)} changed", origin=where)
-    if all(path[0] == "replicas" for path in paths):
-        return Reason(code=ReasonCode.REPLICAS_CHANGED, text="replicas changed", origin=where)
-    if all(path[0] == "suspend" for path in paths):
-        code = ReasonCode.SUSPENDED if agent.spec.suspend else ReasonCode.RESUMED
-        return Reason(code=code, text=f"{code} in Git", origin=where)
-    return Reason(code=ReasonCode.SPEC_CHANGED, text=f"{format_path(paths[0])} changed", origin=where)
-
-
-def _moved_reason(wanted: Wanted, record: Record) -> Reason:
-    agent = wanted.agent
-    override = record.override
-    if override is not None:
-        until = f" until {when(override.until_ms)}" if override.until_ms else ""
-        because = f": {override.reason}" if override.reason else ""
-        text = f"scaled by hand to {override.replicas} by {override.author}{until}{because}"
-        return Reason(code=ReasonCode.OVERRIDE, text=text)
-    if record.suspended:
-        return Reason(code=ReasonCode.SUSPENDED, text=f"suspended by hand; `reconciler resume {agent.name}` ends it")
-    if record.state is AgentState.SUSPENDED:
-        return Reason(code=ReasonCode.RESUMED, text="resumed")
-    if {p.cluster for p in record.placement} == {p.cluster for p in wanted.placed}:
-        runs, declared = (sum(p.replicas for p in placed) for placed in (record.placement, wanted.placed))
-        if runs != declared:
-            text = f"{runs} were kept, {declared} are declared"
-            return Reason(code=ReasonCode.REPLICAS_CHANGED, text=text, origin=origin(agent, ("replicas",)))
-    return Reason(code=ReasonCode.PLACEMENT_CHANGED, text="its placement changed")
 
 
 def _replicas(record: Record | None, wanted: Wanted, found: _Findings) -> tuple[int | None, int | None]:

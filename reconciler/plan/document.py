@@ -63,6 +63,7 @@ def policy_document(plan: Plan) -> dict[str, Any]:
         "acceptRewind": policy.accept_rewind,
         "targets": [str(name) for name in policy.targets],
         "clusters": list(policy.clusters),
+        "acceptClusters": list(policy.accept_clusters),
         "destroy": policy.destroy,
     }
 
@@ -98,6 +99,7 @@ def change_document(change: Change) -> dict[str, Any]:
         "drift": [_drift(item) for item in change.drift],
         "objects": [_object(item) for item in change.objects],
         "placement": [{"cluster": item.cluster, "replicas": item.replicas} for item in change.placement],
+        "behind": list(change.behind),
         "fingerprint": change.fingerprint,
     }
 

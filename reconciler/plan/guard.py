@@ -6,7 +6,7 @@ May live here: rules that turn wishes into holds. When unsure they hold. Must no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from reconciler.model.fleet import Declaration, DeletionBudget, Frozen
@@ -147,12 +147,14 @@ def _held(code: HoldCode, names: tuple[AgentName, ...], text: str, lift: str) ->
     return Hold(code=code, agents=tuple(sorted(names)), action=Action.DELETE, text=text, lift=lift)
 
 
-def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: FleetRecord | None) -> dict[str, str]:
-    """Clusters that are not who they were at first contact, with the reason."""
+def strangers(
+    identities: Mapping[str, Observation[ClusterIdentity]], fleet: FleetRecord | None, accepted: Sequence[str] = ()
+) -> dict[str, str]:
+    """Clusters that are not who they were at first contact, with the reason; not those that are `accepted` as such."""
     found = {}
     for cluster, pinned in sorted((fleet.cluster_uids if fleet else {}).items()):
         identity = identities.get(cluster)
-        if isinstance(identity, Found) and identity.value.uid != pinned:
+        if isinstance(identity, Found) and identity.value.uid != pinned and cluster not in accepted:
             found[cluster] = (
                 f"{cluster} is another cluster than at first contact (it was {pinned}, now {identity.value.uid})"
             )
@@ -162,14 +164,30 @@ def strangers(identities: Mapping[str, Observation[ClusterIdentity]], fleet: Fle
 def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]], strangers: Mapping[str, str]) -> Iterator[Hold]:
     """Agents for which something is to be done where nothing can be seen, by (cluster, why)."""
     for (cluster, reason), names in sorted(found.items()):
-        code, text = HoldCode.UNREADABLE, f"nothing is changed or deleted where it cannot be seen: {reason}"
+        if cluster in strangers:
+            continue  # see `elsewhere`
+        text = f"nothing is changed or deleted where it cannot be seen: {reason}"
         lift = "restore access, then plan again"
         if reason.endswith("was not observed"):
             lift = f"declare {cluster} in fleet.yaml again until its agents are moved or deleted"
-        if cluster in strangers:
-            code, text = HoldCode.OTHER_CLUSTER, strangers[cluster]
-            lift = "point it at the right cluster; for a rebuilt one, remove its pin from the registry"
-        yield Hold(code=code, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
+        yield _waiting(HoldCode.UNREADABLE, names, text, lift)
+
+
+def elsewhere(
+    found: Mapping[tuple[str, str], Sequence[AgentName]],
+    strangers: Mapping[str, str],
+    records: Mapping[AgentName, Record],
+) -> Iterator[Hold]:
+    """Agents that are, or are to be, on a cluster in whose place another one answers: it is left alone."""
+    for cluster, text in sorted(strangers.items()):
+        names = {name for name, record in records.items() if any(e.cluster == cluster for e in record.inventory)}
+        names.update(name for (where, _), coming in found.items() if where == cluster for name in coming)
+        lift = f"point it at the right cluster; if it was rebuilt, accept it with --accept-cluster {cluster}"
+        yield _waiting(HoldCode.OTHER_CLUSTER, names, text, lift)
+
+
+def _waiting(code: HoldCode, names: Iterable[AgentName], text: str, lift: str) -> Hold:
+    return Hold(code=code, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
 
 
 def overridden(declaration: Declaration, records: Mapping[AgentName, Record], now_ms: int) -> Iterator[Hold]:

@@ -9,15 +9,17 @@ from reconciler.model.fleet import Declaration
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import ClusterIdentity, LiveSet, Manifest, Observation
 from reconciler.model.plan import Hold, Policy
-from reconciler.model.registry import PlacedReplicas, RegistrySnapshot, Reservation
+from reconciler.model.registry import ClusterHealth, PlacedReplicas, RegistrySnapshot, Reservation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanInput:
     """All that a plan depends on; equal inputs give byte-equal plans.
 
-    `desired` maps each agent to its manifests by cluster. `rewound` says that the recorded commit is no ancestor of
-    this one. `now_ms` judges whether overrides have ended; it is in no plan.
+    `desired` maps each agent to its manifests by cluster, `homes` some to where a failover took them from. `clusters`
+    is how clusters are by this look; what of it the registry has not is not on record yet. `rewound` says that the
+    recorded commit is no ancestor of this one. `now_ms` judges whether overrides and waits have ended, and is in no
+    plan.
     """
 
     declaration: Declaration
@@ -28,6 +30,8 @@ class PlanInput:
     observations: Mapping[str, Observation[LiveSet]]
     identities: Mapping[str, Observation[ClusterIdentity]]
     registry: Observation[RegistrySnapshot]
+    homes: Mapping[AgentName, str] = field(default_factory=dict)
+    clusters: Mapping[str, ClusterHealth] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
     rewound: bool = False
     now_ms: int = 0

@@ -153,6 +153,7 @@ def _changed(
     names.update(differing(last.records, view.records, _same_record))
     names.update(differing(before.desired, now.desired, is_))
     names.update(differing(before.placed, now.placed, tuple.__eq__))
+    names.update(differing(before.homes, now.homes, str.__eq__))
     places: list[Place] = []
     old = last.objects()
     for cluster, objects in view.objects().items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
-    RENDERED_KINDS,
+    KIND_ORDER,
     TRACKING_ANNOTATION,
     Found,
     LiveObject,
@@ -30,7 +30,7 @@ from reconciler.plan import scaling
 from reconciler.plan.adoption import former
 from reconciler.plan.ownership import Lost, contested, lost_fields, without
 
-_ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(RENDERED_KINDS)}
+_ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(KIND_ORDER)}
 _IMMUTABLE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "Deployment": (("spec", "selector"),),
     "Service": (("spec", "clusterIP"),),

@@ -34,6 +34,7 @@ class _SavedPolicy(msgspec.Struct, frozen=True, rename="camel"):
     targets: tuple[str, ...]
     clusters: tuple[str, ...]
     destroy: bool
+    accept_clusters: tuple[str, ...] = ()
 
 
 class _SavedChange(msgspec.Struct, frozen=True):
@@ -114,6 +115,7 @@ def load(data: bytes) -> SavedPlan:
             accept_rewind=file.policy.accept_rewind,
             targets=targets,
             clusters=file.policy.clusters,
+            accept_clusters=file.policy.accept_clusters,
             destroy=file.policy.destroy,
         ),
         fingerprints=dict(zip(names, (change.fingerprint for change in file.changes), strict=True)),

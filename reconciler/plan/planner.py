@@ -25,8 +25,8 @@ from reconciler.model.plan import (
     ReasonCode,
 )
 from reconciler.model.registry import Record, RegistrySnapshot
-from reconciler.plan import guard
-from reconciler.plan.agents import Verdict, Wanted, decide
+from reconciler.plan import away, guard
+from reconciler.plan.agents import Reach, Verdict, Wanted, decide
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.inputs import PlanInput
 from reconciler.plan.memory import PlanCache, View
@@ -92,7 +92,7 @@ class _Planner:
 
     def _plan(self, fleet: FleetSpec, snapshot: RegistrySnapshot) -> None:
         given, policy = self.given, self.policy
-        strangers = self.strangers = guard.strangers(given.identities, snapshot.fleet)
+        strangers = self.strangers = guard.strangers(given.identities, snapshot.fleet, policy.accept_clusters)
         observations: dict[str, Observation[LiveSet]] = {
             **given.observations,
             **{cluster: Unreadable(reason=text) for cluster, text in strangers.items()},
@@ -101,8 +101,12 @@ class _Planner:
             self.holds += [hold for hold in guard.invalid(given.declaration) if self._targeted(hold.agents)]
             self.holds += [hold for hold in given.placement_holds if self._targeted(hold.agents)]
             self._declared(fleet, observations)
+            notes = away.notes(given, self.records, snapshot.clusters, {change.name for change in self.changes})
+            self.holds += [hold for hold in notes if self._targeted(hold.agents)]
         self._departures(fleet, observations)
         self.holds += guard.unseen(self.unseen, strangers)
+        others = guard.elsewhere(self.unseen, strangers, self.records)
+        self.holds += [hold for hold in others if self._targeted(hold.agents)]
         self._cycles()
         self._dependents()
 
@@ -117,10 +121,15 @@ class _Planner:
             records=self.records,
             observations=observations,
             skipped=frozenset(skipped),
-            terms=(fleet.name, policy.targets, policy.clusters),
+            terms=(fleet.name, policy.targets, policy.clusters, tuple(sorted(given.clusters.items()))),
         )
 
-        autoscalers = Autoscalers(observations)
+        scope = Reach(
+            fleet=fleet.name,
+            autoscalers=Autoscalers(observations),
+            clusters=policy.clusters,
+            health=given.clusters,
+        )
 
         def judged(agent: Agent, record: Record | None) -> Verdict:
             wanted = Wanted(
@@ -128,15 +137,9 @@ class _Planner:
                 placed=given.placed.get(agent.name, ()),
                 reservations=given.reservations.get(agent.name, ()),
                 desired=given.desired.get(agent.name, {}),
+                home=given.homes.get(agent.name, ""),
             )
-            return decide(
-                wanted,
-                record,
-                observations,
-                fleet=fleet.name,
-                clusters=policy.clusters,
-                autoscalers=autoscalers,
-            )
+            return decide(wanted, record, observations, scope)
 
         self.cache.refresh(view, judged)
         for name in sorted(self.cache.verdicts):
@@ -192,13 +195,20 @@ class _Planner:
             self._delete(record, fleet.name, observations)
 
     def _delete(self, record: Record, fleet: str, observations: Mapping[str, Observation[LiveSet]]) -> None:
+        """Delete an agent wherever it can be seen; where it cannot it stays on record until it can."""
+        blind: dict[str, str] = {}
+        for entry in record.inventory:
+            if problem := unknown_because(observations.get(entry.cluster), entry.cluster, entry.ref):
+                blind.setdefault(entry.cluster, problem)
+        for item in blind.items():
+            self.unseen.setdefault(item, []).append(record.name)
+        if blind and all(entry.cluster in blind for entry in record.inventory):
+            return
         objects = []
         for entry in record.inventory:
             observation = observations.get(entry.cluster)
-            problem = unknown_because(observation, entry.cluster, entry.ref)
-            if problem or not isinstance(observation, Found):
-                self.unseen.setdefault((entry.cluster, problem), []).append(record.name)
-                return
+            if entry.cluster in blind or not isinstance(observation, Found):
+                continue
             live = observation.value.objects.get(entry.ref)
             if live is None or entry.uid not in ("", live.uid):
                 continue
@@ -233,6 +243,8 @@ class _Planner:
                     placement=(),
                 ),
                 record_version=record.version,
+                untouched=tuple(sorted(blind)),
+                behind=tuple(sorted(blind)),
             )
         )
 
@@ -249,7 +261,8 @@ class _Planner:
     def _dependents(self) -> None:
         """Agents whose dependency is not there yet and is held wait for it; one that runs already is no obstacle."""
         held = {name for hold in self.holds if hold.blocks_exit for name in hold.agents}
-        absent = {name for name in held if name not in self.records}
+        coming = {change.name for change in self.changes}
+        absent = {name for name in held if name not in self.records and name not in coming}
         waiting: dict[AgentName, list[AgentName]] = {}
         dependents: dict[AgentName, list[Change]] = {}
         for change in self.changes:
@@ -295,6 +308,7 @@ class _Planner:
         found = [
             Completeness(source=cluster, problem=self.strangers.get(cluster) or _problem(observation))
             for cluster, observation in sorted(given.observations.items())
+            if not self.policy.clusters or cluster in self.policy.clusters
         ]
         problem = f"unreadable ({given.registry.reason})" if isinstance(given.registry, Unreadable) else ""
         return (*found, Completeness(source="registry", problem=problem))

@@ -217,6 +217,7 @@ class PlacementEntry(Model):
     total that the author wrote, where `all` would multiply it."""
     weights: dict[Label, Weight] = Field(default_factory=dict)
     failover_after: DurationText = "5m"
+    failback_after: DurationText = "10m"
 
 
 class Match(Model):

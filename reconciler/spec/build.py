@@ -242,6 +242,7 @@ def _placement(entry: a.PlacementEntry) -> PlacementRule:
         policy=PlacementPolicy(entry.policy),
         weights=entry.weights,
         failover_after=_duration(entry.failover_after),
+        failback_after=_duration(entry.failback_after),
     )
 
 

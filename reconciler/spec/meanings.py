@@ -360,6 +360,7 @@ KEEPING: Mapping[str, Mapping[str, str]] = {
         "cluster, `failover` on one cluster until that is unwell.",
         "weights": "Weights by cluster name, instead of the clusters' own, for `weighted` and `failover`.",
         "failoverAfter": "How long a cluster must be unwell before the policy `failover` leaves it.",
+        "failbackAfter": "How long it must then be well again before the policy `failover` goes back to it.",
     },
     "SelectorEntry": {
         "names": "Clusters by name; further rules here narrow them.",

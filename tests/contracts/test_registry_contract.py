@@ -11,8 +11,15 @@ from reconciler.model.audit import verify_chain
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found
-from reconciler.model.registry import TRANSITIONS, AgentState, AuditEntry, JournalPhase, RegistrySnapshot
-from tests.contracts.values import MINER, TRIAGE, fact, fleet, intent, record, revision, write
+from reconciler.model.registry import (
+    TRANSITIONS,
+    AgentState,
+    AuditEntry,
+    ClusterState,
+    JournalPhase,
+    RegistrySnapshot,
+)
+from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
 
@@ -96,6 +103,7 @@ async def test_one_write_does_all_of_it(registry, open_registry) -> None:
         pytest.param(lambda: write(record(MINER), replace(record(), version=2, state=S.GONE), op_id="x"), id="state"),
         pytest.param(lambda: write(record(MINER), record(version=2, id_="other"), op_id="x"), id="id"),
         pytest.param(lambda: write(record(MINER), fleet=fleet(7), op_id="x"), id="fleet"),
+        pytest.param(lambda: write(record(MINER), clusters=(health(version=7),), op_id="x"), id="cluster"),
     ],
 )
 async def test_a_refused_write_leaves_nothing(registry, open_registry, refused) -> None:
@@ -112,7 +120,24 @@ async def test_a_refused_write_leaves_nothing(registry, open_registry, refused) 
     assert await again.open_journal() == await again.revisions(TRIAGE) == ()
     assert await chain(again) == []
     assert len(await feed(again)) == 3
-    assert await registry.commit(replace(wrong, records=(record(MINER),), fleet=None)) == before.seq + 1
+    assert await registry.commit(replace(wrong, records=(record(MINER),), fleet=None, clusters=())) == before.seq + 1
+
+
+async def test_how_clusters_are_is_kept_by_name(registry, open_registry) -> None:
+    await registry.commit(write(clusters=(health("us-1"), health("eu-1"))))
+    assert (await seen(registry)).clusters == {"eu-1": health("eu-1"), "us-1": health("us-1")}
+    well = health("eu-1", version=2, state=ClusterState.WELL)
+    await registry.commit(write(clusters=(well,)))
+    assert (await seen(registry)).clusters == {"eu-1": well, "us-1": health("us-1")}
+    assert (await seen(await open_registry())).clusters == {"eu-1": well, "us-1": health("us-1")}
+
+
+async def test_of_two_who_write_how_a_cluster_is_the_second_is_told(registry, open_registry) -> None:
+    other = await open_registry()
+    await registry.commit(write(clusters=(health(),)))
+    with pytest.raises(RegistryConflict):
+        await other.commit(write(clusters=(health(),)))
+    assert (await seen(other)).clusters == {"eu-1": health()}
 
 
 async def test_what_is_no_json_is_refused_whole(registry) -> None:

@@ -10,6 +10,8 @@ from reconciler.model.registry import (
     AgentRevision,
     AgentState,
     AuditFact,
+    ClusterHealth,
+    ClusterState,
     FleetRecord,
     Good,
     InventoryEntry,
@@ -63,6 +65,8 @@ def record(
         updated_ms=2,
         last_seen_ms=3,
         message="because",
+        behind=("eu-1",),
+        home="us-1",
     )
 
 
@@ -95,3 +99,8 @@ def fleet(version: int) -> FleetRecord:
     return FleetRecord(
         name="acme", version=version, commit="c" * 40, cluster_uids={"local": "u"}, spent_plans=("p1", "p2")
     )
+
+
+def health(cluster: str = "eu-1", *, version: int = 1, state: ClusterState = ClusterState.UNWELL) -> ClusterHealth:
+    reason = "no answer" if state is ClusterState.UNWELL else ""
+    return ClusterHealth(cluster=cluster, version=version, state=state, since_ms=version * 1000, reason=reason)

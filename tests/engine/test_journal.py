@@ -99,6 +99,7 @@ def test_an_intent_names_what_it_will_touch():
         "step": "forward",
         "specHash": "",
         "reservations": [{"cluster": "local", "replicas": 2, "requests": {"cpu": "1"}}],
+        "untouched": [],
         "objects": [
             {"cluster": "local", "ref": "/Service:support/triage", "verb": "apply", "hash": "new"},
             {"cluster": "local", "ref": "/ConfigMap:support/triage", "verb": "delete", "hash": ""},

@@ -243,7 +243,7 @@ class TestUnreadableClusters:
         )
         assert where(place(asked), "a/one") == {"eu": 1, "us": 2}
 
-    def test_heavier_replicas_wait_for_it(self) -> None:
+    def test_heavier_replicas_wait_for_its_capacity(self) -> None:
         before, after = (
             agent("a/one", resources=resources({"cpu": "1"})),
             agent("a/one", resources=resources({"cpu": "2"})),
@@ -254,6 +254,37 @@ class TestUnreadableClusters:
         assert where(result, "a/one") == {"eu": 1}
         assert only_hold(result) == "eu takes nothing new now: connection refused"
         assert result.reservations[name("a/one")][0].requests == {"cpu": "1"}
+
+    def test_where_nothing_can_be_read_heavier_replicas_hold_back_none_of_the_others(self) -> None:
+        before, after = (
+            agent("a/one", replicas=4, resources=resources({"cpu": "100m"})),
+            agent("a/one", replicas=4, resources=resources({"cpu": "500m"})),
+        )
+        result = place(
+            request(
+                after,
+                clusters=(EU, US),
+                capacities={"eu": self.GONE},
+                unreachable=frozenset({"eu"}),
+                records=[record(before, {"eu": 2, "us": 2})],
+            )
+        )
+        assert where(result, "a/one") == {"eu": 2, "us": 2}
+        assert result.holds == ()
+        reserved = {each.cluster: each.requests["cpu"] for each in result.reservations[name("a/one")]}
+        assert reserved == {"eu": "100m", "us": "500m"}
+
+    def test_a_weighted_share_that_cannot_be_read_stays_and_the_rest_takes_what_is_added(self) -> None:
+        by_weight = rule("weighted", weights={"eu": 2, "us": 1, "ap": 1})
+        known = agent("a/one", replicas=12, placement=by_weight)
+        asked = request(
+            known,
+            clusters=(EU, US, AP),
+            capacities={"eu": self.GONE},
+            unreachable=frozenset({"eu"}),
+            records=[record(known, {"eu": 4, "us": 2, "ap": 2})],
+        )
+        assert where(place(asked), "a/one") == {"eu": 4, "us": 4, "ap": 4}
 
     def test_a_cluster_without_capacity_to_tell_takes_everything(self) -> None:
         result = place(request(agent("a/one", replicas=5000), clusters=(EU,), capacities={"eu": Absent()}))

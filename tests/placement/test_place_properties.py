@@ -57,7 +57,8 @@ def records_of(draw: st.DrawFn, agents: dict[AgentName, Agent]) -> dict[AgentNam
             where = draw(st.dictionaries(st.sampled_from(["ap", "eu", "us", "gone"]), st.integers(0, 4), max_size=3))
             state = draw(st.sampled_from([AgentState.RUNNING, AgentState.DEPLOYING, AgentState.REGISTERED]))
             more = {"good": None} if draw(st.booleans()) else {}
-            records[key] = record(before, where, state=state, version=draw(st.integers(1, 3)), **more)
+            home = draw(st.sampled_from(["", "", "eu", "gone"]))
+            records[key] = record(before, where, state=state, version=draw(st.integers(1, 3)), home=home, **more)
     return records
 
 
@@ -93,6 +94,8 @@ def requests(draw: st.DrawFn) -> PlacementRequest:
         quotas=draw(st.sampled_from([(), (Quota(namespace="one", replicas=6, cpu=Quantity.parse("4")),)])),
         now_ms=0,
         cluster_unwell_since_ms=draw(st.sampled_from([{}, {}, {"us": -(10**9)}, {"eu": 0}])),
+        cluster_well_since_ms=draw(st.sampled_from([{}, {"eu": -(10**9)}, {"ap": 0}])),
+        unreachable=draw(st.sampled_from([frozenset(), frozenset({"us"}), frozenset({"eu"})])),
     )
 
 
@@ -155,7 +158,7 @@ def test_growth_never_takes_more_than_is_free(asked: PlacementRequest) -> None:
     result = place(asked)
     for each in CLUSTERS:
         seen = asked.capacities[each.name]
-        if not isinstance(seen, Found):
+        if not isinstance(seen, Found) or each.name in asked.unreachable:
             continue
         taken = 0
         for key in result.growing:
@@ -180,7 +183,11 @@ def _cpu(reservations: object, where: str) -> int:
 def test_nothing_comes_to_a_cluster_that_cannot_be_read_and_nothing_that_stays_selected_leaves(
     asked: PlacementRequest,
 ) -> None:
-    closed = [each.name for each in CLUSTERS if isinstance(asked.capacities[each.name], Unreadable)]
+    closed = [
+        each.name
+        for each in CLUSTERS
+        if isinstance(asked.capacities[each.name], Unreadable) or each.name in asked.unreachable
+    ]
     calm = replace(asked, cluster_unwell_since_ms={})
     result = place(calm)
     for key, known in asked.records.items():
@@ -190,7 +197,7 @@ def test_nothing_comes_to_a_cluster_that_cannot_be_read_and_nothing_that_stays_s
         same_rule = known.document["placement"] == declared.document["placement"]
         grew = declared.spec.min_replicas >= sum(before.get(each.name, 0) for each in CLUSTERS)
         for name in closed:
-            if declared.spec.placement.policy != "all":
+            if declared.spec.placement.policy != "all" and not asked.unreachable.issuperset(_selected(declared)):
                 assert after.get(name, 0) <= before.get(name, 0)
                 if same_rule and grew and name in _selected(declared) and not declared.spec.suspend:
                     assert after.get(name, 0) == before.get(name, 0) or declared.spec.placement.policy == "failover"
@@ -243,6 +250,7 @@ def test_a_warm_pass_answers_as_a_cold_one(data: st.DataObject) -> None:
         assert warm.reservations == cold.reservations
         assert warm.holds == cold.holds
         assert warm.growing == cold.growing
+        assert warm.homes == cold.homes
     again = place(now, previous=place(now, previous=previous))
     assert again.placed == cold.placed
 

@@ -27,10 +27,19 @@ from reconciler.model.objects import (
     Unreadable,
 )
 from reconciler.model.plan import Action, Change, Plan, Policy, Verb
-from reconciler.model.registry import AgentState, FleetRecord, InventoryEntry, Record, RegistrySnapshot
+from reconciler.model.registry import (
+    AgentState,
+    ClusterHealth,
+    ClusterState,
+    FleetRecord,
+    InventoryEntry,
+    Record,
+    RegistrySnapshot,
+)
 from reconciler.model.source import Blob, Revision
 from reconciler.placement import PlacementRequest, place
-from reconciler.plan import PlanCache, PlanInput, make_plan
+from reconciler.placement.wellness import Sight, judge, since
+from reconciler.plan import PlanCache, PlanInput, guard, make_plan
 from reconciler.render import Renderer
 from reconciler.spec import SpecCache, read_fleet
 
@@ -147,6 +156,8 @@ class World:
     partly: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
     pins: dict[str, str] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
+    health: dict[str, ClusterHealth] = field(default_factory=dict)
+    """How clusters are on record."""
     registry_down: str = ""
     counter: int = 100
     now_ms: int = 1_000_000
@@ -171,9 +182,39 @@ class World:
                 found[name] = Found(LiveSet(objects=objects, unreadable=self.partly.get(name, {})))
         return found
 
+    def identities(self) -> dict[str, Observation[ClusterIdentity]]:
+        return {
+            name: Unreadable(reason=self.unreadable[name])
+            if name in self.unreadable
+            else Found(ClusterIdentity(uid=self.uids.get(name, f"uid-{name}"), version="v1.36.3"))
+            for name in self.clusters()
+        }
+
+    def judged(
+        self,
+        identities: Mapping[str, Observation[ClusterIdentity]],
+        observations: Mapping[str, Observation[LiveSet]],
+        strangers: Mapping[str, str],
+    ) -> dict[str, ClusterHealth]:
+        """How clusters are by a look now."""
+        sights = {
+            name: Sight(identity=identities[name], live=observations[name], capacity=Absent()) for name in observations
+        }
+        return judge(self.health, sights, strangers=strangers, now_ms=self.now_ms)
+
+    def note(self) -> None:
+        """Look, and write down how clusters are, as `apply` and `health` do."""
+        self.health = self.judged(self.identities(), self.observations(), {})
+
     def input(self, policy: Policy | None = None, *, rewound: bool = False) -> PlanInput:
         declaration = self.declaration
         fleet = declaration.fleet
+        policy = policy or Policy()
+        pins = FleetRecord(name="acme", version=1, cluster_uids=self.pins)
+        observations = self.observations()
+        identities = self.identities()
+        others = guard.strangers(identities, pins, policy.accept_clusters)
+        clusters = self.judged(identities, observations, others)
         placed = place(
             PlacementRequest(
                 agents=declaration.agents,
@@ -182,6 +223,11 @@ class World:
                 records=self.records,
                 quotas=fleet.quotas if fleet else (),
                 now_ms=self.now_ms,
+                cluster_unwell_since_ms=since(clusters, ClusterState.UNWELL),
+                cluster_well_since_ms=since(clusters, ClusterState.WELL),
+                unreachable=frozenset(
+                    name for name, seen in observations.items() if name in others or isinstance(seen, Unreadable)
+                ),
             )
         )
         held = {name for hold in placed.holds for name in hold.agents}
@@ -190,21 +236,21 @@ class World:
             for name, item in declaration.agents.items()
             if name in placed.placed and name not in held
         }
-        pins = FleetRecord(name="acme", version=1, cluster_uids=self.pins)
-        snapshot = RegistrySnapshot(seq=self.counter, fleet=pins, records=dict(self.records))
+        snapshot = RegistrySnapshot(
+            seq=self.counter, fleet=pins, records=dict(self.records), clusters=dict(self.health)
+        )
         return PlanInput(
             declaration=declaration,
             placed=placed.placed,
             reservations=placed.reservations,
             placement_holds=placed.holds,
             desired=desired,
-            observations=self.observations(),
-            identities={
-                name: Found(ClusterIdentity(uid=self.uids.get(name, f"uid-{name}"), version="v1.36.3"))
-                for name in self.clusters()
-            },
+            observations=observations,
+            identities=identities,
+            homes=placed.homes,
+            clusters=clusters,
             registry=Unreadable(reason=self.registry_down) if self.registry_down else Found(snapshot),
-            policy=policy or Policy(),
+            policy=policy,
             rewound=rewound,
             now_ms=self.now_ms,
         )
@@ -251,7 +297,11 @@ class World:
                 hash=item.manifest.hash,
             )
         if change.action is Action.DELETE:
-            del self.records[change.name]
+            left = tuple(entry for entry in inventory.values() if entry.cluster in change.untouched)
+            if not left:
+                del self.records[change.name]
+            else:
+                self.alter(str(change.name), inventory=left, state=AgentState.TERMINATING, behind=change.behind)
             return
         assert change.agent is not None
         wanted = {(cluster, m.ref) for cluster, manifests in change.desired.items() for m in manifests}
@@ -268,7 +318,11 @@ class World:
             commit=commit,
             placement=change.placement,
             reservations=change.reservations,
-            inventory=tuple(entry for key, entry in inventory.items() if key in wanted),
+            inventory=tuple(
+                entry for key, entry in inventory.items() if key in wanted or entry.cluster in change.untouched
+            ),
+            behind=change.behind,
+            home=change.home,
             protect=change.agent.spec.protect,
         )
 

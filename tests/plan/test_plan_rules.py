@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Unreadable
-from reconciler.model.plan import Action, HoldCode, Missing, Policy, ReasonCode, Risk
+from reconciler.model.plan import Action, HoldCode, Missing, Policy, ReasonCode, Risk, Verb
 from reconciler.model.registry import AgentState, Quarantine, ScaleOverride
 from reconciler.plan import PlanCache, make_plan
 from reconciler.plan.attributes import compare, masked, risks
@@ -464,7 +464,7 @@ spec:
     assert actions(world.plan()) == {"x/both": "delete", "x/east": "delete"}
 
 
-def test_what_would_be_taken_from_a_cluster_that_cannot_be_seen_waits() -> None:
+def test_what_would_be_taken_from_a_cluster_that_cannot_be_seen_waits_and_keeps_no_other_waiting() -> None:
     two = """
 apiVersion: agents.codevald.io/v1
 kind: Fleet
@@ -478,7 +478,8 @@ spec:
     world.files[path_of("x/a")] = agent("x/a", placement={"clusters": {"names": ["west"]}})
     world.unreadable["east"] = "timeout"
     plan = world.plan()
-    assert plan.changes == ()
+    assert {(item.cluster, item.verb) for change in plan.changes for item in change.objects} == {("west", Verb.CREATE)}
+    assert [change.behind for change in plan.changes] == [("east",)]
     assert held(plan) == {"unreadable": ["x/a"]}
     world.unreadable.clear()
     claimed = ref("Service", "x/a")

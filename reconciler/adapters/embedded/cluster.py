@@ -74,6 +74,7 @@ class EmbeddedCluster:
         self._watched = False
         self._warm = WarmCopy(store)
         self._lane = Lane(f"cluster-{name}")
+        self._identity: Found[ClusterIdentity] | None = None
 
     @classmethod
     def open(
@@ -114,7 +115,13 @@ class EmbeddedCluster:
         return True
 
     async def identity(self) -> Observation[ClusterIdentity]:
-        return await self._read(lambda: ClusterIdentity(uid=self._store.uid, version=VERSION))
+        """It does not change, so that it is read once: who asks later waits for no other call."""
+        if self._identity is None:
+            found = await self._read(lambda: ClusterIdentity(uid=self._store.uid, version=VERSION))
+            if isinstance(found, Unreadable):
+                return found
+            self._identity = found
+        return self._identity
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
         """A complete, consistent list. Values are shared with later answers: they are not to be changed.

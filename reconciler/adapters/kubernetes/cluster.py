@@ -281,7 +281,7 @@ class KubernetesCluster:
         )
         transport = await self._at.transport()
         reply = await transport.call(request)
-        return self._decoded(reply.body, resource, what).resource_version
+        return self._decoded(reply.body, resource, live.ref, what).resource_version
 
     async def _patch(
         self, resource: Resource, ref: ObjectRef, body: Mapping[str, Any], manager: str, *, force: bool

@@ -23,6 +23,7 @@ from reconciler.model.registry import (
     AgentState,
     AuditEntry,
     AuditFact,
+    ClusterHealth,
     FleetRecord,
     JournalEntry,
     Record,
@@ -35,6 +36,7 @@ Bodies = dict[str, tuple[JsonObject, ...]]
 
 _record = msgspec.json.Decoder(Record)
 _fleet = msgspec.json.Decoder(FleetRecord)
+_cluster = msgspec.json.Decoder(ClusterHealth)
 _journal = msgspec.json.Decoder(JournalEntry)
 _revision = msgspec.json.Decoder(AgentRevision)
 _fact = msgspec.json.Decoder(AuditFact)
@@ -132,6 +134,10 @@ def decode_record(body: bytes, document: bytes, manifests: bytes | None, shared:
 
 def decode_fleet(body: bytes) -> FleetRecord:
     return _fleet.decode(body)
+
+
+def decode_cluster(body: bytes) -> ClusterHealth:
+    return _cluster.decode(body)
 
 
 def decode_journal(body: bytes) -> JournalEntry:

@@ -22,6 +22,7 @@ from reconciler.model.registry import (
     AgentRevision,
     AgentState,
     AuditEntry,
+    ClusterHealth,
     FleetRecord,
     JournalEntry,
     Lease,
@@ -79,12 +80,12 @@ class SqliteRegistry:
         last = self._cached
         with self._database.reading(connection):
             (seq,) = connection.execute("SELECT seq FROM head").fetchone()
-            fleet = _read_fleet(connection)
+            fleet, clusters = _read_fleet(connection), _read_clusters(connection)
             rows = connection.execute(
                 "SELECT namespace, name, state, body, document, manifests, shared FROM records WHERE seq > ?",
                 (last.seq if last else 0,),
             ).fetchall()
-        if last is not None and not rows and last.fleet == fleet:
+        if last is not None and not rows and (last.fleet, last.clusters) == (fleet, clusters):
             return last
         records = dict(last.records) if last else {}
         with _bulk() if len(rows) > PAGE else nullcontext():
@@ -97,7 +98,7 @@ class SqliteRegistry:
             rows.clear()
         if last is None or records.keys() != last.records.keys():
             records = dict(sorted(records.items(), key=_by_name))
-        self._cached = RegistrySnapshot(seq=seq, fleet=fleet, records=records)
+        self._cached = RegistrySnapshot(seq=seq, fleet=fleet, records=records, clusters=clusters)
         return self._cached
 
     async def get(self, name: AgentName) -> Observation[Record]:
@@ -219,6 +220,11 @@ def _by_name(item: tuple[AgentName, Record]) -> tuple[str, str]:
 def _read_fleet(connection: sqlite3.Connection) -> FleetRecord | None:
     row = connection.execute("SELECT body FROM fleet").fetchone()
     return codec.decode_fleet(row[0]) if row else None
+
+
+def _read_clusters(connection: sqlite3.Connection) -> dict[str, ClusterHealth]:
+    rows = connection.execute("SELECT name, body FROM clusters ORDER BY name")
+    return {name: codec.decode_cluster(body) for name, body in rows}
 
 
 def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int) -> Lease:

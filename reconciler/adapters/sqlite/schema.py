@@ -77,7 +77,11 @@ CREATE TABLE leases (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_CLUSTERS = """
+CREATE TABLE clusters (name TEXT PRIMARY KEY, version INTEGER NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS)
 
 
 def migrate(connection: sqlite3.Connection, *, now_ms: int, path: str) -> None:

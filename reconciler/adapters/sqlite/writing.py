@@ -7,7 +7,16 @@ import sqlite3
 from reconciler.adapters.sqlite import codec
 from reconciler.model.audit import next_entry
 from reconciler.model.errors import RegistryConflict, RegistryError
-from reconciler.model.registry import TRANSITIONS, AgentState, FleetRecord, JournalEntry, JournalPhase, Record, Write
+from reconciler.model.registry import (
+    TRANSITIONS,
+    AgentState,
+    ClusterHealth,
+    FleetRecord,
+    JournalEntry,
+    JournalPhase,
+    Record,
+    Write,
+)
 
 _AGAIN = "read it again and decide again"
 
@@ -34,6 +43,8 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
         _put_record(connection, record, column, seq)
     if write.fleet is not None:
         _put_fleet(connection, write.fleet)
+    for health in write.clusters:
+        _put_cluster(connection, health)
     for entry in write.journal:
         _put_journal(connection, entry)
     connection.executemany(
@@ -127,6 +138,19 @@ def _put_fleet(connection: sqlite3.Connection, fleet: FleetRecord) -> None:
             hint=_AGAIN,
         )
     connection.execute("INSERT OR REPLACE INTO fleet VALUES (1, ?, ?)", (fleet.version, codec.encode(fleet)))
+
+
+def _put_cluster(connection: sqlite3.Connection, health: ClusterHealth) -> None:
+    row = connection.execute("SELECT version FROM clusters WHERE name = ?", (health.cluster,)).fetchone()
+    held = row[0] if row else 0
+    if health.version != held + 1:
+        raise RegistryConflict(
+            f"cluster {health.cluster} changed: version {held} is held, and this write has version {health.version}",
+            hint=_AGAIN,
+        )
+    connection.execute(
+        "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)", (health.cluster, health.version, codec.encode(health))
+    )
 
 
 def _put_journal(connection: sqlite3.Connection, entry: JournalEntry) -> None:

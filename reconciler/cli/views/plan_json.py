@@ -73,6 +73,7 @@ def _change(change: Change) -> dict[str, Any]:
         "risks": [str(risk) for risk in change.risks],
         "replicas": {"before": change.replicas[0], "after": change.replicas[1], "text": change.replicas_text},
         "placement": [{"cluster": item.cluster, "replicas": item.replicas} for item in change.placement],
+        "behind": list(change.behind),
         "objects": [_object(item) for item in change.objects],
         "drift": [_drift(item) for item in change.drift],
         "fingerprint": change.fingerprint,

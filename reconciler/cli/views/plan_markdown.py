@@ -94,7 +94,9 @@ def _deletions(plan: Plan, limit: int) -> list[str]:
     if not found:
         return []
     lines = [
-        f"- {escape(words.title(change))}" + (f" ({escape(words.kinds(change.objects))})" if change.objects else "")
+        f"- {escape(words.title(change))}"
+        + (f" ({escape(words.kinds(change.objects))})" if change.objects else "")
+        + (f", {escape(left)}" if change.action is Action.DELETE and (left := words.left_out(change)) else "")
         for change in found[:limit]
     ]
     more = [f"- and {len(found) - limit} more"] if len(found) > limit else []
@@ -156,6 +158,7 @@ def _full(change: Change) -> list[str]:
     lines += [f"  {kept}"] if kept else []
     gone = words.kinds(item for item in change.objects if item.verb is Verb.REPLACE)
     lines += [f"- {gone}  # forces replacement"] if gone else []
+    lines += [f"# {left}"] if (left := words.left_out(change)) else []
     if change.hidden:
         lines.append(f"# ({plural(change.hidden, 'unchanged attribute')} hidden)")
     if defaults:

@@ -74,6 +74,8 @@ def _change(change: Change, *, color: bool) -> Iterator[str]:
     for attribute in shown:
         yield from _attribute(attribute, scale=change.action is Action.SCALE, color=color)
     yield from _objects(change, color=color)
+    if left := words.left_out(change):
+        yield f"      # {left}"
     risks = [str(risk) for risk in change.risks if risk in _LOUD]
     if risks and change.action is not Action.CREATE:
         yield f"        # risk: {', '.join(risks)}"

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.cli.output import clean
 from reconciler.cli.views.diagnostics import plural
 from reconciler.model.identity import AgentName, format_path
-from reconciler.model.objects import RENDERED_KINDS
+from reconciler.model.objects import KIND_ORDER
 from reconciler.model.plan import (
     Action,
     AttributeChange,
@@ -64,12 +64,14 @@ MAX_VALUE = 2000
 MAX_LINES = 1000
 CONTEXT = 2
 _PLAIN = re.compile(r"[^\s\"'{}\[\],:#&*!|>%@`][^\n\t\"{}\[\],#]*\Z")
-_KIND_ORDER = {kind: index for index, (_, _, kind) in enumerate(RENDERED_KINDS)}
+_KIND_ORDER = {kind: index for index, (_, _, kind) in enumerate(KIND_ORDER)}
 
 
 def title(change: Change) -> str:
     """`support/triage will be scaled`, with what an update does to the pods."""
     words = TITLES[change.action]
+    if _moves(change) and not change.attributes:
+        words = "will be moved"
     replaced = replaced_kinds(change) if change.action is not Action.REPLACE else ""
     if replaced:
         words += f", its {replaced} replaced"
@@ -78,6 +80,15 @@ def title(change: Change) -> str:
         gently = rollout is None or (rollout.max_surge in (0, 1) and rollout.max_unavailable in (0, 1))
         words += ", its pods replaced one by one" if gently else ", its pods replaced a few at a time"
     return f"{change.name} {words}"
+
+
+def _moves(change: Change) -> bool:
+    return any(reason.code in (ReasonCode.FAILED_OVER, ReasonCode.FAILED_BACK) for reason in change.reasons)
+
+
+def left_out(change: Change) -> str:
+    """`not on eu-1, which is left for later`: clusters on which a change leaves something to be done; "" for none."""
+    return f"not on {clean(' and '.join(change.behind))}, which is left for later" if change.behind else ""
 
 
 def replaced_kinds(change: Change) -> str:
@@ -89,7 +100,8 @@ def replaced_kinds(change: Change) -> str:
 def _rolls(change: Change) -> bool:
     if change.attributes and all(item.path[0] in _BESIDE_PODS for item in change.attributes):
         return False
-    if any(reason.code is ReasonCode.PLACEMENT_CHANGED for reason in change.reasons) and not change.attributes:
+    placed = any(reason.code is ReasonCode.PLACEMENT_CHANGED for reason in change.reasons) or _moves(change)
+    if placed and not change.attributes:
         return False
     applied = any(item.ref.kind == "Deployment" and item.verb is Verb.APPLY for item in change.objects)
     return applied and (not change.placement or any(placed.replicas for placed in change.placement))

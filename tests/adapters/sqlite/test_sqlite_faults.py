@@ -28,7 +28,7 @@ from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
 from reconciler.model.registry import AgentState, JournalPhase
-from tests.contracts.values import TRIAGE, fact, intent, record, revision, write
+from tests.contracts.values import TRIAGE, fact, health, intent, record, revision, write
 from tests.doubles.clock import FakeClock
 
 ROOT = Path(__file__).parents[3]
@@ -116,6 +116,17 @@ async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
     with pytest.raises(RegistryError, match="schema version") as caught:
         await opened()
     assert "newer reconciler" in caught.value.hint
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    await registry.close()
+    tamper(path, "DROP TABLE clusters", "DELETE FROM migrations WHERE version > 1")
+    again = await opened()
+    await again.commit(write(clusters=(health(),)))
+    state = await again.snapshot()
+    assert (state.value.records, state.value.clusters) == ({TRIAGE: record()}, {"eu-1": health()})
 
 
 async def test_pages_of_rubbish_are_found_at_open(path: Path, opened: Any) -> None:

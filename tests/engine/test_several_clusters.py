@@ -1,0 +1,298 @@
+"""One fleet on several clusters, of which one is away, silent or somebody else: the others are done, it catches up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from reconciler.engine.passes import apply_plan
+from reconciler.model.events import Outcome
+from reconciler.model.objects import AnyState, Found, Scope
+from reconciler.model.plan import Action, Policy, ReasonCode
+from reconciler.model.registry import AgentState
+from tests.doubles.never_ready import NEVER_READY
+from tests.doubles.weather import Sky
+from tests.engine.fleets import OPTIONS, agent, applied, end, finished
+from tests.engine.several import continents, deployment, texts
+
+PORTS = "  ports: [{name: http, port: 8080}]\n"
+
+
+def spread(replicas: int, policy: str = "spread", image: str = "acme/agent:1", **placement: str) -> str:
+    more = "".join(f", {key}: {value}" for key, value in placement.items())
+    body = f"  replicas: {replicas}\n{PORTS}  placement: {{policy: {policy}{more}}}\n"
+    return agent("triage", body, image=image)
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with continents(tmp_path, "eu-1", "us-1") as opened:
+        yield opened
+
+
+async def image(world, cluster: str) -> str:
+    answer = await world.clusters[cluster].inner.get(deployment("support/triage"))
+    assert isinstance(answer, Found)
+    found: str = answer.value.body["spec"]["template"]["spec"]["containers"][0]["image"]
+    return found
+
+
+async def test_an_update_reaches_the_others_and_the_rest_follows(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    plan = await world.plan()
+    (change,) = plan.changes
+    assert ({item.cluster for item in change.objects}, change.behind) == ({"us-1"}, ("eu-1",))
+    assert texts(plan, "unreadable") == [
+        "nothing is changed or deleted where it cannot be seen: the cluster eu-1 cannot be read: eu-1 cannot be reached"
+    ]
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.APPLIED
+    record = await world.record()
+    assert (record.state, record.behind, record.revision) == (AgentState.RUNNING, ("eu-1",), 2)
+    assert await image(world, "us-1") == "acme/agent:2"
+    assert (await world.plan()).changes == (), "what can be done is done"
+
+    world.turn(Sky.WELL, "eu-1")
+    (change,) = (await world.plan()).changes
+    assert [(change.action, reason.code, reason.text) for reason in change.reasons] == [
+        (Action.UPDATE, ReasonCode.CAUGHT_UP, "eu-1 can be reached again: what was left out there is done")
+    ]
+    await world.settle()
+    assert await image(world, "eu-1") == "acme/agent:2"
+    assert (await world.record()).behind == ()
+
+
+async def test_its_share_stays_and_what_is_added_goes_to_the_others(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(7))
+    await world.apply()
+    assert await world.running() == {"eu-1": 2, "us-1": 5}
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await world.running() == {"eu-1": 2, "us-1": 5}, "what runs stays where it is"
+
+
+async def test_fewer_replicas_are_fewer_on_each_and_there_as_soon_as_it_can_be(world):
+    world.commit(triage=spread(6))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4))
+    await world.apply()
+    assert await world.running() == {"eu-1": 3, "us-1": 2}
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await world.running() == {"eu-1": 2, "us-1": 2}
+
+
+async def test_by_weight_one_unknown_keeps_its_share(world):
+    world.commit(triage=spread(6, "weighted", weights="{eu-1: 2, us-1: 1}"))
+    await world.settle()
+    assert await world.running() == {"eu-1": 4, "us-1": 2}
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(9, "weighted", weights="{eu-1: 2, us-1: 1}"))
+    await world.apply()
+    assert await world.running() == {"eu-1": 4, "us-1": 5}
+
+
+async def test_on_all_clusters_each_is_done_in_its_time(world):
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(2, "all"))
+    await world.apply()
+    assert await world.running() == {"us-1": 2}
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await world.running() == {"eu-1": 2, "us-1": 2}
+
+
+async def test_heavier_replicas_do_not_wait_for_the_one_that_cannot_be_read(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    heavy = spread(4).replace("  replicas", "  resources: {requests: {cpu: 700m}}\n  replicas")
+    world.commit(triage=heavy)
+    await world.apply()
+    reserved = {each.cluster: each.requests.get("cpu") for each in (await world.record()).reservations}
+    assert reserved == {"eu-1": None, "us-1": "700m"}, "there the old ones may run still"
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    reserved = {each.cluster: each.requests.get("cpu") for each in (await world.record()).reservations}
+    assert reserved == {"eu-1": "700m", "us-1": "700m"}
+
+
+async def test_an_agent_that_moves_by_a_commit_is_doubled_no_longer_than_it_has_to_be(world):
+    there = "  placement: {clusters: {names: [eu-1]}}\n"
+    world.commit(triage=agent("triage", PORTS + there))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=agent("triage", PORTS + there.replace("eu-1", "us-1")))
+    await world.apply()
+    assert await world.running() == {"eu-1": 1, "us-1": 1}
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await world.running() == {"us-1": 1}
+    assert await world.objects("eu-1") == set()
+
+
+async def test_a_failed_update_goes_back_where_it_was_tried(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4, image=f"acme/{NEVER_READY}:2"))
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.ROLLED_BACK
+    assert await image(world, "us-1") == "acme/agent:1"
+    record = await world.record()
+    assert {entry.cluster for entry in record.inventory} == {"eu-1", "us-1"}
+    world.turn(Sky.WELL, "eu-1")
+    world.commit(triage=spread(4, image="acme/agent:3"))
+    await world.settle()
+    assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:3", "acme/agent:3")
+
+
+async def test_what_came_after_an_update_it_missed_goes_back_to_what_was_good_on_each(world):
+    """One cluster is left at the first revision, the second is good on the other; the third fails on both."""
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    await world.apply()
+    world.turn(Sky.WELL, "eu-1")
+    world.commit(triage=spread(4, image=f"acme/{NEVER_READY}:3"))
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.ROLLED_BACK
+    assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:1", "acme/agent:2")
+
+
+@pytest.mark.parametrize("count", [3, 24])
+async def test_a_silent_cluster_is_asked_who_it_is_and_nothing_more(world, count):
+    """Its cost does not grow with the fleet: one question a look, none a change."""
+    world.memory.commit({f"agents/a{number}.yaml": agent(f"a{number}", "  replicas: 2\n") for number in range(count)})
+    await world.settle()
+    world.turn(Sky.SILENT, "eu-1")
+    world.memory.commit(
+        {f"agents/a{n}.yaml": agent(f"a{n}", "  replicas: 2\n", image="acme/agent:2") for n in range(count)}
+    )
+    asked = world.clusters["eu-1"].asked
+    assert end(await world.apply()).applied == count
+    assert world.clusters["eu-1"].asked - asked == 1
+
+
+@pytest.mark.parametrize("sky", [Sky.SILENT, Sky.AWAY])
+async def test_a_cluster_that_goes_in_the_middle_keeps_no_change_of_the_others_open(world, sky):
+    count = 24
+    for number in range(count):
+        world.memory.commit({f"agents/a{number}.yaml": agent(f"a{number}", "  replicas: 2\n")})
+    await world.settle()
+    world.memory.commit(
+        {f"agents/a{n}.yaml": agent(f"a{n}", "  replicas: 2\n", image="acme/agent:2") for n in range(count)}
+    )
+    plan = await world.plan()
+    world.clusters["eu-1"].turns["apply Deployment"] = sky
+    ended = end(await applied(world, plan))
+    assert (ended.applied, ended.failed, ended.skipped) == (count, 0, 0)
+    asked = world.clusters["eu-1"].asked
+    for number in range(count):
+        record = await world.record(f"support/a{number}")
+        assert (record.state, record.behind) == (AgentState.RUNNING, ("eu-1",))
+    assert await world.registry.open_journal() == ()
+    assert world.clusters["eu-1"].asked == asked
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert {(await world.record(f"support/a{number}")).behind for number in range(count)} == {()}
+
+
+async def test_a_cluster_that_goes_while_it_rolls_out_is_waited_for_and_then_left(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    plan = await world.plan()
+    eu = world.clusters["eu-1"]
+    inner = eu.inner.apply
+
+    async def last_act(manifest, expect, **options):
+        answer = await inner(manifest, expect, **options)
+        eu.sky = Sky.AWAY if manifest.ref.kind == "PodDisruptionBudget" else eu.sky
+        return answer
+
+    eu.inner.apply = last_act
+    began = world.fake.monotonic()
+    event = finished(await applied(world, plan))["support/triage"]
+    assert (event.outcome, (await world.record()).behind) == (Outcome.APPLIED, ("eu-1",))
+    assert world.fake.monotonic() - began >= 30, "a restarted API server is back by then"
+    eu.inner.apply = inner
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await image(world, "eu-1") == "acme/agent:2"
+
+
+async def test_a_partial_plan_leaves_the_other_cluster_and_says_later_what_it_owes(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    await world.apply(Policy(clusters=("us-1",)))
+    assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:1", "acme/agent:2")
+    assert (await world.record()).behind == ("eu-1",)
+    (change,) = (await world.plan()).changes
+    assert [reason.code for reason in change.reasons] == [ReasonCode.CAUGHT_UP]
+    await world.settle()
+    assert await image(world, "eu-1") == "acme/agent:2"
+
+
+async def test_a_partial_plan_for_the_place_that_is_left_takes_nothing_away_too_early(world):
+    there = "  placement: {clusters: {names: [eu-1]}}\n"
+    world.commit(triage=agent("triage", PORTS + there))
+    await world.settle()
+    world.commit(triage=agent("triage", PORTS + there.replace("eu-1", "us-1")))
+    assert (await world.plan(Policy(clusters=("eu-1",)))).changes == ()
+    await world.apply(Policy(clusters=("us-1",)))
+    assert await world.running() == {"eu-1": 1, "us-1": 1}
+    await world.settle()
+    assert await world.running() == {"us-1": 1}
+
+
+# who a cluster is
+
+
+async def test_another_cluster_of_that_name_is_left_alone_until_it_is_accepted(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.clusters["eu-1"].uid = "rebuilt"
+    for ref in await bare(world, "eu-1"):
+        await world.clusters["eu-1"].inner.delete(ref, AnyState())
+    world.commit(triage=spread(6))
+    plan = await world.plan()
+    assert {item.cluster for change in plan.changes for item in change.objects} == {"us-1"}
+    (hold,) = [hold for hold in plan.holds if hold.code == "other-cluster"]
+    assert hold.lift == "point it at the right cluster; if it was rebuilt, accept it with --accept-cluster eu-1"
+    await applied(world, plan)
+    assert await world.running() == {"us-1": 4}
+
+    await world.apply(Policy(accept_clusters=("eu-1",)))
+    assert await world.running() == {"eu-1": 2, "us-1": 4}
+    snapshot = (await world.registry.snapshot()).value
+    assert snapshot.fleet.cluster_uids["eu-1"] == "rebuilt"
+    actions = [entry.fact.action async for entry in world.registry.audit()]
+    assert actions.count("accept-cluster") == 1
+    plan = await world.plan()
+    assert (plan.changes, plan.holds) == ((), ())
+
+
+async def test_a_cluster_that_becomes_another_between_plan_and_apply_is_not_written_to(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    plan = await world.plan()
+    world.clusters["eu-1"].uid = "somebody-else"
+    world.clusters["eu-1"].writes.clear()
+    events = [event async for event in apply_plan(world, plan, options=OPTIONS, stop=asyncio.Event())]
+    assert finished(events)["support/triage"].outcome is Outcome.APPLIED
+    assert world.clusters["eu-1"].writes == []
+    assert (await world.record()).behind == ("eu-1",)
+
+
+async def bare(world, cluster: str):
+    answer = await world.clusters[cluster].inner.observe(Scope())
+    return sorted(answer.value.objects)
