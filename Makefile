@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test check format bench mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes check format bench mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -28,8 +28,12 @@ install: $(STAMP) ## install everything into .venv
 demo: $(STAMP) $(if $(filter playground,$(CLUSTER)),playground) ## the whole main job here, or with CLUSTER=playground on a real API server
 	@$(BIN)/python examples/demo.py $(CLUSTER)
 
-test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+test: $(STAMP) ## all tests that need nothing beside Python and git
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not controlplane and not helm"
+	@echo "Not in here: tests on a real control plane and with real Helm. They are run by: make test-kubernetes"
+
+test-kubernetes: $(STAMP) control-plane helm ## the tests on a real control plane and with real Helm: needs Go
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "controlplane or helm"
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term:skip-covered \
