@@ -14,6 +14,7 @@ from reconciler.engine.locks import LockHeld, LockLost
 from reconciler.engine.passes import PlanChanged, PlanSpent, apply_plan, apply_saved
 from reconciler.engine.reconcile import replanner
 from reconciler.engine.world import Retry, Stores
+from reconciler.model.errors import NotAllowed
 from reconciler.model.events import ApplyFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Found, LiveObject, LiveSet, Manifest, MustBe, Observation, Scope, Unreadable
@@ -477,3 +478,56 @@ async def test_a_cluster_that_goes_away_during_an_apply_keeps_what_was_going_on_
     assert (await record(world, NAME)).quarantine is None
     assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
     assert await world.registry.open_journal() == ()
+
+
+@pytest.fixture
+def may(world, monkeypatch: pytest.MonkeyPatch):
+    """A switch: where it is cleared, nobody may write Deployments or delete anything on the cluster."""
+    rights = asyncio.Event()
+    rights.set()
+    apply_, delete = world.cluster.apply, world.cluster.delete
+
+    async def applying(manifest: Manifest, *arguments: Any, **options: Any) -> LiveObject:
+        if manifest.ref.kind == "Deployment" and not rights.is_set():
+            raise NotAllowed(f"apply {manifest.ref}: forbidden", hint="grant it in RBAC")
+        live: LiveObject = await apply_(manifest, *arguments, **options)
+        return live
+
+    async def deleting(ref: ObjectRef, *arguments: Any) -> None:
+        if not rights.is_set():
+            raise NotAllowed(f"delete {ref}: forbidden", hint="grant it in RBAC")
+        await delete(ref, *arguments)
+
+    monkeypatch.setattr(world.cluster, "apply", applying)
+    monkeypatch.setattr(world.cluster, "delete", deleting)
+    return rights
+
+
+async def test_a_right_that_is_missing_says_nothing_against_a_spec(world, may):
+    """A failure would take the agent back and quarantine its spec; it would not come when the right is given back."""
+    for image in ("acme/agent:1", "acme/agent:2"):
+        may.clear()
+        world.commit(triage=agent("triage", image=image))
+        event = finished(await applied(world))[NAME]
+        assert (event.outcome, event.text) == (Outcome.FAILED, "not finished")
+        assert "forbidden; grant it in RBAC; the next apply goes on with it" in event.reason
+        kept = await record(world, NAME)
+        assert (kept.state, kept.quarantine) == (AgentState.DEPLOYING, None)
+        may.set()
+        assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
+        assert image_of(await deployment(world)) == image
+    assert (await plan_of(world)).changes == ()
+    assert await world.registry.open_journal() == ()
+
+
+async def test_a_delete_that_is_not_allowed_is_gone_on_with_once_it_is(world, may):
+    world.commit(triage=agent("triage"), other=agent("other"))
+    await applied(world)
+    may.clear()
+    world.commit(triage=None)
+    event = finished(await applied(world))[NAME]
+    assert (event.outcome, event.text) == (Outcome.FAILED, "not finished")
+    assert (await record(world, NAME)).state is AgentState.TERMINATING
+    may.set()
+    assert finished(await applied(world))[NAME].text == "deleted"
+    assert all(ref.name != "triage" for ref in await objects(world))

@@ -269,39 +269,36 @@ class KubernetesCluster:
             "/metadata/managedFields": taken(entries, paths, manager=manager, api_version=api_version),
             "/metadata/resourceVersion": live.resource_version,
         }
-        what = f"take over fields of {live.ref}"
         request = Request(
             method="PATCH",
             path=resource.path(live.ref.namespace, live.ref.name),
-            what=what,
+            what=f"take over fields of {live.ref}",
             ref=live.ref,
             query={"fieldManager": manager},
             body=msgspec.json.encode([{"op": "add", "path": path, "value": edits[path]} for path in edits]),
             content_type=EDIT,
         )
-        transport = await self._at.transport()
-        reply = await transport.call(request)
-        return self._decoded(reply.body, resource, live.ref, what).resource_version
+        return (await self._write(resource, live.ref, request))[1].resource_version
 
     async def _patch(
         self, resource: Resource, ref: ObjectRef, body: Mapping[str, Any], manager: str, *, force: bool
     ) -> tuple[int, LiveObject]:
-        what = f"apply {ref}"
-        query = {"fieldManager": manager, "force": "true" if force else "false"}
-        transport = await self._at.transport()
-        reply = await transport.call(
-            Request(
-                method="PATCH",
-                path=resource.path(ref.namespace, ref.name),
-                what=what,
-                ref=ref,
-                query=query,
-                body=msgspec.json.encode(dict(body)),
-                content_type=APPLY,
-            )
+        request = Request(
+            method="PATCH",
+            path=resource.path(ref.namespace, ref.name),
+            what=f"apply {ref}",
+            ref=ref,
+            query={"fieldManager": manager, "force": "true" if force else "false"},
+            body=msgspec.json.encode(dict(body)),
+            content_type=APPLY,
         )
+        return await self._write(resource, ref, request)
+
+    async def _write(self, resource: Resource, ref: ObjectRef, request: Request) -> tuple[int, LiveObject]:
+        """Send a write and read the object that it answers. Raises OutcomeUnknown for an answer that is none."""
+        reply = await (await self._at.transport()).call(request)
         try:
-            return reply.code, self._decoded(reply.body, resource, ref, what)
+            return reply.code, self._decoded(reply.body, resource, ref, request.what)
         except ClusterUnavailable as error:
             raise OutcomeUnknown(error.message) from error
 
