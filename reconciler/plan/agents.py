@@ -36,8 +36,9 @@ from reconciler.model.source import Provenance
 from reconciler.plan import scaling
 from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
+from reconciler.plan.foreign import claimed
 from reconciler.plan.guard import when
-from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because, vanished
+from reconciler.plan.objects import ObjectVerdict, Terms, judge, sort_key, surplus, unknown_because, vanished
 from reconciler.plan.reasons import Facts, reasons_of
 from reconciler.plan.scaling import Autoscalers
 from reconciler.render import render

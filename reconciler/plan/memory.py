@@ -16,6 +16,7 @@ from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import TRACKING_ANNOTATION, Found, LiveObject, LiveSet, Observation
 from reconciler.model.registry import Record
 from reconciler.plan.agents import Verdict
+from reconciler.plan.foreign import other_tool
 from reconciler.plan.inputs import PlanInput
 from reconciler.plan.scaling import AUTOSCALER, target
 
@@ -124,10 +125,9 @@ class PlanCache:
 
 
 def _ours(live: LiveObject, fleet: str) -> bool:
-    """Whether an object carries this fleet's mark and is nobody's part."""
+    """Whether an object carries this fleet's mark, and is no other tool's and nobody's part."""
     mark = (live.metadata.get("annotations") or {}).get(TRACKING_ANNOTATION)
-    part = any(owner.get("controller") for owner in live.metadata.get("ownerReferences") or ())
-    return isinstance(mark, str) and mark.endswith(f":{fleet}") and not part
+    return isinstance(mark, str) and mark.endswith(f":{fleet}") and not other_tool(live, fleet)
 
 
 def _desired(name: AgentName, view: View) -> list[Place]:

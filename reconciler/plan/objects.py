@@ -1,6 +1,6 @@
 """What one agent's objects need: compare what is wanted with what is there, object by object.
 
-May live here: the decision for one object, foreign owners, drift. Must not: know agents' specs or guards.
+May live here: the decision for one object, drift. Must not: know agents' specs or guards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     KIND_ORDER,
-    TRACKING_ANNOTATION,
     Found,
     LiveObject,
     LiveSet,
@@ -28,6 +27,7 @@ from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
 from reconciler.plan import scaling
 from reconciler.plan.adoption import former
+from reconciler.plan.foreign import UNMARKED, foreign_owner, tracking_id
 from reconciler.plan.ownership import Lost, contested, lost_fields, without
 
 _ORDER = {(group, kind): index for index, (group, _, kind) in enumerate(KIND_ORDER)}
@@ -54,46 +54,6 @@ class ObjectVerdict:
 def sort_key(cluster: str, ref: ObjectRef) -> tuple[str, int, ObjectRef]:
     """Order of application: cluster, kind, name."""
     return cluster, _ORDER.get((ref.group, ref.kind), len(_ORDER)), ref
-
-
-def tracking_id(ref: ObjectRef, fleet: str) -> str:
-    """The value of TRACKING_ANNOTATION for an object of a fleet."""
-    return f"{ref.group}/{ref.kind}:{ref.namespace}/{ref.name}:{fleet}"
-
-
-UNMARKED = "somebody else (it carries no mark of this fleet)"
-_FOREIGN_ANNOTATIONS = (
-    ("argocd.argoproj.io/tracking-id", "Argo CD"),
-    ("config.k8s.io/owning-inventory", "another inventory (config.k8s.io)"),
-    ("meta.helm.sh/release-name", "Helm"),
-    ("kapp.k14s.io/identity", "kapp"),
-)
-_FOREIGN_LABELS = (
-    ("applyset.kubernetes.io/part-of", "an ApplySet"),
-    ("kustomize.toolkit.fluxcd.io/name", "Flux"),
-    ("helm.toolkit.fluxcd.io/name", "Flux"),
-    ("kapp.k14s.io/app", "kapp"),
-)
-
-
-def foreign_owner(live: LiveObject, fleet: str) -> str:
-    """Who else owns a live object; "" when it is ours. An object that carries no mark at all is somebody's too."""
-    metadata = live.metadata
-    annotations = metadata.get("annotations") or {}
-    labels = metadata.get("labels") or {}
-    for name, owner in _FOREIGN_ANNOTATIONS:
-        if name in annotations:
-            return f"{owner} ({annotations[name]})"
-    for name, owner in _FOREIGN_LABELS:
-        if name in labels:
-            return f"{owner} ({labels[name]})"
-    for reference in metadata.get("ownerReferences") or ():
-        if reference.get("controller"):
-            return f"{reference.get('kind')} {reference.get('name')}"
-    mark = annotations.get(TRACKING_ANNOTATION)
-    if mark == tracking_id(live.ref, fleet):
-        return ""
-    return f"another fleet ({mark})" if mark else UNMARKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,12 +146,6 @@ def _replace(cluster: str, manifest: Manifest, live: LiveObject, terms: Terms) -
     )
 
 
-def claimed(live: LiveObject, fleet: str) -> str:
-    """Who else claims an object that is ours by the inventory; "" when nobody does. Losing its mark is no claim."""
-    owner = foreign_owner(live, fleet)
-    return "" if owner == UNMARKED else owner
-
-
 def surplus(cluster: str, ref: ObjectRef, live: LiveObject) -> ObjectChange:
     """The deletion of an object of ours that is wanted no more."""
     expect = MustBe(uid=live.uid, resource_version=live.resource_version)
@@ -226,7 +180,7 @@ def _drift(cluster: str, ref: ObjectRef, lost: Lost, terms: Terms, *, taking: bo
         manager=owner.manager if owner else "",
         before=lost.wanted,
         after=lost.live,
-        undone=owner is None or owner.yields or stale or taking,
+        undone=owner is None or owner.yields or owner.is_release or stale or taking,
     )
 
 

@@ -60,6 +60,12 @@ class Owner:
         return self.operation == "Update" and not is_controller and self.subresource != "status"
 
     @property
+    def is_release(self) -> bool:
+        """Whether it is a release of Helm: it wrote Helm's mark. Where the object is ours, it was taken from there."""
+        annotations = (self.fields.get("f:metadata") or {}).get("f:annotations") or {}
+        return self.operation == "Apply" and "f:meta.helm.sh/release-name" in annotations
+
+    @property
     def autoscales(self) -> bool:
         """Whether what it wrote is the count of a HorizontalPodAutoscaler."""
         return self.manager in AUTOSCALERS and self.subresource == "scale"

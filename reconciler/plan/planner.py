@@ -28,9 +28,10 @@ from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.plan import away, guard
 from reconciler.plan.agents import Reach, Verdict, Wanted, decide
 from reconciler.plan.fingerprint import fingerprint
+from reconciler.plan.foreign import claimed
 from reconciler.plan.inputs import PlanInput
 from reconciler.plan.memory import PlanCache, View
-from reconciler.plan.objects import claimed, sort_key, stray, surplus, unknown_because
+from reconciler.plan.objects import sort_key, stray, surplus, unknown_because
 from reconciler.plan.order import deletion_waves, waves
 from reconciler.plan.scaling import Autoscalers
 from reconciler.spec.build import agent_name
