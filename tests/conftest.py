@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 
@@ -18,7 +19,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many contract tests each back end passed, and how much the fault harness has played."""
+    """Say how many contract tests each back end passed, what hostile inputs cost, and how many faults were played."""
     passed = [
         (key, value)
         for report in terminalreporter.stats.get("passed", [])
@@ -27,6 +28,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     for backend, count in sorted(Counter(value for key, value in passed if key == "backend").items()):
         terminalreporter.write_line(f"contract: {backend} passed {count} tests")
+    runs = [json.loads(value) for key, value in passed if key == "hostile"]
+    if runs:
+        kinds = Counter(run["kind"] for run in runs if run["kind"])
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        most = max(run["cpu_s"] for run in runs), max(run["peak_mb"] for run in runs)
+        terminalreporter.write_line(
+            f"hostile and mistaken inputs: {kinds.total()} ({told}), each told with its place and harming nobody; "
+            f"the most that one took: {most[0]:.2f} s of CPU, {most[1]:.0f} MB"
+        )
     played = sum(int(value) for key, value in passed if key == "boundaries")
     failed = [item for item in terminalreporter.stats.get("failed", []) if "test_every_boundary" in item.nodeid]
     if played and not failed:

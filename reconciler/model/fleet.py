@@ -96,6 +96,8 @@ class Frozen:
 
     reason: str
     diagnostics: tuple[Diagnostic, ...] = ()
+    paths: tuple[str, ...] = ()
+    """The files that declare an invalid agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,14 @@ def departures(
     Invalid is not missing: an agent that is declared but broken stays, and so does one whose file cannot be read.
     """
     going, holds = [], []
-    moved = _where_else(declaration, records)
+    moved, renamed = _where_else(declaration, records), _newcomers(declaration, records)
     for name in sorted(records if policy.destroy else records.keys() - declaration.agents.keys()):
         record = records[name]
         if not policy.destroy:
             if name in declaration.frozen_agents:
                 continue
-            hold = _kept(record, declaration.frozen_paths.get(record.source_path), moved)
+            frozen, other = declaration.frozen_paths.get(record.source_path), renamed.get(record.source_path)
+            hold = _kept(record, frozen, other, moved)
             if hold is not None:
                 holds.append(hold)
                 continue
@@ -57,12 +58,21 @@ def _where_else(declaration: Declaration, records: Mapping[AgentName, Record]) -
     return next((path for path in sorted(declaration.frozen_paths) if path not in known), "")
 
 
-def _kept(record: Record, frozen: Frozen | None, moved: str) -> Hold | None:
-    """Why an agent that is declared nowhere stays all the same: it may stand in a file that cannot be read."""
+def _newcomers(declaration: Declaration, records: Mapping[AgentName, Record]) -> dict[str, AgentName]:
+    """Invalid agents that are on no record, by the file that declares them: agents may have been renamed to them."""
+    invalid = declaration.frozen_agents
+    return {path: name for name in sorted(invalid, reverse=True) if name not in records for path in invalid[name].paths}
+
+
+def _kept(record: Record, frozen: Frozen | None, other: AgentName | None, moved: str) -> Hold | None:
+    """Why an agent that is declared nowhere stays all the same: it may stand in what cannot be read or used."""
     name = record.name
     if frozen is not None:
         text = f"{name} stays as it is: {record.source_path} cannot be read ({frozen.reason})"
         lift = "mend the file, or delete it to delete the agent"
+    elif other is not None:
+        text = f"{name} stays as it is: it may have been renamed to {other}, which is invalid"
+        lift = f"correct {other} in {record.source_path}"
     elif moved:
         text = f"{name} stays as it is: it may have been moved to {moved}, which cannot be read"
         lift = f"mend {moved}"

@@ -318,7 +318,11 @@ class _Step:
         cache = self.cache
         why = {name: one.diagnostics for name, one in cache.resolved.items() if one.agent is None} | cache.among
         return {
-            name: Frozen(reason=why[name][0].message if why[name] else "invalid", diagnostics=why[name])
+            name: Frozen(
+                reason=why[name][0].message if why[name] else "invalid",
+                diagnostics=why[name],
+                paths=tuple(sorted(entry.document.path for entry in cache.entries[name])),
+            )
             for name in sorted(why, key=_by_name)
         }
 

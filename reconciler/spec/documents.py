@@ -23,7 +23,7 @@ from reconciler.spec.scalars import plain
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 MAX_DOCUMENTS = 1_000
 MAX_KEY = 253
 MAX_SNIPPET = 200

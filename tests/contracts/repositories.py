@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import zlib
 from pathlib import Path
+from typing import Self
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -27,6 +30,13 @@ class Repository:
         self.fleet = root / "fleet"
         self.fleet.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch=main", f"--object-format={object_format}")
+
+    @classmethod
+    def at(cls, root: Path) -> Self:
+        """The repository that is in `root` already."""
+        found = cls.__new__(cls)
+        found.root, found.fleet = root, root / "fleet"
+        return found
 
     def git(self, *arguments: str, feed: bytes | None = None, **environment: str) -> str:
         """Run git there; answers its trimmed output."""
@@ -74,6 +84,25 @@ class Repository:
     def commit_fleet(self, fleet_tree: str) -> str:
         """A commit whose fleet folder is that tree."""
         return self.commit_tree(self.tree(("40000", b"fleet", fleet_tree), literally=True))
+
+    def loose(self, kind: bytes, data: bytes) -> str:
+        """A loose object written by hand: hash-object is slow by the thousand, and too honest."""
+        whole = kind + b" %d\0" % len(data) + data
+        id_ = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+        path = self.object_path(id_)
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(zlib.compress(whole))
+        return id_
+
+    def overwrite(self, id_: str, content: bytes | None) -> None:
+        """Damage an object; with None it is gone."""
+        path = self.object_path(id_)
+        path.chmod(0o644)
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
 
     def object_path(self, id_: str) -> Path:
         return self.root / ".git" / "objects" / id_[:2] / id_[2:]

@@ -88,6 +88,19 @@ def test_an_agent_that_moved_into_a_file_that_broke_is_kept() -> None:
     assert any("agents/all.yaml" in hold.text for hold in plan.holds)
 
 
+def test_a_renamed_agent_that_is_invalid_does_not_cost_the_one_that_runs() -> None:
+    world = running("support/triage", "support/knowledge")
+    path = path_of("support/triage")
+    renamed = agent("support/triage-two", image="ghcr.io/acme/triage:1")
+    world.files[path] = renamed.replace('"image"', '"imagee"')
+    plan = world.plan()
+    assert actions(plan) == {}
+    assert sorted(held(plan)["invalid"]) == ["support/triage", "support/triage-two"]
+    assert any("may have been renamed to support/triage-two" in hold.text for hold in plan.holds)
+    world.files[path] = renamed
+    assert actions(world.plan()) == {"support/triage-two": "create", "support/triage": "delete"}
+
+
 @pytest.mark.parametrize("text", ["{", ""])
 def test_a_broken_or_empty_file_deletes_nothing(text: str) -> None:
     world = running("support/triage", "support/knowledge")

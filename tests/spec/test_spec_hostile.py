@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Severity
-from tests.spec.hostile import HOSTILE
+from tests.hostile.files import HOSTILE
 from tests.spec.writing import blob, codes, read
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_a_hostile_file_is_a_placed_finding_and_harms_nobody(data: bytes, code: 
 
 def test_all_of_them_are_read_within_little_memory_and_time() -> None:
     program = (
-        "from tests.spec.hostile import HOSTILE\n"
+        "from tests.hostile.files import HOSTILE\n"
         "from tests.spec.writing import read\n"
         "print(sum(bool(read({'agents/demo/bad.yaml': data}).diagnostics) for _, data, _ in HOSTILE))\n"
     )

@@ -5,33 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from reconciler.adapters.git.blobs import read_blobs
 from reconciler.adapters.git.command import Git, Limits
+from reconciler.adapters.git.disk import Seen
 from reconciler.adapters.git.local import NO_COMMIT_HINT, dirty_paths, head, prefix_of
-from reconciler.adapters.git.objects import differing, list_tree, read_blobs, resolve, to_blobs
+from reconciler.adapters.git.objects import differing, resolve
+from reconciler.adapters.git.trees import Listing, Trees
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 
 
 class Commits:
-    """Reading commits of one repository, with the bytes of the last two revisions kept by blob id."""
+    """Reading commits of one repository; what did not change since the last one is not read again."""
 
     def __init__(self, git: Git, prefix: str) -> None:
         self._git = git
         self._prefix = prefix
-        self._blobs: dict[str, Mapping[str, Blob]] = {}
+        self._trees = Trees(git, prefix)
+        self._listing: Listing | None = None
+        self._blobs: Mapping[str, Blob] = {}
 
     async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
         """Files and links of the commit below the fleet's folder; only YAML files, and links, are delivered."""
         if not revision.commit:
             raise _no_commit(self._git.folder)
-        if (kept := self._blobs.get(revision.commit)) is not None:
-            return kept
-        entries = await list_tree(self._git, revision.commit, self._prefix)
-        known = {blob.id: blob.data for kept in self._blobs.values() for blob in kept.values()}
-        fresh = await read_blobs(self._git, [entry for entry in entries.values() if entry.id not in known])
-        blobs = to_blobs(entries, known | fresh)
-        self._blobs = dict([*list(self._blobs.items())[-1:], (revision.commit, blobs)])
-        return blobs
+        listing = await self._trees.at(revision.commit)
+        known = self._listing
+        if known is None or listing.entries is not known.entries:
+            self._blobs = await self._read(listing, since=known)
+            self._listing = listing
+        return self._blobs
+
+    async def _read(self, listing: Listing, since: Listing | None) -> Mapping[str, Blob]:
+        """The blobs of a listing, in its order, from those of the last one and what is new."""
+        entries, before = listing.entries, self._blobs
+        follows = since is not None and listing.since is since.entries
+        paths = listing.changed if follows else entries.keys()
+        known = {} if follows else {blob.id: blob.data for blob in before.values()}
+        wanted = [entries[path] for path in paths if path in entries and entries[path].id not in known]
+        data = known | await read_blobs(self._git, wanted)
+        blobs = dict(before) if follows else {}
+        for path in paths:
+            entry = entries.get(path)
+            if entry is None:
+                del blobs[path]
+            else:
+                blobs[path] = Blob(id=entry.id, data=data[entry.id], mode=entry.mode)
+        came = any(path not in before for path in paths)
+        return {path: blobs[path] for path in entries} if came else blobs
 
     async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
         if not old.commit:
@@ -54,6 +75,7 @@ class CheckedOut(Commits):
     def __init__(self, root: Path, fleet_dir: Path, limits: Limits | None = None) -> None:
         """`fleet_dir` lies in `root`. Raises SourceError when it does not."""
         super().__init__(Git(root, limits or Limits()), prefix_of(root, fleet_dir))
+        self._seen = Seen()
 
     async def revision(self, ref: str) -> Revision:
         if ref:
@@ -61,7 +83,7 @@ class CheckedOut(Commits):
         commit, branch = await head(self._git)
         if not commit:
             raise _no_commit(self._git.folder)
-        dirty = await dirty_paths(self._git, commit, self._prefix)
+        dirty = await dirty_paths(self._git, self._trees, commit, self._prefix, self._seen)
         return Revision(commit=commit, ref=branch, dirty=dirty)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Limits:
 
     files: int = 200_000
     blob: int = 4 << 20
-    total: int = 512 << 20
+    total: int = 128 << 20
     listing: int = 64 << 20
     depth: int = 100
     seconds: float = 60.0
@@ -101,12 +101,15 @@ class Git:
         self,
         *arguments: str,
         feed: bytes | None = None,
-        cap: int | None = None,
+        sink: Callable[[bytes], None] | None = None,
         seconds: float | None = None,
         protocols: tuple[str, ...] = (),
         settings: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Run git to its end. Raises SourceError when it is missing, takes too long or says more than `cap` bytes."""
+        """Run git to its end. `sink` takes what it says as it comes; without one it is in the answer.
+
+        Raises SourceError when git is missing, takes too long or says more than is allowed, and what `sink` raises.
+        """
         extra = [part for key, value in (settings or {}).items() for part in ("-c", f"{key}={value}")]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -132,7 +135,7 @@ class Git:
         limit = seconds or self.limits.seconds
         try:
             async with asyncio.timeout(limit):
-                return await self._talk(process, arguments[0], feed, cap or self.limits.listing)
+                return await self._talk(process, arguments[0], feed, sink)
         except TimeoutError as error:
             raise SourceError(
                 f"git {arguments[0]} did not end within {limit:g} s in {self.folder}",
@@ -141,9 +144,12 @@ class Git:
         finally:
             await _end(process)
 
-    async def _talk(self, process: asyncio.subprocess.Process, verb: str, feed: bytes | None, cap: int) -> Answer:
+    async def _talk(
+        self, process: asyncio.subprocess.Process, verb: str, feed: bytes | None, sink: Callable[[bytes], None] | None
+    ) -> Answer:
+        cap = self.limits.listing
         tasks = [
-            asyncio.ensure_future(_read(process.stdout, cap)),
+            asyncio.ensure_future(_pour(process.stdout, sink) if sink else _read(process.stdout, cap)),
             asyncio.ensure_future(_read(process.stderr, _STDERR, drop=True)),
         ]
         if feed is not None:
@@ -170,6 +176,13 @@ async def _read(stream: asyncio.StreamReader | None, cap: int, *, drop: bool = F
             raise _TooMuch
         found += chunk[: cap - len(found)]
     return bytes(found)
+
+
+async def _pour(stream: asyncio.StreamReader | None, sink: Callable[[bytes], None]) -> bytes:
+    """Hand all that the stream says to `sink`."""
+    while stream is not None and (chunk := await stream.read(_CHUNK)):
+        sink(chunk)
+    return b""
 
 
 async def _write(stream: asyncio.StreamWriter | None, feed: bytes) -> bytes:

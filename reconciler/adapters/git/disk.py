@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.adapters.git.blobs import too_large
 from reconciler.adapters.git.command import Limits
-from reconciler.adapters.git.objects import Entry, hash_blob, too_large
+from reconciler.adapters.git.objects import Entry, hash_blob
 from reconciler.adapters.git.paths import IGNORED, LINK, REGULAR, counts, text_of
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob
@@ -17,13 +19,40 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 16
 
 
+class Seen:
+    """Files that were found equal to an entry of a commit, by path: as long as nobody touched one, it still is.
+
+    "Touched" is what the file system says: inode, size, mode and both times. A file that changed within the last
+    seconds is not remembered, since one more change may leave all of that as it is ("racy git").
+    """
+
+    SETTLED_NS = 3_000_000_000
+
+    def __init__(self) -> None:
+        self._same: dict[bytes, tuple[str, tuple[int, ...]]] = {}
+
+    def holds(self, entry: Entry, now: os.stat_result) -> bool:
+        """Whether the file is known to be what the entry says."""
+        return self._same.get(entry.raw) == (entry.id, _touch(now))
+
+    def note(self, entry: Entry, then: os.stat_result) -> None:
+        """Remember that the file, whose state was `then` before it was read, is what the entry says."""
+        if time.time_ns() - max(then.st_mtime_ns, then.st_ctime_ns) > self.SETTLED_NS:
+            self._same[entry.raw] = entry.id, _touch(then)
+
+
+def _touch(of: os.stat_result) -> tuple[int, ...]:
+    return of.st_mode, of.st_ino, of.st_dev, of.st_size, of.st_mtime_ns, of.st_ctime_ns
+
+
 class Folder:
     """A folder whose files are read by their paths in it, as bytes, with parts joined by `/`."""
 
-    def __init__(self, root: Path, limits: Limits, id_length: int) -> None:
+    def __init__(self, root: Path, limits: Limits, id_length: int, seen: Seen | None = None) -> None:
         self._root = os.fsencode(root)
         self._limits = limits
         self._id_length = id_length
+        self._seen = seen or Seen()
         self._real: dict[bytes, bool] = {b"": True}
 
     def read(self, path: bytes, text: str) -> Blob | None:
@@ -60,10 +89,18 @@ class Folder:
 
     def differs(self, entry: Entry) -> bool:
         """Whether the file is another one than a commit's; line ends converted at check-out are no difference."""
+        parent, _, _ = entry.raw.rpartition(b"/")
+        then = self._stat(entry.raw) if self._is_real(parent) else None
+        if then is not None and self._seen.holds(entry, then):
+            return False
         blob = self.read(entry.raw, entry.path)
         if blob is None or (blob.mode == LINK) != (entry.mode == LINK):
             return True
-        return blob.id != entry.id and hash_blob(blob.data.replace(b"\r\n", b"\n"), self._id_length) != entry.id
+        if blob.id == entry.id or hash_blob(blob.data.replace(b"\r\n", b"\n"), self._id_length) == entry.id:
+            if then is not None:
+                self._seen.note(entry, then)
+            return False
+        return True
 
     def _bytes(self, full: bytes, text: str) -> bytes:
         handle = os.open(full, _FLAGS)
@@ -92,10 +129,14 @@ class Folder:
         return known
 
     def _mode(self, path: bytes) -> int:
+        found = self._stat(path)
+        return found.st_mode if found else 0
+
+    def _stat(self, path: bytes) -> os.stat_result | None:
         try:
-            return os.lstat(os.path.join(self._root, path)).st_mode  # noqa: PTH118  # as above
+            return os.lstat(os.path.join(self._root, path))  # noqa: PTH118  # as above
         except OSError:
-            return 0
+            return None
 
 
 def walk(root: Path, limits: Limits) -> Iterator[bytes]:

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 from reconciler.adapters.git.command import Answer, Git, Limits
-from reconciler.adapters.git.disk import Folder
-from reconciler.adapters.git.objects import failure, find_tree, list_tree
+from reconciler.adapters.git.disk import Folder, Seen
+from reconciler.adapters.git.objects import DAMAGED, failure
 from reconciler.adapters.git.paths import text_of
+from reconciler.adapters.git.trees import Trees
 from reconciler.model.errors import SourceError
 
 SHA1_LENGTH = 40
@@ -28,12 +29,16 @@ def prefix_of(root: Path, fleet_dir: Path) -> str:
 
 
 async def head_commit(git: Git) -> str:
-    """The commit that is checked out; "" before the first one."""
+    """The commit that is checked out; "" before the first one. Raises SourceError when it cannot be read."""
     answer = await git.run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if answer.code == 0:
         return answer.out.decode("ascii", "replace").strip()
     if answer.err:
         raise failure(git, answer, "read HEAD")
+    named = await git.run("rev-parse", "--verify", "--quiet", "HEAD")
+    if named.code == 0:
+        commit = named.out.decode("ascii", "replace").strip()
+        raise SourceError(f"{git.folder}: HEAD is {commit[:7]}, which is no commit that is there", hint=DAMAGED)
     return ""
 
 
@@ -65,15 +70,15 @@ async def tracks(root: Path, folder: Path) -> bool:
     return any(path.partition(b"/")[0].lower() == wanted for path in held)
 
 
-async def dirty_paths(git: Git, commit: str, prefix: str) -> tuple[str, ...]:
+async def dirty_paths(git: Git, trees: Trees, commit: str, prefix: str, seen: Seen) -> tuple[str, ...]:
     """Paths that count, from the folder `prefix`, whose files differ from the commit, new ones too; sorted.
 
     The files are hashed here: Git's own comparison may run the filters that a repository names.
     """
     names = await listed(git, prefix, "--cached", "--others", "--exclude-standard", "--deduplicate")
-    tree = await find_tree(git, commit, prefix)
-    held = await list_tree(git, commit, prefix) if tree else {}
-    folder = Folder(git.folder / prefix, git.limits, len(commit))
+    listing = await trees.find(commit)
+    held = listing.entries if listing else {}
+    folder = Folder(git.folder / prefix, git.limits, len(commit), seen)
 
     def compare() -> set[str]:
         known = {entry.raw for entry in held.values()}

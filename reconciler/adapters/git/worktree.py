@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reconciler.adapters.git.command import Git, Limits, find_root
-from reconciler.adapters.git.disk import Folder, walk
+from reconciler.adapters.git.disk import Folder, Seen, walk
 from reconciler.adapters.git.local import SHA1_LENGTH, dirty_paths, head, listed, prefix_of
-from reconciler.adapters.git.objects import list_tree, too_many
 from reconciler.adapters.git.paths import text_of
+from reconciler.adapters.git.trees import Trees, too_many
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 
@@ -29,16 +29,18 @@ class WorkingTree:
         self._limits = limits or Limits()
         self._git = Git(root, self._limits) if find_root(root) == root.resolve() else None
         self._prefix = prefix_of(root, fleet_dir)
+        self._trees = Trees(self._git, self._prefix) if self._git else None
+        self._seen = Seen()
         self._fleet = fleet_dir
         self._last: Mapping[str, str] = {}
 
     async def revision(self, ref: str) -> Revision:
         if ref:
             raise SourceError(f"the working tree has no revision {ref!r}", hint="leave --working-tree out, or --ref")
-        if self._git is None:
+        if self._git is None or self._trees is None:
             return Revision(commit="", working_tree=True)
         commit, branch = await head(self._git)
-        dirty = await dirty_paths(self._git, commit, self._prefix) if commit else ()
+        dirty = await dirty_paths(self._git, self._trees, commit, self._prefix, self._seen) if commit else ()
         return Revision(commit=commit, ref=branch, working_tree=True, dirty=dirty)
 
     async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
@@ -82,9 +84,9 @@ class WorkingTree:
 
     async def _ids(self, revision: Revision) -> Mapping[str, str]:
         """Blob ids of a commit's files."""
-        if self._git is None or not revision.commit:
+        if self._trees is None or not revision.commit:
             return {}
-        return {path: e.id for path, e in (await list_tree(self._git, revision.commit, self._prefix)).items()}
+        return {path: entry.id for path, entry in (await self._trees.at(revision.commit)).entries.items()}
 
     async def is_ancestor(self, old: Revision, new: Revision) -> bool:
         """By their commits; what is not committed yet follows any commit."""

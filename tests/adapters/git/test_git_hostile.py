@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import socket
 import subprocess
@@ -227,7 +226,7 @@ async def test_a_very_deep_tree_is_refused(repository: Repository, depth: int) -
     tree = repository.tree(("100644", b"x.yaml", repository.blob(b"x")))
     for _ in range(depth):
         data = b"40000 d\0" + bytes.fromhex(tree)
-        tree = write_object(repository, b"tree", data)
+        tree = repository.loose(b"tree", data)
     repository.commit_fleet(tree)
     await refused(repository)
 
@@ -267,26 +266,6 @@ async def test_a_hundred_thousand_files_are_read(repository: Repository) -> None
 # objects
 
 
-def write_object(repository: Repository, kind: bytes, data: bytes) -> str:
-    """A loose object written by hand: hash-object is slow by the thousand, and too honest."""
-    whole = kind + b" %d\0" % len(data) + data
-    id_ = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
-    path = repository.object_path(id_)
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        path.write_bytes(zlib.compress(whole))
-    return id_
-
-
-def overwrite(repository: Repository, id_: str, content: bytes | None) -> None:
-    path = repository.object_path(id_)
-    path.chmod(0o644)
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -300,7 +279,7 @@ def overwrite(repository: Repository, id_: str, content: bytes | None) -> None:
     ],
 )
 async def test_a_damaged_file_is_named(repository: Repository, content: bytes | None) -> None:
-    overwrite(repository, repository.git("rev-parse", "HEAD:fleet/a.yaml"), content)
+    repository.overwrite(repository.git("rev-parse", "HEAD:fleet/a.yaml"), content)
     error = await refused(repository)
     assert "a.yaml" in error.message
     assert "git fsck" in error.hint
@@ -309,7 +288,7 @@ async def test_a_damaged_file_is_named(repository: Repository, content: bytes | 
 @pytest.mark.parametrize("what", ["HEAD^{tree}", "HEAD:fleet", "HEAD"])
 async def test_a_damaged_tree_or_commit_is_refused(repository: Repository, what: str) -> None:
     commit = head(repository)
-    overwrite(repository, repository.git("rev-parse", what), b"garbage")
+    repository.overwrite(repository.git("rev-parse", what), b"garbage")
     with pytest.raises(SourceError):
         await source(repository).blobs(Revision(commit=commit))
     if what == "HEAD":
@@ -318,11 +297,16 @@ async def test_a_damaged_tree_or_commit_is_refused(repository: Repository, what:
 
 
 async def test_a_zip_bomb_of_a_document_is_stopped(repository: Repository) -> None:
-    bomb = write_object(repository, b"blob", b"\n" * (50 << 20))
+    bomb = repository.loose(b"blob", b"\n" * (50 << 20))
     repository.commit_fleet(repository.tree(("100644", b"bomb.yaml", bomb)))
-    with_total = await refused(repository, Limits(total=8 << 20))
-    assert "more than 8388608 bytes" in with_total.message
     assert "bomb.yaml has 52428800 bytes" in (await refused(repository)).message
+
+
+async def test_documents_that_are_too_much_together_are_stopped(repository: Repository) -> None:
+    files = [("100644", b"%d.yaml" % number, repository.blob(b"%d" % number * 1000)) for number in range(10)]
+    repository.commit_fleet(repository.tree(*files))
+    assert "more than 5000 bytes" in (await refused(repository, Limits(total=5000))).message
+    assert len(await read(repository, Limits(total=10_000))) == 10
 
 
 async def test_alternates_that_are_gone_are_said_to_be(repository: Repository, tmp_path: Path) -> None:
@@ -330,7 +314,7 @@ async def test_alternates_that_are_gone_are_said_to_be(repository: Repository, t
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{tmp_path}/nowhere/objects\n../../../../../../etc\n")
     assert await read(repository) == {"a.yaml": b"kind: Agent\n"}
-    overwrite(repository, repository.git("rev-parse", "HEAD:fleet/a.yaml"), None)
+    repository.overwrite(repository.git("rev-parse", "HEAD:fleet/a.yaml"), None)
     await refused(repository)
 
 
@@ -348,7 +332,7 @@ async def test_a_missing_object_is_not_fetched(repository: Repository, tmp_path:
         ("protocol.ext.allow", "always"),
     ):
         repository.git("config", key, value)
-    overwrite(repository, repository.git("rev-parse", "HEAD:fleet/a.yaml"), None)
+    repository.overwrite(repository.git("rev-parse", "HEAD:fleet/a.yaml"), None)
     await refused(repository)
     repository.git("config", "remote.evil.url", str(repository.root))
     await refused(repository)

@@ -1,24 +1,16 @@
-"""Mistaken and hostile command lines: each a clear message, exit 1, quickly, with little memory, no traceback."""
+"""Mistaken and hostile command lines and plan files: a clear message, exit 1, quickly, with little memory, no harm."""
 
 from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from .conftest import Program, environment
-
-MEMORY = 200 * 1024 * 1024
-SECONDS = 10
-"""What ends a hanging command: the machines that run this are slow, and a hang is longer than any of them."""
+from tests.cli.conftest import Program
+from tests.hostile.bounds import Forks, Record, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +135,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def prepared(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A fleet that is not applied, with plan files of every kind of badness."""
     root = tmp_path_factory.mktemp("hostile")
-    (root / "home").mkdir()
-    Program(root, root / "home")("init", "fleet", code=0)
-    program = Program(root / "fleet", root / "home")
+    Program(root, home)("init", "fleet", code=0)
+    program = Program(root / "fleet", home)
     program("plan", "--out", "good.plan", code=0)
     good = (program.folder / "good.plan").read_bytes()
     document = json.loads(good)
@@ -170,144 +161,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return program
 
 
-def bounded(memory: int = MEMORY) -> Callable[[], None]:
-    """Limits of the child: address space is more than memory in use, so it is bounded by what is written to it."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-
-    return limit
-
-
 @pytest.mark.parametrize("one", CASES, ids=lambda one: " ".join(one.arguments)[:50].encode("unicode_escape").decode())
-def test_a_mistake_is_told_and_does_no_harm(prepared: Program, one: Case) -> None:
+def test_a_mistake_is_told_and_does_no_harm(
+    prepared: Program, one: Case, forks: Forks, record_property: Record
+) -> None:
     before = sorted(path.name for path in prepared.folder.iterdir() if path.name != ".reconciler")
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli", *one.arguments],
-        cwd=prepared.folder,
-        env=environment(prepared.home),
-        input=one.stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-        preexec_fn=bounded(),
-    )
-    took = time.monotonic() - started
-    err = done.stderr.decode("utf-8", "replace")
-    assert done.returncode == one.code, err
-    assert one.told in err
-    assert "Traceback" not in err
-    assert "unexpected" not in err.replace("unexpected extra", "")
-    assert len(err) < 20_000
-    assert "\x1b" not in err
-    assert took < SECONDS
+    ended = forks.run(*one.arguments, folder=prepared.folder, stdin=one.stdin)
+    hold(ended, kind="command lines and plan files", record=record_property, code=one.code)
+    assert one.told in ended.err
     after = sorted(path.name for path in prepared.folder.iterdir() if path.name != ".reconciler")
     assert after == before
     assert not (prepared.folder / ".reconciler" / "crash").exists()
     assert not (prepared.folder / ".reconciler" / "secrets").exists()
-
-
-def test_there_are_enough_of_them() -> None:
-    assert len(CASES) >= 90
-
-
-def shell(program: Program, line: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", line.replace("reconciler", f"{sys.executable} -m reconciler.cli", 1)],
-        cwd=program.folder,
-        env=environment(program.home),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_closed_streams_are_survived(prepared: Program) -> None:
-    done = shell(prepared, "reconciler version >&-")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "error: standard output is closed\n  redirect it to a file or /dev/null instead\n",
-    )
-    assert shell(prepared, "reconciler version <&-").returncode == 0
-    assert shell(prepared, "reconciler version 2>&-").returncode == 0
-    assert shell(prepared, "reconciler validate <&- 2>&-").returncode == 0
-    assert shell(prepared, "reconciler apply <&-").returncode == 1
-    assert "holds no value" in shell(prepared, "reconciler secret set demo/s k <&-").stderr
-
-
-def test_a_full_disk_is_told(prepared: Program) -> None:
-    done = shell(prepared, "reconciler render demo/hello > /dev/full")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot write to standard output: No space left")
-
-
-def test_a_reader_that_leaves_ends_it_quietly(prepared: Program) -> None:
-    done = shell(prepared, "reconciler render demo/hello | head -n 1; exit ${PIPESTATUS[0]}")
-    assert done.returncode in (0, 141)
-    assert done.stderr == ""
-
-
-def test_a_folder_that_is_gone_is_told(prepared: Program, tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    line = f"cd {gone} && rmdir {gone} && {sys.executable} -m reconciler.cli plan"
-    done = subprocess.run(
-        ["bash", "-c", line], env=environment(prepared.home), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "no longer exists" in done.stderr
-
-
-def test_a_folder_that_cannot_be_written_is_told(prepared: Program) -> None:
-    locked = prepared.folder / "locked"
-    locked.mkdir(mode=0o500)
-    place = "/proc" if os.geteuid() == 0 else "locked"  # root may write everywhere else
-    try:
-        done = prepared("plan", "--out", f"{place}/x.plan", code=1)
-        assert f"{place}/x.plan" in done.err
-    finally:
-        locked.rmdir()
-
-
-def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path, prepared: Program) -> None:
-    Program(tmp_path, prepared.home)("init", "fleet", code=0)
-    (tmp_path / "fleet" / ".reconciler").write_text("")
-    done = Program(tmp_path / "fleet", prepared.home)("plan", code=1)
-    assert done.err.startswith("error: ")
-    assert ".reconciler" in done.err
-
-
-def test_a_damaged_registry_is_told(tmp_path: Path, prepared: Program) -> None:
-    Program(tmp_path, prepared.home)("init", "fleet", code=0)
-    program = Program(tmp_path / "fleet", prepared.home)
-    program("plan", code=0)
-    (program.folder / ".reconciler" / "registry.db").write_bytes(b"no database at all " * 1000)
-    for arguments in (["plan"], ["get", "agents"], ["apply", "--auto-approve"], ["audit", "verify"]):
-        done = program(*arguments, code=1)
-        assert "registry" in done.err + done.out
-
-
-def test_what_nobody_foresaw_is_one_line_and_a_private_file(tmp_path: Path, home: Path) -> None:
-    """A module that cannot be imported stands for a mistake of ours."""
-    Program(tmp_path, home)("init", "fleet", code=0)
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "msgspec.py").write_text("raise RuntimeError('deep inside')\n")
-    env = environment(home)
-    env["PYTHONPATH"] = f"{broken}{os.pathsep}{env['PYTHONPATH']}"
-    done = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli", "plan"],
-        cwd=tmp_path / "fleet",
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: unexpected RuntimeError: deep inside\n")
-    (kept,) = (tmp_path / "fleet" / ".reconciler" / "crash").iterdir()
-    assert str(kept) in done.stderr
-    assert "Traceback" in kept.read_text()
-    assert kept.stat().st_mode & 0o077 == 0
