@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from reconciler.cli.failures import INTERRUPTED_EXIT
 from reconciler.cli.fleets import ApplyRequest, Session
 from reconciler.cli.output import ReaderGone, emit, note, wants_color
-from reconciler.cli.planning import ask, findings_note, has_errors, leaves_out, shown_plan
+from reconciler.cli.planning import ask, findings_note, leaves_out, shown_plan
 from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
@@ -45,7 +45,7 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if manner.show_plan and not as_json:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
-    if not plan.changes and not await _unfinished(session, plan):
+    if not plan.changes and not plan.policy.accept_clusters and not await _unfinished(session, plan):
         if not as_json and not manner.show_plan:
             emit(totals(plan))
         _tell_left(plan)
@@ -92,7 +92,7 @@ async def follow(
 
 async def _unfinished(session: Session, plan: Plan) -> bool:
     """Whether an earlier apply left something open: then there is something to do even without changes."""
-    if has_errors(plan):
+    if not plan.fleet or any(item.problem for item in plan.completeness if item.source == "registry"):
         return False
     return bool(await (await session.stores()).registry.open_journal())
 

@@ -19,7 +19,7 @@ from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Found, Unreadable
+from reconciler.model.objects import ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Plan, Policy
 from reconciler.ports import Clock, Cluster, Registry
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reconciler.engine.operate import Hand
     from reconciler.engine.reconcile import PlanningCache
     from reconciler.engine.sweep import Sweep
+    from reconciler.engine.wellness import Noter
     from reconciler.engine.world import Stores
 
 T = TypeVar("T")
@@ -87,20 +88,26 @@ class Session:
     def clock(self) -> Clock:
         return self.world.clock
 
-    async def plan(self, request: PlanRequest) -> Plan:
-        """Make a plan. Raises what the source and the registry raise, and UsageError for an unknown target."""
+    async def plan(self, request: PlanRequest, *, noting: bool = False) -> Plan:
+        """Make a plan; `noting` writes down which clusters were found unwell, or well again.
+
+        Raises what the source and the registry raise, and UsageError for an unknown target.
+        """
         from reconciler.engine.reconcile import compute_plan
 
-        plan = await compute_plan(self.world, policy=request.policy, ref=request.ref or "", cache=self.cache)
+        noter = self._noter() if noting else None
+        plan = await compute_plan(
+            self.world, policy=request.policy, ref=request.ref or "", cache=self.cache, noter=noter
+        )
         await self._known(request.policy, await self.declaration(request.ref))
         return plan
 
     async def _known(self, policy: Policy, declaration: Declaration) -> None:
         """Raises UsageError for a target or cluster that neither the files nor the registry know."""
-        if declaration.fleet is None or not (policy.targets or policy.clusters):
+        if declaration.fleet is None or not (policy.targets or policy.clusters or policy.accept_clusters):
             return
         clusters = [cluster.name for cluster in declaration.fleet.clusters]
-        for cluster in policy.clusters:
+        for cluster in (*policy.clusters, *policy.accept_clusters):
             if cluster not in clusters:
                 raise UsageError(f"no cluster {cluster} is declared", hint=f"there is: {', '.join(clusters)}")
         known = {*declaration.agents, *declaration.frozen_agents}
@@ -149,6 +156,11 @@ class Session:
 
         return rollback(self.world, name, to=to, reason=reason, options=self._options(request), stop=stop)
 
+    def _noter(self) -> Noter:
+        from reconciler.engine.wellness import Noter
+
+        return Noter(actor=whoami(), retry=self.world.retry)
+
     def _options(self, request: ApplyRequest) -> ApplyOptions:
         from reconciler.engine.apply import ApplyOptions
 
@@ -170,14 +182,16 @@ class Session:
         return Hand(registry=stores.registry, clock=self.clock, actor=actor, retry=self.world.retry)
 
     async def sweep(self, stores: OpenStores, agents: Mapping[AgentName, Agent]) -> Sweep:
-        """Measure agents once; see engine.sweep."""
-        from reconciler.engine.sweep import sweep
+        """Measure agents once, and write down which clusters were found unwell, or well again; see engine.sweep."""
+        from reconciler.engine.sweep import note_sweep, sweep
 
         prober = self.world.prober()
         try:
-            return await sweep(stores.both, agents, prober, self.clock, previous={}, at_once=True)
+            found = await sweep(stores.both, agents, prober, self.clock, previous={}, at_once=True)
         finally:
             await prober.close()
+        await note_sweep(stores.both, found, self.clock, self._noter())
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +203,13 @@ class OpenStores:
     clusters: Mapping[str, Cluster | Unreadable]
     clock: Clock
     both: Stores
+
+    async def who(self, name: str) -> Observation[ClusterIdentity]:
+        """Who a cluster is, if it says so soon."""
+        from reconciler.engine.observe import ask_who
+
+        cluster = self.clusters[name]
+        return cluster if isinstance(cluster, Unreadable) else await ask_who(cluster, self.both.patience)
 
     async def refuse_spent(self, digest: str) -> None:
         """Raises UsageError when the saved plan with this digest was applied before."""

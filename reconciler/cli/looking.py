@@ -124,10 +124,14 @@ async def look(
     """Observe deployments and pods of agents on every cluster, or what else `kinds` says."""
     import asyncio
 
+    from reconciler.engine.observe import read
+
     scope = Scope(kinds=kinds, namespaces=namespaces)
 
     async def observed(cluster: Cluster | Unreadable) -> Observation[LiveSet]:
-        return cluster if isinstance(cluster, Unreadable) else await cluster.observe(scope)
+        if isinstance(cluster, Unreadable):
+            return cluster
+        return await read(cluster.observe(scope), cluster, stores.both.patience)
 
     answers = await asyncio.gather(*(observed(cluster) for cluster in stores.clusters.values()))
     unreadable: dict[str, str] = {}

@@ -46,6 +46,14 @@ AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Allow a fleet w
 AcceptRewind = Annotated[
     bool, typer.Option("--accept-rewind", help="Allow deletions by a commit that does not follow the last one applied.")
 ]
+AcceptCluster = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept-cluster",
+        metavar="NAME",
+        help="Let this cluster be another one than at first contact, because it was rebuilt (repeatable).",
+    ),
+]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Parallelism = Annotated[
     str | None, typer.Option("--parallelism", metavar="N", help="How many changes at once (default 10).")
@@ -130,10 +138,11 @@ def policy(
     *,
     allow_empty: bool,
     accept_rewind: bool,
+    accept_clusters: list[str] | None = None,
     destroy: bool = False,
 ) -> Policy:
     """What the operator allows, out of checked options. Raises UsageError."""
-    for cluster in clusters or ():
+    for cluster in (*(clusters or ()), *(accept_clusters or ())):
         if not _LABEL.match(cluster):
             raise UsageError(f"'{one_line(cluster, 80)}' is not a cluster's name")
     return Policy(
@@ -142,5 +151,6 @@ def policy(
         accept_rewind=accept_rewind,
         targets=tuple(sorted({agent_name(target) for target in targets or ()})),
         clusters=tuple(sorted(set(clusters or ()))),
+        accept_clusters=tuple(sorted(set(accept_clusters or ()))),
         destroy=destroy,
     )

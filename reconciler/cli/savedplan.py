@@ -122,6 +122,7 @@ def _change(item: Mapping[str, Any]) -> Change:
         fingerprint=item["fingerprint"],
         record_version=0,
         placement=tuple(PlacedReplicas(**placed) for placed in item["placement"]),
+        behind=tuple(item.get("behind", ())),
     )
 
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reconciler.engine.observe import look_at, read
+from reconciler.engine.observe import bounded, look_at, read
 from reconciler.engine.pods import trouble
 from reconciler.engine.status import conditions_by_type
+from reconciler.engine.wellness import Look, Noter, note
 from reconciler.engine.world import Stores
 from reconciler.health import assess, probe_request
 from reconciler.model.agent import Agent, Health
@@ -40,9 +41,11 @@ from reconciler.model.objects import (
     Unreadable,
     Usage,
 )
+from reconciler.model.registry import RegistrySnapshot
 from reconciler.model.source import JsonObject
 from reconciler.model.units import Quantity
 from reconciler.placement.wellness import Sight
+from reconciler.plan.guard import strangers
 from reconciler.ports import Clock, Prober
 from reconciler.render.configmap import agent_card
 from reconciler.render.metadata import label_value
@@ -108,6 +111,16 @@ async def sweep(
         out_of_reach=frozenset(outside),
         sights=sights,
     )
+
+
+async def note_sweep(stores: Stores, found: Sweep, clock: Clock, noter: Noter) -> None:
+    """Write down how clusters are by a sweep, where that changed. Never fails."""
+    answer = await bounded(stores.registry.snapshot(), "the registry", stores.patience.read_s)
+    if isinstance(answer, Found):
+        known: RegistrySnapshot = answer.value
+        identities = {name: sight.identity for name, sight in found.sights.items()}
+        others = strangers(identities, known.fleet)
+        await note(stores.registry, Look(before=known.clusters, sights=found.sights, strangers=others), clock, noter)
 
 
 def _hasty(health: Health) -> Health:

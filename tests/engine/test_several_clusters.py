@@ -34,8 +34,7 @@ async def world(tmp_path):
 async def image(world, cluster: str) -> str:
     answer = await world.clusters[cluster].inner.get(deployment("support/triage"))
     assert isinstance(answer, Found)
-    found: str = answer.value.body["spec"]["template"]["spec"]["containers"][0]["image"]
-    return found
+    return str(answer.value.body["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 async def test_an_update_reaches_the_others_and_the_rest_follows(world):

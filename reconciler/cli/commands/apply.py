@@ -27,6 +27,7 @@ def apply(  # noqa: PLR0917 - options of a command
     max_deletes: options.MaxDeletes = None,
     allow_empty: options.AllowEmpty = False,
     accept_rewind: options.AcceptRewind = False,
+    accept_cluster: options.AcceptCluster = None,
     parallelism: options.Parallelism = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
@@ -43,14 +44,19 @@ def apply(  # noqa: PLR0917 - options of a command
     manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings, show_plan=file is None)
     request = ApplyRequest.of(settings)
     if file is not None:
-        if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)):
+        if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind, accept_cluster)):
             raise UsageError(
                 "a saved plan is applied as it is", hint="give those options to `reconciler plan --out FILE`"
             )
         code = run(_saved(invocation().folder() / file, request, manner))
     else:
         policy = options.policy(
-            target, cluster, settings.text("maxDeletes"), allow_empty=allow_empty, accept_rewind=accept_rewind
+            target,
+            cluster,
+            settings.text("maxDeletes"),
+            allow_empty=allow_empty,
+            accept_rewind=accept_rewind,
+            accept_clusters=accept_cluster,
         )
         code = run(_fresh(PlanRequest(ref=ref, working_tree=working_tree, policy=policy), request, manner))
     if code:
@@ -59,7 +65,7 @@ def apply(  # noqa: PLR0917 - options of a command
 
 async def _fresh(plan_request: PlanRequest, request: ApplyRequest, manner: Manner) -> int:
     async with opened(working_tree=plan_request.working_tree) as session:
-        return await carry_out(session, await session.plan(plan_request), request, manner)
+        return await carry_out(session, await session.plan(plan_request, noting=True), request, manner)
 
 
 async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
@@ -71,7 +77,7 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
     ref, working_tree = saved.document.get("ref") or None, bool(saved.document.get("workingTree"))
     async with opened(working_tree=working_tree) as session:
         request_again = PlanRequest(ref=None if working_tree else ref, working_tree=working_tree, policy=saved.policy)
-        plan = await session.plan(request_again)
+        plan = await session.plan(request_again, noting=True)
         if plan.fleet != saved.fleet:
             raise UsageError(f"{path.name} is a plan for fleet {saved.fleet}, this is {plan.fleet}")
         await (await session.stores()).refuse_spent(saved.digest)

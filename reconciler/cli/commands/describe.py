@@ -80,6 +80,8 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
         ("Templates", ", ".join(record.lineage) or "none"),
         ("Labels", ", ".join(f"{key}={value}" for key, value in sorted(record.labels.items())) or "none"),
         ("Placement", ", ".join(f"{p.replicas} on {p.cluster}" for p in record.placement) or "nowhere"),
+        *([("Home", f"{record.home}, to which it goes back when that is well")] if record.home else []),
+        *([("Behind", f"{', '.join(record.behind)}: something is still to be done there")] if record.behind else []),
         *_addresses(seen),
         ("Holds", "; ".join(_held(record)) or "nothing"),
         *_blockers(record),

@@ -36,7 +36,7 @@ def destroy(
 
     async def work() -> int:
         async with opened() as session:
-            plan = await session.plan(PlanRequest(policy=policy))
+            plan = await session.plan(PlanRequest(policy=policy), noting=True)
             return await carry_out(session, plan, request, manner)
 
     code = run(work())

@@ -164,8 +164,8 @@ async def _stores() -> list[Finding]:
             stores = await session.stores()
             findings = [await _registry(stores.registry)]
             idle = {cluster.name for cluster in stores.fleet.clusters if cluster.runs_nothing}
-            for name, cluster in stores.clusters.items():
-                answer = cluster if isinstance(cluster, Unreadable) else await cluster.identity()
+            answers = await asyncio.gather(*(stores.who(name) for name in stores.clusters))
+            for name, answer in zip(stores.clusters, answers, strict=True):
                 if isinstance(answer, Found):
                     runs = "; it runs nothing: no processes are started there" if name in idle else ""
                     seen = f"{answer.value.version}, uid {answer.value.uid}{runs}"

@@ -15,10 +15,10 @@ from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
-from reconciler.cli.views.records import age, record_json, running
+from reconciler.cli.views.records import age, moment, record_json, running
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, KubernetesCluster
-from reconciler.model.objects import Found, Unreadable
+from reconciler.model.objects import Found
 from reconciler.model.registry import Record
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
@@ -173,11 +173,11 @@ async def _templates(wanted: Wanted) -> Listing:
 
 async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
     values, rows, names = [], [], []
-    for declaration in stores.fleet.clusters:
-        if wanted.names and declaration.name not in wanted.names:
-            continue
-        cluster = stores.clusters[declaration.name]
-        answer = cluster if isinstance(cluster, Unreadable) else await cluster.identity()
+    chosen = [one for one in stores.fleet.clusters if not wanted.names or one.name in wanted.names]
+    answers = await asyncio.gather(*(stores.who(one.name) for one in chosen))
+    on_record = (await snapshot(stores.registry)).clusters
+    for declaration, answer in zip(chosen, answers, strict=True):
+        health = on_record.get(declaration.name)
         state = "reachable" if isinstance(answer, Found) else "unreachable"
         uid, version = (answer.value.uid, answer.value.version) if isinstance(answer, Found) else ("", "")
         backend = type(declaration.backend).__name__.removesuffix("Cluster").lower()
@@ -188,6 +188,7 @@ async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
             "state": state,
             "version": version,
             "uid": uid,
+            "onRecord": health and {"state": health.state, "since": moment(health.since_ms), "reason": health.reason},
             "weight": declaration.weight,
             "labels": dict(declaration.labels),
         }
@@ -202,10 +203,13 @@ async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
             labels or "-",
         )
         values.append(value)
-        rows.append((*row, *((uid or "-",) if wanted.output == "wide" else ())))
+        told = f"{health.state} since {moment(health.since_ms)}" if health else "-"
+        rows.append((*row, *((uid or "-", told) if wanted.output == "wide" else ())))
         names.append(declaration.name)
     headers: tuple[str, ...] = ("NAME", "KIND", "RUNS", "STATE", "VERSION", "WEIGHT", "LABELS")
-    return _sorted((*headers, *(("UID",) if wanted.output == "wide" else ())), rows, names, values, wanted.sort_by)
+    return _sorted(
+        (*headers, *(("UID", "ON RECORD") if wanted.output == "wide" else ())), rows, names, values, wanted.sort_by
+    )
 
 
 def _runs(declaration: ClusterDeclaration) -> str:

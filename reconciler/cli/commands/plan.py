@@ -35,6 +35,7 @@ def plan(  # noqa: PLR0917 - options of a command
     max_deletes: options.MaxDeletes = None,
     allow_empty: options.AllowEmpty = False,
     accept_rewind: options.AcceptRewind = False,
+    accept_cluster: options.AcceptCluster = None,
 ) -> None:
     """Show what would be done to reach the state that the commit which is checked out declares.
 
@@ -45,7 +46,12 @@ def plan(  # noqa: PLR0917 - options of a command
         ref=ref,
         working_tree=working_tree,
         policy=options.policy(
-            target, cluster, settings.text("maxDeletes"), allow_empty=allow_empty, accept_rewind=accept_rewind
+            target,
+            cluster,
+            settings.text("maxDeletes"),
+            allow_empty=allow_empty,
+            accept_rewind=accept_rewind,
+            accept_clusters=accept_cluster,
         ),
     )
     path = options.out_file(invocation().folder() / out) if out is not None else None

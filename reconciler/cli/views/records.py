@@ -50,6 +50,8 @@ def record_json(record: Record) -> dict[str, Any]:
         "source": record.source_path,
         "templates": list(record.lineage),
         "placement": {placed.cluster: placed.replicas for placed in record.placement},
+        "home": record.home,
+        "behind": list(record.behind),
         "protect": record.protect,
         "suspended": record.suspended,
         "quarantine": quarantine and {"since": moment(quarantine.since_ms), "reason": quarantine.reason},
