@@ -37,7 +37,8 @@ from reconciler.plan import scaling
 from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.guard import when
-from reconciler.plan.objects import ObjectVerdict, Terms, claimed, judge, sort_key, surplus, unknown_because, vanished
+from reconciler.plan.judgement import ObjectVerdict, Terms, judge
+from reconciler.plan.objects import claimed, sort_key, surplus, unknown_because, vanished
 from reconciler.plan.reasons import Facts, reasons_of
 from reconciler.plan.scaling import Autoscalers
 from reconciler.render import render
