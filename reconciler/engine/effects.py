@@ -99,7 +99,7 @@ async def put(run: Run, change: ObjectChange) -> LiveObject:
         expect = MustBeAbsent()
     force, count = bool(change.force), change.hand_over_replicas
     if change.take_back is not None:
-        return await _take_back(run, cluster, manifest, expect, change.take_back, force=force)
+        return await _take_back(run, cluster, manifest, expect, change.take_back, force=force, take=change.take)
     if count is not None and isinstance(expect, MustBeAbsent):
         made = await _apply(run, cluster, manifest, expect, force=force)
         return await _hold(run, cluster, manifest, MustBe(uid=made.uid), count, force=False)
@@ -122,7 +122,14 @@ async def _hand_over(run: Run, cluster: Cluster, manifest: Manifest, expect: Pre
 
 
 async def _take_back(
-    run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, how: TakeBack, *, force: bool
+    run: Run,
+    cluster: Cluster,
+    manifest: Manifest,
+    expect: Precondition,
+    how: TakeBack,
+    *,
+    force: bool,
+    take: Sequence[OwnedPath],
 ) -> LiveObject:
     """Make `spec.replicas` ours again: the second manager takes it from whoever has it, we join, and it lets go.
 
@@ -134,7 +141,7 @@ async def _take_back(
         count = max(count, replicas_of(live))
         manifest = replace(manifest, body={**manifest.body, "spec": {**manifest.body["spec"], "replicas": count}})
     held = await _hold(run, cluster, manifest, expect, count, force=True)
-    await _apply(run, cluster, manifest, MustBe(uid=held.uid), force=force)
+    await _apply(run, cluster, manifest, MustBe(uid=held.uid), force=force, take=take)
     return await _hold(run, cluster, manifest, MustBe(uid=held.uid), None, force=False)
 
 

@@ -47,7 +47,10 @@ def _put(body: Any, path: tuple[str, ...], value: Any) -> None:
             here = _item(here, msgspec.json.decode(step[2:]))
         else:
             here = here.setdefault(step[2:], [] if then.startswith("k:") else {})
-    here[path[-1][2:]] = value
+    if path[-1].startswith("k:"):
+        _item(here, msgspec.json.decode(path[-1][2:])).update(value)
+    else:
+        here[path[-1][2:]] = value
 
 
 def _item(items: list[dict[str, Any]], identity: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def masked(drift: Drift, agent: Agent) -> Drift:
     secret = any(map(_secret, names)) or any(map(_secret, drift.path.split(".")[-1:]))
     literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
     before, after = (
-        side if side is Missing.FIELD or not (secret or _holds(side, literals)) else Masked.SENSITIVE
+        side
+        if side is Missing.FIELD or isinstance(side, bool) or not (secret or _holds(side, literals))
+        else Masked.SENSITIVE
         for side in (drift.before, drift.after)
     )
     return dataclasses.replace(drift, before=before, after=after)

@@ -13,31 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 from reconciler.model.objects import FIELD_MANAGER, HANDOVER_MANAGER
+from reconciler.model.ownership import OwnedPath
 from reconciler.model.plan import Missing
 from reconciler.model.source import JsonObject
 from reconciler.model.units import Quantity
+from reconciler.plan.fieldpaths import WHOLE, identity_in, identity_of, item_with, keys_of, step_of
+from reconciler.plan.obstacles import obstacles
 
-LIST_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "containers": (("name",),),
-    "initContainers": (("name",),),
-    "env": (("name",),),
-    "ports": (("containerPort", "protocol"), ("port", "protocol")),
-    "volumes": (("name",),),
-    "volumeMounts": (("mountPath",),),
-    "imagePullSecrets": (("name",),),
-    "topologySpreadConstraints": (("topologyKey", "whenUnsatisfiable"),),
-    "hostAliases": (("ip",),),
-    "conditions": (("type",),),
-}
-"""Lists that merge by keys; the first tuple whose keys an item has counts. Every other list is atomic."""
-
-WHOLE = frozenset({"selector", "labelSelector", "nodeSelector", "scaleTargetRef", "secretKeyRef", "configMapKeyRef"})
-"""Maps that are owned and replaced as a whole: one key more is another value."""
-
-_DEFAULTED = {"protocol": "TCP"}
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _QUANTITY_FIELDS = frozenset({"requests", "limits"})
 AUTOSCALERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler"})
@@ -73,14 +56,15 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A wanted field that is not as wanted. `owner` is None where nobody owns it (somebody removed it).
+    """A field that is not as wanted. `owner` is None where nobody owns it (somebody removed it).
 
-    `fields` is the path in managedFields' terms, for `without`. `shared`: we own it together with `owner`, and it is
-    not lost; another value is wanted.
+    `wanted` is Missing.FIELD for one that should not be there: it excludes a wanted one, or somebody applied it in our
+    name. `fields` is the path in managedFields' terms. `shared`: we own it together with `owner`, and it is not lost;
+    another value is wanted.
     """
 
     path: str
-    fields: tuple[str, ...]
+    fields: OwnedPath
     wanted: Any
     live: Any
     owner: Owner | None
@@ -106,6 +90,12 @@ def is_ours(owner: Owner) -> bool:
     return owner.manager in _OURS and owner.operation == "Apply"
 
 
+def recorded(live: JsonObject) -> bool:
+    """Whether an object says at all that we applied it: somebody may have cleared its managedFields."""
+    entries = live.get("metadata", {}).get("managedFields") or ()
+    return any(entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" for entry in entries)
+
+
 def contested(live: JsonObject) -> bool:
     """Whether somebody whom we do not override writes here too: what is left to them is told in every plan."""
     for entry in live.get("metadata", {}).get("managedFields") or ():
@@ -116,13 +106,15 @@ def contested(live: JsonObject) -> bool:
 
 
 _OURS = frozenset({FIELD_MANAGER, HANDOVER_MANAGER})
+_SELF = "."
 
 
 def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) -> tuple[Lost, ...]:
-    """Wanted fields that we do not own any more and that are not as wanted, by path.
+    """Wanted fields that we do not own any more and that are not as wanted, and what stands in their way.
 
     With `changed` (something else is wanted than what was applied last) also those that we own together with
-    somebody else: a new value for them is a conflict with the other.
+    somebody else: a new value for them is a conflict with the other. Without it also fields that are ours and that we
+    never wanted.
     """
     if not changed and _intact(wanted, live):
         return ()
@@ -135,8 +127,71 @@ def lost_fields(wanted: JsonObject, live: JsonObject, *, changed: bool = False) 
             continue
         owner = _owner_of(fields, others)
         if owner is not None or not held:
-            path = ".".join(shown).replace(".[", "[")
-            found.append(Lost(path=path, fields=fields, wanted=want, live=have, owner=owner, shared=held))
+            found.append(_lost(shown, fields, want, have, owner, shared=held))
+    for item in obstacles(wanted, live):
+        owner, held = _owner_of(item.fields, others), any(_has(tree, item.fields) for tree in ours)
+        if owner is not None or not held:
+            found.append(_lost(item.shown, item.fields, Missing.FIELD, item.live, owner, shared=held))
+    if not changed:
+        mine = next((owner for owner in known if is_ours(owner) and owner.manager == FIELD_MANAGER), None)
+        found += [_lost(*item, mine) for item in surplus_fields(wanted, live)]
+    return tuple(found)
+
+
+def _lost(
+    shown: tuple[str, ...], fields: OwnedPath, wanted: Any, live: Any, owner: Owner | None, *, shared: bool = False
+) -> Lost:
+    path = ".".join(shown).replace(".[", "[")
+    return Lost(path=path, fields=fields, wanted=wanted, live=live, owner=owner, shared=shared)
+
+
+def _has(tree: JsonObject, path: OwnedPath) -> bool:
+    for step in path:
+        if step not in tree:
+            return False
+        tree = tree[step]
+    return True
+
+
+_Surplus = tuple[tuple[str, ...], OwnedPath, Missing, Any]
+
+
+def surplus_fields(wanted: JsonObject, live: JsonObject) -> tuple[_Surplus, ...]:
+    """Fields that our own apply says and that we do not want (any more): shown, path, nothing, and what is there."""
+    for owner in owners(live):
+        if is_ours(owner) and owner.manager == FIELD_MANAGER:
+            return tuple(_surplus(wanted, owner.fields, live, (), ()))
+    return ()
+
+
+def _surplus(wanted: Any, tree: JsonObject, live: Any, shown: tuple[str, ...], fields: OwnedPath) -> Iterator[_Surplus]:
+    for step, below in tree.items():
+        if step.startswith("f:"):
+            key = step[2:]
+            said = isinstance(wanted, Mapping) and key in wanted
+            want = wanted[key] if said else None
+            have = live.get(key) if isinstance(live, Mapping) else None
+            label = key
+        elif step.startswith("k:"):
+            want, have = item_with(wanted, identity_in(step)), item_with(live, identity_in(step))
+            said = want is not None
+            label = f"[{next(iter(identity_in(step)))[1]}]"
+        else:
+            continue
+        if not said:
+            yield (*shown, label), (*fields, step), Missing.FIELD, have
+        elif below:
+            yield from _surplus(want, below, have, (*shown, label), (*fields, step))
+
+
+def shared_surplus(wanted: JsonObject, live: JsonObject) -> tuple[OwnedPath, ...]:
+    """Fields that we no longer want and own together with hand edits alone: with them in it, they would stay."""
+    others = [owner for owner in owners(live) if not is_ours(owner)]
+    found = []
+    for _shown, fields, _wanted, _live in surplus_fields(wanted, live):
+        holders = [owner for owner in others if _has(owner.fields, fields)]
+        if holders and all(owner.yields for owner in holders):
+            found.append(fields)
     return tuple(found)
 
 
@@ -147,22 +202,24 @@ def _intact(wanted: JsonObject, live: JsonObject) -> bool:
     """
     for entry in live.get("metadata", {}).get("managedFields") or ():
         if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
-            tree = entry.get("fieldsV1") or {}
-            metadata = {key: value for key, value in wanted["metadata"].items() if key not in _IDENTITY}
-            rest = {key: value for key, value in wanted.items() if key not in _HEAD}
-            return _all_in(rest, tree) and _all_in(metadata, tree.get("f:metadata") or {})
+            said = {key: value for key, value in wanted.items() if key not in _TYPE}
+            said["metadata"] = {key: value for key, value in wanted["metadata"].items() if key not in _IDENTITY}
+            return _all_in(said, entry.get("fieldsV1") or {})
     return False
 
 
 _IDENTITY = frozenset({"name", "namespace"})
-_HEAD = frozenset({"apiVersion", "kind", "metadata"})
+_TYPE = frozenset({"apiVersion", "kind"})
 
 
 def _all_in(wanted: JsonObject, tree: JsonObject) -> bool:
+    """Whether a tree holds all that is wanted, and nothing else."""
+    if len(wanted) != len(tree) - (_SELF in tree):
+        return False
     for key, want in wanted.items():
         below = tree.get("f:" + key)
-        if below is None:
-            return False
+        if below is None or (want == "" and key == "value"):
+            return False  # beside an empty value another source of it may stand, and we would own ours still
         if not below or not want:
             continue  # a leaf, or owned as a whole
         if isinstance(want, dict):
@@ -174,42 +231,38 @@ def _all_in(wanted: JsonObject, tree: JsonObject) -> bool:
 
 
 def _items_in(key: str, items: list[Any], tree: JsonObject) -> bool:
-    keys = _keys_of(key, items)
-    if keys is None:
+    keys = keys_of(key, items)
+    if keys is None or len(items) != len(tree) - (_SELF in tree):
         return False
     for item in items:
-        below = tree.get(_step(tuple((name, item.get(name, _DEFAULTED.get(name))) for name in sorted(keys))))
+        below = tree.get(step_of(identity_of(item, keys)))
         if below is None or not _all_in(item, below):
             return False
     return True
 
 
-@lru_cache(maxsize=4096)
-def _step(identity: tuple[tuple[str, Any], ...]) -> str:
-    """The `k:` entry of a list item, as a server writes it."""
-    return "k:" + msgspec.json.encode(dict(identity)).decode()
-
-
 def without(body: JsonObject, paths: Iterable[tuple[str, ...]]) -> JsonObject:
     """A copy of a wanted body that lacks the fields at `paths` (in managedFields' terms): what is left to others."""
     result: dict[str, Any] = copy.deepcopy(dict(body))
+    above: Any = None
     for *steps, last in paths:
         parent: Any = result
         for step in steps:
-            parent = _at(parent, step)
+            above, parent = parent, _at(parent, step)
         if isinstance(parent, dict):
             parent.pop(last[2:], None)
+            if steps[-1:] and steps[-1].startswith("k:") and last[2:] in dict(identity_in(steps[-1])):
+                above.remove(parent)  # an item without its key is none
     return result
 
 
 def _at(value: Any, step: str) -> Any:
     if step.startswith("f:"):
         return value.get(step[2:]) if isinstance(value, Mapping) else None
-    identity = msgspec.json.decode(step[2:])
-    return next((item for item in value if _has(item, identity)), None) if isinstance(value, list) else None
+    return item_with(value, identity_in(step))
 
 
-_Step = tuple[tuple[str, ...], tuple[str, ...], Any, Any, bool]
+_Step = tuple[tuple[str, ...], OwnedPath, Any, Any, bool]
 _ABSENT = object()
 
 
@@ -231,7 +284,7 @@ def _walk(
         path, field_path = (*shown, key), (*fields, step)
         if isinstance(want, dict) and want and key not in WHOLE:
             yield from _walk(want, have, here, path, field_path)
-        elif isinstance(want, list) and (keys := _keys_of(key, want)):
+        elif isinstance(want, list) and (keys := keys_of(key, want)):
             yield from _walk_list(want, have, here, path, field_path, keys)
         elif not _same(want, have, key, shown):
             yield path, field_path, want, Missing.FIELD if have is _ABSENT else have, bool(here)
@@ -246,37 +299,20 @@ def _walk_list(
     keys: tuple[str, ...],
 ) -> Iterator[_Step]:
     for item in wanted:
-        identity = {key: item.get(key, _DEFAULTED.get(key)) for key in keys}
-        have: Any = _ABSENT
-        if isinstance(live, list):
-            have = next((other for other in live if _has(other, identity)), _ABSENT)
-        step = _step(tuple(sorted(identity.items())))
-        here = [tree[found] for tree in trees if (found := _item_step(tree, step, identity)) is not None]
+        identity = identity_of(item, keys)
+        have = item_with(live, identity)
+        step = step_of(identity)
+        here = [tree[found] for tree in trees if (found := _item_step(tree, step)) is not None]
         label = f"[{item.get(keys[0])}]"
         yield from _walk(item, have, here, (*shown, label), (*fields, step))
 
 
-def _item_step(tree: JsonObject, step: str, identity: Mapping[str, Any]) -> str | None:
+def _item_step(tree: JsonObject, step: str) -> str | None:
     """The `k:` entry of a tree for one item, however its keys are written."""
     if step in tree:
         return step
-    for entry in tree:
-        if entry.startswith("k:") and msgspec.json.decode(entry[2:]) == identity:
-            return entry
-    return None
-
-
-def _keys_of(field: str, items: list[Any]) -> tuple[str, ...] | None:
-    for keys in LIST_KEYS.get(field, ()):
-        if items and all(isinstance(item, dict) and keys[0] in item for item in items):
-            return keys
-    return None
-
-
-def _has(item: Any, identity: Mapping[str, Any]) -> bool:
-    return isinstance(item, dict) and all(
-        item.get(key, _DEFAULTED.get(key)) == value for key, value in identity.items()
-    )
+    identity = identity_in(step)
+    return next((entry for entry in tree if entry.startswith("k:") and identity_in(entry) == identity), None)
 
 
 def _same(want: Any, have: Any, key: str, parents: tuple[str, ...]) -> bool:
@@ -298,7 +334,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def _owner_of(fields: tuple[str, ...], others: list[Owner]) -> Owner | None:
-    """Who owns a path (or an ancestor of it as a leaf); the latest entry where several do."""
+    """Who owns a path; the latest entry where several do."""
     found = None
     for owner in others:
         tree: Any = owner.fields
@@ -308,8 +344,7 @@ def _owner_of(fields: tuple[str, ...], others: list[Owner]) -> Owner | None:
             if step in tree:
                 tree = tree[step]
                 continue
-            identity = msgspec.json.decode(step[2:]) if step.startswith("k:") else None
-            other = _item_step(tree, step, identity) if identity is not None else None
+            other = _item_step(tree, step) if step.startswith("k:") else None
             if other is None:
                 break
             tree = tree[other]

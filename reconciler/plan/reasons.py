@@ -54,12 +54,13 @@ def reasons_of(facts: Facts) -> tuple[Reason, ...]:
     if facts.caught_up:
         text = f"{' and '.join(facts.caught_up)} can be reached again: what was left out there is done"
         reasons.append(Reason(code=ReasonCode.CAUGHT_UP, text=text))
-    if facts.unfinished:
-        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
     told = bool(facts.attributes or facts.moved or facts.caught_up)
+    codes = facts.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED}
+    if facts.unfinished or (ReasonCode.UNFINISHED in facts.codes and not (told or codes)):
+        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
     reasons += [
         Reason(code=code, text=_TEXTS[code])
-        for code in sorted(facts.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED})
+        for code in sorted(codes)
         if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS) or not told
     ]
     if not reasons:

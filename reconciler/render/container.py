@@ -27,7 +27,9 @@ TMP_VOLUME = "tmp"
 
 
 def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
-    """The container. Values that an API server would not store (empty, zero, false defaults) are left out."""
+    """The container. Of what an API server does not store (empty, zero, false defaults) only that is said which an
+    agent declares: said, it is ours, and who writes another value there is found.
+    """
     spec = agent.spec
     body: dict[str, Any] = {
         "name": CONTAINER,
@@ -67,10 +69,7 @@ def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
 
 
 def environment(agent: Agent) -> list[dict[str, Any]]:
-    """What the process finds in its environment: ours first, in a fixed order; a name that the spec sets is the spec's.
-
-    A literal "" is written without a value: that is how an API server stores it.
-    """
+    """What the process finds in its environment: ours first, in a fixed order; what the spec sets is the spec's."""
     spec = agent.spec
     own = {
         "AGENT_NAME": agent.name.name,
@@ -94,7 +93,7 @@ def env_entry(variable: EnvVar) -> dict[str, Any]:
     """One variable of a container, as an API server stores it."""
     if variable.secret is not None:
         return _from_secret(variable.name, variable.secret)
-    return {"name": variable.name, "value": variable.value} if variable.value else {"name": variable.name}
+    return {"name": variable.name, "value": variable.value or ""}
 
 
 def _from_secret(name: str, secret: SecretRef) -> dict[str, Any]:
@@ -112,16 +111,14 @@ def _amounts(quantities: Mapping[str, Quantity]) -> dict[str, str]:
 
 def _probe(probe: Probe, spec: AgentSpec, *, many_successes: bool) -> dict[str, Any]:
     """Whole seconds, at least one; only a readiness probe may ask for more than one success."""
-    body = {
+    return {
         **_target(probe.target, spec),
+        "initialDelaySeconds": probe.initial_delay.whole_seconds(),
         "periodSeconds": max(1, probe.period.whole_seconds()),
         "timeoutSeconds": max(1, probe.timeout.whole_seconds()),
         "failureThreshold": probe.failure_threshold,
         "successThreshold": probe.success_threshold if many_successes else 1,
     }
-    if delay := probe.initial_delay.whole_seconds():
-        body["initialDelaySeconds"] = delay
-    return body
 
 
 def _target(target: ProbeTarget, spec: AgentSpec) -> dict[str, Any]:

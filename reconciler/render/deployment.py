@@ -17,12 +17,16 @@ REVISIONS_KEPT = 3
 def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -> dict[str, Any]:
     """`spec.replicas` is left to the autoscaler where there is one, except at zero, when there is none.
 
-    The time to drain comes on top of the declared grace, so that the process has all of that for itself.
+    The time to drain comes on top of the declared grace, so that the process has all of that for itself. That it is not
+    paused, and waits for no more than it should, is said although it is the default: no rollout would come to its end
+    otherwise, and a good commit would be blamed for what somebody did by hand.
     """
     spec = agent.spec
     drain = PRE_STOP_S if spec.ports else 0
     settle = 0 if spec.probes.readiness else spec.rollout.settle.whole_seconds()
     body: dict[str, Any] = {
+        "paused": False,
+        "minReadySeconds": settle,
         "revisionHistoryLimit": REVISIONS_KEPT,
         "progressDeadlineSeconds": max(spec.rollout.timeout.whole_seconds(), settle + 1),
         "selector": {"matchLabels": dict(names.selector)},
@@ -54,8 +58,6 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
             },
         },
     }
-    if settle:
-        body["minReadySeconds"] = settle
     if spec.autoscaling is None or replicas == 0:
         body["replicas"] = replicas
     return {**names.head("apps", "v1", "Deployment"), "spec": body}

@@ -9,11 +9,13 @@ from reconciler.render.metadata import Names
 
 
 def service(names: Names, spec: AgentSpec) -> dict[str, Any] | None:
+    """Its type is said although it is the default: another opens the agent to the outside, or sends callers away."""
     if not spec.ports:
         return None
     return {
         **names.head("", "v1", "Service"),
         "spec": {
+            "type": "ClusterIP",
             "selector": dict(names.selector),
             "ports": [
                 {"name": port.name, "port": port.port, "protocol": port.protocol, "targetPort": port.name}

@@ -26,6 +26,7 @@ from reconciler.model.objects import (
     Observation,
     Unreadable,
 )
+from reconciler.model.ownership import OwnedPath, taken
 from reconciler.model.plan import Action, Change, Plan, Policy, Verb
 from reconciler.model.registry import (
     AgentState,
@@ -288,7 +289,7 @@ class World:
                 assert item.ref not in objects
             if item.take_back is not None:
                 self._let_go(item.cluster, item.ref)
-            live = self.server_apply(item.cluster, item.manifest, force=item.force)
+            live = self.server_apply(item.cluster, item.manifest, force=item.force, take=item.take)
             inventory[key] = InventoryEntry(
                 cluster=item.cluster,
                 ref=item.ref,
@@ -350,14 +351,18 @@ class World:
             inventory=(),
         )
 
-    def server_apply(self, cluster: str, manifest: Manifest, *, force: Iterable[str] = ()) -> LiveObject:
+    def server_apply(
+        self, cluster: str, manifest: Manifest, *, force: Iterable[str] = (), take: Iterable[OwnedPath] = ()
+    ) -> LiveObject:
         """Server-side apply by our manager: what we stop wanting goes, what others own stays or is taken by force."""
         objects = self.live.setdefault(cluster, {})
         before = objects.get(manifest.ref)
         body: dict[str, Any] = copy.deepcopy(dict(before.body)) if before else {"metadata": {}}
         wanted = copy.deepcopy(dict(manifest.body))
         mine = fields_of(without_identity(wanted))
-        entries = body["metadata"].pop("managedFields", [])
+        entries: list[Any] = body["metadata"].pop("managedFields", [])
+        if take:
+            entries = taken(entries, take, manager=FIELD_MANAGER, api_version=wanted["apiVersion"])
         previous: dict[str, Any] = next(
             (e["fieldsV1"] for e in entries if e["manager"] == FIELD_MANAGER and _applied(e)), {}
         )

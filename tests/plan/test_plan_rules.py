@@ -447,6 +447,8 @@ def test_a_drift_that_holds_a_secret_of_the_agent_is_masked() -> None:
     )
     shown = masked(drift, item)
     assert (shown.before, shown.after) == ("(sensitive value)", "{}")
+    mount = dataclasses.replace(drift, path="automountServiceAccountToken", before=False, after=True)
+    assert masked(mount, item) == mount, "yes and no are no secrets, whatever the question"
 
 
 def test_an_unreadable_registry_names_whom_it_holds() -> None:

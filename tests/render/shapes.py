@@ -1,7 +1,8 @@
 """The fields that we emit, kind by kind, with their types: what a strict API server would accept of them.
 
 A table of its own, written from the Kubernetes API reference and not from the code under test. `check` names every
-field that is unknown, of another type, missing though required, or holds a value that would not be stored.
+field that is unknown, of another type, missing though required, or holds a value that would not be stored (but for
+those that are said so that they are ours).
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ PROBE = {
     "timeoutSeconds!": int,
     "failureThreshold!": int,
     "successThreshold!": int,
-    "initialDelaySeconds": int,
+    "initialDelaySeconds!": "zero or more",
 }
 CONTAINER = {
     "name!": ("agent",),
     "image!": str,
     "command": [str],
     "args": ["any string"],
-    "env!": [{"name!": str, "value": str, "valueFrom": {"secretKeyRef!": {"name!": str, "key!": str}}}],
+    "env!": [{"name!": str, "value": "any string", "valueFrom": {"secretKeyRef!": {"name!": str, "key!": str}}}],
     "ports": [{"name!": str, "containerPort!": int, "protocol!": ("TCP", "UDP")}],
     "resources": {"requests": QUANTITIES, "limits": QUANTITIES},
     "lifecycle": {"preStop!": {"sleep!": {"seconds!": int}}},
@@ -84,6 +85,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "v1",
         {
             "spec!": {
+                "type!": ("ClusterIP",),
                 "selector!": LABELS,
                 "ports!": [{"name!": str, "port!": int, "protocol!": ("TCP", "UDP"), "targetPort!": "port"}],
             }
@@ -94,7 +96,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "spec!": {
                 "replicas": "zero or more",
-                "minReadySeconds": int,
+                "paused!": (False,),
+                "minReadySeconds!": "zero or more",
                 "revisionHistoryLimit!": int,
                 "progressDeadlineSeconds!": int,
                 "selector!": SELECTOR,

@@ -161,7 +161,7 @@ def test_a_strict_api_server_would_take_and_keep_every_field(case: str) -> None:
 def test_the_check_itself_finds_what_is_wrong() -> None:
     body = bodies(PLAIN_AGENT)["Deployment"]
     body["spec"]["template"]["spec"]["containers"][0] |= {"imagePull": "x", "args": [], "name": "other"}
-    body["spec"]["minReadySeconds"] = 0
+    body["spec"]["revisionHistoryLimit"] = 0
     body["metadata"]["labels"]["long"] = "x" * 64
     del body["spec"]["selector"]
     assert len(check(body)) == 6
@@ -301,7 +301,7 @@ class TestZeroDowntime:
     def test_without_a_readiness_probe_a_pod_counts_once_it_has_settled(self) -> None:
         assert bodies(PLAIN_AGENT)["Deployment"]["spec"]["minReadySeconds"] == 2
         assert "readinessProbe" not in container(PLAIN_AGENT)
-        assert "minReadySeconds" not in bodies(FULL)["Deployment"]["spec"]
+        assert bodies(FULL)["Deployment"]["spec"]["minReadySeconds"] == 0, "said, so that no other delay is anybody's"
 
     def test_a_leaving_pod_still_serves_for_a_while_and_then_has_its_whole_grace(self) -> None:
         assert container(PLAIN_AGENT)["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
@@ -332,7 +332,7 @@ class TestProbes:
         found = container(FULL)
         assert found["readinessProbe"]["initialDelaySeconds"] == 2
         assert found["livenessProbe"]["timeoutSeconds"] == 1
-        assert "initialDelaySeconds" not in found["startupProbe"]
+        assert found["startupProbe"]["initialDelaySeconds"] == 0
 
     def test_grpc_probes_take_numbers_only(self) -> None:
         declared = agent("a/one", probes=Probes(liveness=probe(GrpcTarget(port="http"))))
@@ -369,7 +369,7 @@ class TestWhatTheAgentFinds:
             "PORT_HTTP": "8080",
             "PORT_STATS_UDP": "8125",
             "LOG": "info",
-            "EMPTY": None,
+            "EMPTY": "",
         }
 
     def test_secrets_are_references_only(self) -> None:

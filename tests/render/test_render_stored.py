@@ -1,4 +1,7 @@
-"""What is rendered is what a cluster's store holds afterwards: no field is refused, lost, changed, or changed back."""
+"""What is rendered is what a cluster's store holds afterwards: no field is refused, lost, changed, or changed back.
+
+Zero values are owned and not stored: absent is what they say.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,9 @@ def lost(wanted: Any, live: Any, path: str = "") -> Iterator[str]:
     """Paths of `wanted` that `live` lacks or holds otherwise; lists of objects are compared by place."""
     if isinstance(wanted, dict) and isinstance(live, dict):
         for key, value in wanted.items():
-            if key not in live:
+            if key not in live and value not in ("", 0, False):
                 yield f"{path}.{key} is gone"
-            else:
+            elif key in live:
                 yield from lost(value, live[key], f"{path}.{key}")
     elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
         for index, (one, other) in enumerate(zip(wanted, live, strict=True)):
