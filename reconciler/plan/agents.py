@@ -12,7 +12,7 @@ from functools import partial
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Found, LiveSet, Manifest, Observation
+from reconciler.model.objects import OPTIONAL_KINDS, Found, LiveSet, Manifest, Observation
 from reconciler.model.plan import (
     Action,
     AttributeChange,
@@ -137,7 +137,10 @@ def _kept(
     if placed == wanted.placed:
         return wanted
     declared = sum(share.replicas for share in wanted.placed)
-    desired = render(wanted.agent, placed, fleet=fleet)
+    exported = frozenset(
+        cluster for cluster, items in wanted.desired.items() if any(item.ref.kind == "ServiceExport" for item in items)
+    )
+    desired = render(wanted.agent, placed, fleet=fleet, exported=exported)
     return dataclasses.replace(wanted, placed=placed, desired=desired, declared=declared)
 
 
@@ -202,11 +205,11 @@ def _objects(
     changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
     # An autoscaler goes before its replicas are taken back: until then it would write them again.
     first = [change for change in removed if change.ref.kind == scaling.AUTOSCALER]
-    codes = {verdict.code for verdict in kept if verdict.code is not None}
+    codes = {_code(verdict) for verdict in kept if verdict.code is not None}
     concerned = wanted.desired.keys() | {cluster for cluster, _ in inventory}
     return _Findings(
         changes=(*first, *changes, *(change for change in removed if change not in first)),
-        codes=frozenset(codes | ({ReasonCode.OBJECT_SURPLUS} if removed else set())),
+        codes=frozenset(code for code in (*codes, ReasonCode.OBJECT_SURPLUS if removed else None) if code is not None),
         drift=tuple(masked(item, wanted.agent) for verdict in kept for item in verdict.drift),
         foreign=tuple(verdict.foreign for verdict in kept if verdict.foreign) + claims,
         problems=problems,
@@ -220,6 +223,13 @@ def _objects(
         behind=tuple(sorted(behind | problems.keys())),
         live_replicas=replicas,
     )
+
+
+def _code(verdict: ObjectVerdict) -> ReasonCode | None:
+    """Why an object is changed. One of a kind that not every cluster has is new because this one has it."""
+    kind = verdict.change.ref.kind if verdict.change is not None else ""
+    optional = verdict.code is ReasonCode.NEW and any(kind == known for _, _, known in OPTIONAL_KINDS)
+    return ReasonCode.EXPORTED if optional else verdict.code
 
 
 def _surplus(
@@ -329,7 +339,7 @@ def _action(facts: Facts, found: _Findings) -> Action:
     if facts.moved:
         spreads = any(c.ref.kind == "Deployment" and c.verb in (Verb.CREATE, Verb.DELETE) for c in found.changes)
         return Action.UPDATE if spreads else Action.SCALE
-    repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS}) or not found.changes
+    repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS, ReasonCode.EXPORTED}) or not found.changes
     return Action.RECOVER if repairs and not facts.caught_up else Action.UPDATE
 
 
