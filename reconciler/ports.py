@@ -72,11 +72,17 @@ class Cluster(Protocol):
     def reaches_pods(self) -> bool:
         """Whether pods' addresses lead there from here. From outside of a cluster they may lead to somebody else."""
 
-    async def identity(self) -> Observation[ClusterIdentity]: ...
+    async def identity(self) -> Observation[ClusterIdentity]:
+        """Who the cluster is, and which optional APIs it serves. Asked first of every look, and must be cheap.
+
+        Unreadable is `refused` where somebody answered and does not let us in, or where our own configuration names
+        nobody to ask: nothing follows from that of how the cluster is. Anything else counts as an outage.
+        """
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
         """A complete list of the scope, or Unreadable. What alone cannot be read is listed inside.
 
+        A kind that the cluster does not have is not there: it is neither unreadable nor an error.
         While somebody listens to `changes`, it may be answered from a copy that the events keep, moments old.
         """
 
@@ -109,7 +115,8 @@ class Cluster(Protocol):
     def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         """References of objects that changed since the call: "look again", nothing more; may repeat, may be late."""
 
-    async def capacity(self) -> Observation[Capacity]: ...
+    async def capacity(self) -> Observation[Capacity]:
+        """What can be placed. A cluster counts as out of order when it says that no node is ready: see Capacity."""
 
     async def usage(self, scope: Scope) -> Observation[Usage]: ...
 

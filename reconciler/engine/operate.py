@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from reconciler.engine.apply import ApplyOptions, conclude, locked, told
+from reconciler.engine.exports import Exports
 from reconciler.engine.observe import observe
 from reconciler.engine.outcome import FAILED, READY
 from reconciler.engine.rollback import Goal, roll_back, turn_by_hand
@@ -229,7 +230,8 @@ async def _goal(
             if all(item.cluster == cluster for item in where):
                 raise ReconcilerError(f"{cluster} cannot be read, so nothing was done: {seen.reason}")
             untouched.append(cluster)
-    manifests = render(agent, where, fleet=fleet.name)
+    exported = Exports.by(observed.identities, fleet.clusters).of(agent, where, record)
+    manifests = render(agent, where, fleet=fleet.name, exported=exported)
     good = Good(
         number=target.number,
         commit=target.commit,

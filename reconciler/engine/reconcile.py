@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from reconciler.engine.exports import Exports
 from reconciler.engine.observe import Observed, observe
 from reconciler.engine.run import Replanner
 from reconciler.engine.wellness import Look, Noter, note
@@ -44,6 +45,7 @@ class _Rendered:
 
     agents: Mapping[AgentName, Agent]
     placed: Mapping[AgentName, tuple[PlacedReplicas, ...]]
+    exports: Exports
     desired: Desired
 
 
@@ -143,7 +145,7 @@ class _Judged:
             placed=placed.placed,
             reservations=placed.reservations,
             placement_holds=placed.holds,
-            desired=_render(self.declaration.agents, self.fleet, placed, self.memory),
+            desired=self._rendered(placed),
             observations=self.observed.live,
             identities=self.observed.identities,
             registry=self.observed.registry,
@@ -156,10 +158,19 @@ class _Judged:
         plan = make_plan(given, self.memory.plan)
         return replace(plan, on_record=_commit_on_record(self.observed))
 
+    @property
+    def _others(self) -> dict[str, Unreadable]:
+        """What to take clusters for that are other ones than they were."""
+        return {name: Unreadable(reason=text, refused=True) for name, text in self.strangers.items()}
+
+    def _rendered(self, placed: PlacementResult) -> Desired:
+        exports = Exports.by({**self.observed.identities, **self._others}, self.fleet.clusters)
+        records = _records(self.observed)
+        return _render(self.declaration.agents, self.fleet, placed, self.memory, exports, records)
+
     def _place(self, leaving: frozenset[AgentName], before: PlacementResult | None) -> PlacementResult:
         """Place all agents. A cluster that is another one than it was is as good as one that cannot be read."""
-        others = {name: Unreadable(reason=text, refused=True) for name, text in self.strangers.items()}
-        live = self.observed.live
+        others, live = self._others, self.observed.live
         request = PlacementRequest(
             agents=self.declaration.agents,
             clusters=self.fleet.clusters,
@@ -214,7 +225,12 @@ def _commit_on_record(observed: Observed) -> str:
 
 
 def _render(
-    agents: Mapping[AgentName, Agent], fleet: FleetSpec, placed: PlacementResult, memory: PlanningCache
+    agents: Mapping[AgentName, Agent],
+    fleet: FleetSpec,
+    placed: PlacementResult,
+    memory: PlanningCache,
+    exports: Exports,
+    records: Mapping[AgentName, Record],
 ) -> Desired:
     """Manifests of all that is placed. What neither changed nor moved since the last time is not even looked at."""
     renderer, before, where = memory.renderer, memory.rendered, placed.placed
@@ -222,17 +238,21 @@ def _render(
         renderer, before = Renderer(fleet.name), None
     names: Iterable[AgentName] = agents
     desired: dict[AgentName, Mapping[str, tuple[Manifest, ...]]] = {}
-    if before is not None:
+    if before is not None and before.exports == exports and not exports.unknown:
         changed, moved = differing(before.agents, agents), differing(before.placed, where)
         if changed is not None and moved is not None:
             names, desired = changed | moved, dict(before.desired)
     for name in names:
         if name in agents and name in where:
-            desired[name] = renderer.render(agents[name], where[name])
+            exported = exports.of(agents[name], where[name], records.get(name))
+            desired[name] = renderer.render(agents[name], where[name], exported)
         else:
             desired.pop(name, None)
             renderer.forget(frozenset({name}))
-    memory.renderer, memory.rendered = renderer, _Rendered(agents=agents, placed=where, desired=desired)
+    memory.renderer, memory.rendered = (
+        renderer,
+        _Rendered(agents=agents, placed=where, exports=exports, desired=desired),
+    )
     return desired
 
 

@@ -47,6 +47,8 @@ class ReasonCode(StrEnum):
     SUSPENDED = "suspended"
     RESUMED = "resumed"
     OVERRIDE = "override"
+    EXPORTED = "exported"
+    """Its Service is offered to other clusters: it runs on several, and this one serves the API for it."""
     RENDERING_CHANGED = "rendering-changed"
     """The same spec renders differently with this version of the program."""
 

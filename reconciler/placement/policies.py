@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.model.agent import ClusterSelector, Expression, PlacementPolicy, PlacementRule
 from reconciler.model.fleet import ClusterDeclaration
+from reconciler.model.registry import PlacedReplicas
 
 
 def selected(selector: ClusterSelector, clusters: Sequence[ClusterDeclaration]) -> tuple[ClusterDeclaration, ...]:
@@ -40,6 +41,13 @@ def _holds(expression: Expression, labels: Mapping[str, str]) -> bool:
             return expression.key in labels
         case "DoesNotExist":
             return expression.key not in labels
+
+
+def spans(rule: PlacementRule, placed: Sequence[PlacedReplicas], clusters: Sequence[ClusterDeclaration]) -> bool:
+    """Whether an agent runs on several clusters, or may on another one than now when that fails."""
+    if len(placed) > 1:
+        return True
+    return rule.policy is PlacementPolicy.FAILOVER and len(selected(rule.clusters, clusters)) > 1
 
 
 def weights_of(rule: PlacementRule, clusters: Sequence[ClusterDeclaration]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from functools import partial
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Found, LiveSet, Manifest, Observation
+from reconciler.model.objects import OPTIONAL_KINDS, Found, LiveSet, Manifest, Observation
 from reconciler.model.plan import (
     Action,
     AttributeChange,
@@ -38,7 +38,8 @@ from reconciler.plan.attributes import OriginOf, compare, masked, risks
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.foreign import claimed
 from reconciler.plan.guard import when
-from reconciler.plan.objects import ObjectVerdict, Terms, judge, sort_key, surplus, unknown_because, vanished
+from reconciler.plan.judgement import ObjectVerdict, Terms, judge
+from reconciler.plan.objects import sort_key, surplus, unknown_because, vanished
 from reconciler.plan.reasons import Facts, reasons_of
 from reconciler.plan.scaling import Autoscalers
 from reconciler.render import render
@@ -138,7 +139,10 @@ def _kept(
     if placed == wanted.placed:
         return wanted
     declared = sum(share.replicas for share in wanted.placed)
-    desired = render(wanted.agent, placed, fleet=fleet)
+    exported = frozenset(
+        cluster for cluster, items in wanted.desired.items() if any(item.ref.kind == "ServiceExport" for item in items)
+    )
+    desired = render(wanted.agent, placed, fleet=fleet, exported=exported)
     return dataclasses.replace(wanted, placed=placed, desired=desired, declared=declared)
 
 
@@ -203,11 +207,11 @@ def _objects(
     changes.sort(key=lambda change: sort_key(change.cluster, change.ref))
     # An autoscaler goes before its replicas are taken back: until then it would write them again.
     first = [change for change in removed if change.ref.kind == scaling.AUTOSCALER]
-    codes = {verdict.code for verdict in kept if verdict.code is not None}
+    codes = {_code(verdict) for verdict in kept if verdict.code is not None}
     concerned = wanted.desired.keys() | {cluster for cluster, _ in inventory}
     return _Findings(
         changes=(*first, *changes, *(change for change in removed if change not in first)),
-        codes=frozenset(codes | ({ReasonCode.OBJECT_SURPLUS} if removed else set())),
+        codes=frozenset(code for code in (*codes, ReasonCode.OBJECT_SURPLUS if removed else None) if code is not None),
         drift=tuple(masked(item, wanted.agent) for verdict in kept for item in verdict.drift),
         foreign=tuple(verdict.foreign for verdict in kept if verdict.foreign) + claims,
         problems=problems,
@@ -221,6 +225,13 @@ def _objects(
         behind=tuple(sorted(behind | problems.keys())),
         live_replicas=replicas,
     )
+
+
+def _code(verdict: ObjectVerdict) -> ReasonCode | None:
+    """Why an object is changed. One of a kind that not every cluster has is new because this one has it."""
+    kind = verdict.change.ref.kind if verdict.change is not None else ""
+    optional = verdict.code is ReasonCode.NEW and any(kind == known for _, _, known in OPTIONAL_KINDS)
+    return ReasonCode.EXPORTED if optional else verdict.code
 
 
 def _surplus(
@@ -330,7 +341,7 @@ def _action(facts: Facts, found: _Findings) -> Action:
     if facts.moved:
         spreads = any(c.ref.kind == "Deployment" and c.verb in (Verb.CREATE, Verb.DELETE) for c in found.changes)
         return Action.UPDATE if spreads else Action.SCALE
-    repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS}) or not found.changes
+    repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS, ReasonCode.EXPORTED}) or not found.changes
     return Action.RECOVER if repairs and not facts.caught_up else Action.UPDATE
 
 

@@ -71,16 +71,16 @@ def _leaving(agent: Agent, health: ClusterHealth, now_ms: int, *, known: bool) -
     if now_ms - health.since_ms >= after:
         return None  # it moves, or what keeps it from moving stands in a hold of its own
     cluster = health.cluster
-    lift = f"when {cluster} is well before, it stays there"
+    lift = f"nothing moves when {cluster} is well before"
     if not known:
         text = (
-            f"{cluster} is unwell ({health.reason}): the next `apply` or `health` notes since when, and "
-            f"{_span(after)} later it fails over"
+            f"{cluster} is unwell ({health.reason}): the next `apply` or `health` notes since when, and the failover "
+            f"begins {_span(after)} later"
         )
         return _Wait(text=text, lift=lift)
     text = (
-        f"{cluster} is unwell since {when(health.since_ms)} ({health.reason}): it fails over with the first apply "
-        f"after {when(health.since_ms + after)}"
+        f"{cluster} is unwell since {when(health.since_ms)} ({health.reason}): the failover begins with the first "
+        f"apply after {when(health.since_ms + after)}"
     )
     return _Wait(text=text, lift=lift)
 
@@ -92,14 +92,14 @@ def _returning(agent: Agent, record: Record, given: PlanInput) -> _Wait | None:
     if health is None:
         return None
     if health.state is ClusterState.UNWELL:
-        text = f"it runs on {here} while {home} is unwell ({health.reason})"
-        lift = f"it goes back when {home} has been well for {_span(failback_after_ms(agent))}"
+        text = f"away on {here} while {home} is unwell ({health.reason})"
+        lift = f"goes back when {home} has been well for {_span(failback_after_ms(agent))}"
         return _Wait(text=text, lift=lift)
     back = health.since_ms + failback_after_ms(agent)
     if given.now_ms >= back:
-        return _Wait(text=f"it runs on {here}, though {home} is well", lift=f"it goes back when {home} has room")
-    text = f"it runs on {here}; {home} is well since {when(health.since_ms)}"
-    return _Wait(text=text, lift=f"it goes back with the first apply after {when(back)}")
+        return _Wait(text=f"away on {here}, though {home} is well", lift=f"goes back when {home} has room")
+    text = f"away on {here}; {home} is well since {when(health.since_ms)}"
+    return _Wait(text=text, lift=f"goes back with the first apply after {when(back)}")
 
 
 def _span(ms: int) -> str:

@@ -13,7 +13,7 @@ from reconciler.model.fleet import Declaration, DeletionBudget, Frozen
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import ClusterIdentity, Found, Observation
 from reconciler.model.plan import Action, Hold, HoldCode, Policy
-from reconciler.model.registry import FleetRecord, Record
+from reconciler.model.registry import FleetRecord, PlacedReplicas, Record
 
 
 def names_text(names: Sequence[AgentName], most: int = 5) -> str:
@@ -171,16 +171,28 @@ def strangers(
     return found
 
 
-def unseen(found: Mapping[tuple[str, str], Sequence[AgentName]], strangers: Mapping[str, str]) -> Iterator[Hold]:
-    """Agents for which something is to be done where nothing can be seen, by (cluster, why)."""
+def unseen(
+    found: Mapping[tuple[str, str], Sequence[AgentName]],
+    strangers: Mapping[str, str],
+    placed: Mapping[AgentName, Sequence[PlacedReplicas]],
+) -> Iterator[Hold]:
+    """Agents for which something is to be done where nothing can be seen, by (cluster, why).
+
+    Those that are `placed` there wait for it; of others something may run there still.
+    """
     for (cluster, reason), names in sorted(found.items()):
         if cluster in strangers:
             continue  # see `elsewhere`
-        text = f"nothing is changed or deleted where it cannot be seen: {reason}"
+        here = {name for name in names if any(share.cluster == cluster for share in placed.get(name, ()))}
         lift = "restore access, then plan again"
         if reason.endswith("was not observed"):
             lift = f"declare {cluster} in fleet.yaml again until its agents are moved or deleted"
-        yield _waiting(HoldCode.UNREADABLE, names, text, lift)
+        if here:
+            text = f"nothing is changed or deleted where it cannot be seen: {reason}"
+            yield _waiting(HoldCode.UNREADABLE, here, text, lift)
+        if left := set(names) - here:
+            text = f"what may still run on {cluster} is deleted when it can be seen: {reason}"
+            yield _waiting(HoldCode.UNREADABLE, left, text, lift)
 
 
 def elsewhere(

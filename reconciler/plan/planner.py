@@ -105,7 +105,7 @@ class _Planner:
             notes = away.notes(given, self.records, snapshot.clusters, {change.name for change in self.changes})
             self.holds += [hold for hold in notes if self._targeted(hold.agents)]
         self._departures(fleet, observations)
-        self.holds += guard.unseen(self.unseen, strangers)
+        self.holds += guard.unseen(self.unseen, strangers, given.placed)
         others = guard.elsewhere(self.unseen, strangers, self.records)
         self.holds += [hold for hold in others if self._targeted(hold.agents)]
         self._cycles()

@@ -61,7 +61,7 @@ def reasons_of(facts: Facts) -> tuple[Reason, ...]:
     reasons += [
         Reason(code=code, text=_TEXTS[code])
         for code in sorted(codes)
-        if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS) or not told
+        if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS, ReasonCode.EXPORTED) or not told
     ]
     if not reasons:
         reasons.append(Reason(code=ReasonCode.RENDERING_CHANGED, text=_TEXTS[ReasonCode.RENDERING_CHANGED]))
@@ -89,6 +89,7 @@ _TEXTS = {
     ReasonCode.OBJECT_SURPLUS: "an object is not wanted any more",
     ReasonCode.FOREIGN_OBJECT: "exists already and is taken over",
     ReasonCode.IMMUTABLE_FIELD: "a field that cannot be changed differs",
+    ReasonCode.EXPORTED: "its Service is exported to other clusters",
     ReasonCode.RENDERING_CHANGED: "this version of the program renders it differently",
 }
 

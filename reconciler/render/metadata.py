@@ -70,7 +70,7 @@ class Names:
 
     def head(self, group: str, version: str, kind: str) -> dict[str, Any]:
         """apiVersion, kind and metadata of one object."""
-        name = self.service if kind == "Service" else self.name
+        name = self.service if kind in ("Service", "ServiceExport") else self.name
         tracking = f"{group}/{kind}:{self.namespace}/{name}:{self.fleet}"
         return {
             "apiVersion": f"{group}/{version}" if group else version,

@@ -18,12 +18,17 @@ from reconciler.render.disruption import disruption_budget
 from reconciler.render.metadata import Names
 from reconciler.render.service import service
 from reconciler.render.serviceaccount import service_account
+from reconciler.render.serviceexport import service_export
 
 Rendered = Mapping[str, tuple[Manifest, ...]]
 
 
-def render(agent: Agent, placed: tuple[PlacedReplicas, ...], *, fleet: str) -> Rendered:
-    """The objects of an agent by cluster, sorted, each tuple in the order of RENDERED_KINDS.
+def render(
+    agent: Agent, placed: tuple[PlacedReplicas, ...], *, fleet: str, exported: frozenset[str] = frozenset()
+) -> Rendered:
+    """The objects of an agent by cluster, sorted, each tuple in the order of KIND_ORDER.
+
+    `exported` are clusters on which its Service is offered to other clusters.
 
     Values are as an API server stores them, so that what was applied is found unchanged. Namespaces are taken to be
     there. Bodies are kept as bytes until somebody looks inside.
@@ -40,6 +45,7 @@ def render(agent: Agent, placed: tuple[PlacedReplicas, ...], *, fleet: str) -> R
             deployment(names, agent, replicas=share.replicas, config_hash=config_hash),
             disruption_budget(names, agent.spec, replicas=share.replicas),
             autoscaler(names, agent.spec, replicas=share.replicas, total=total),
+            service_export(names, agent.spec) if share.cluster in exported else None,
         )
         rendered[share.cluster] = (*fixed, *(_manifest(agent, body) for body in own if body is not None))
     return rendered
@@ -57,20 +63,35 @@ def _manifest(agent: Agent, body: dict[str, Any]) -> Manifest:
     return Manifest(ref=ref, body=kept(body), hash=digest(body), agent=agent.name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was rendered last for an agent, and of what."""
+
+    agent: Agent
+    placed: tuple[PlacedReplicas, ...]
+    exported: frozenset[str]
+    rendered: Rendered
+
+    def is_of(self, agent: Agent, placed: tuple[PlacedReplicas, ...], exported: frozenset[str]) -> bool:
+        same_place = (self.placed is placed or self.placed == placed) and self.exported == exported
+        return same_place and _same(self.agent, agent)
+
+
 @dataclass(slots=True)
 class Renderer:
     """`render` with a memory of the last result of each agent. What it answers is the same as without."""
 
     fleet: str
-    _known: dict[AgentName, tuple[Agent, tuple[PlacedReplicas, ...], Rendered]] = field(default_factory=dict)
+    _known: dict[AgentName, _Known] = field(default_factory=dict)
 
-    def render(self, agent: Agent, placed: tuple[PlacedReplicas, ...]) -> Rendered:
+    def render(
+        self, agent: Agent, placed: tuple[PlacedReplicas, ...], exported: frozenset[str] = frozenset()
+    ) -> Rendered:
         known = self._known.get(agent.name)
-        if known is not None and (known[1] is placed or known[1] == placed) and _same(known[0], agent):
-            return known[2]
-        rendered = render(agent, placed, fleet=self.fleet)
-        self._known[agent.name] = (agent, placed, rendered)
-        return rendered
+        if known is None or not known.is_of(agent, placed, exported):
+            rendered = render(agent, placed, fleet=self.fleet, exported=exported)
+            known = self._known[agent.name] = _Known(agent, placed, exported, rendered)
+        return known.rendered
 
     def forget(self, names: frozenset[AgentName]) -> None:
         """Drop what is remembered of agents that are gone."""

@@ -12,6 +12,8 @@ from reconciler.model.errors import ClusterUnavailable
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     FIELD_MANAGER,
+    OPTIONAL_KINDS,
+    Absent,
     Capacity,
     ClusterIdentity,
     Found,
@@ -29,6 +31,7 @@ from reconciler.model.ownership import OwnedPath
 from reconciler.ports import Cluster
 
 Answer = TypeVar("Answer")
+OPTIONAL = {kind for _, _, kind in OPTIONAL_KINDS}
 
 
 class Sky(StrEnum):
@@ -49,6 +52,7 @@ class WeatherCluster:
     """Implements ports.Cluster. `writes` are the verbs that got through, with their objects; `asked` counts all calls.
 
     `turns` maps a verb and kind, as `apply Deployment`, to what the sky becomes just before the first such call.
+    It serves `apis`, and keeps the objects of their kinds by itself.
     """
 
     def __init__(self, inner: Cluster) -> None:
@@ -59,6 +63,7 @@ class WeatherCluster:
         self.turns: dict[str, Sky] = {}
         self.writes: list[tuple[str, ObjectRef]] = []
         self.asked = 0
+        self.exports: dict[ObjectRef, LiveObject] = {}
 
     @property
     def name(self) -> str:
@@ -98,10 +103,30 @@ class WeatherCluster:
         return Found(replace(found.value, uid=self.uid or found.value.uid, apis=self.apis))
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
-        return await self._read(lambda: self.inner.observe(scope))
+        asked = {kind for _, _, kind in scope.kinds}
+        served = {kind for group, version, kind in OPTIONAL_KINDS if f"{group}/{version}" in self.apis}
+        assert not (asked & OPTIONAL) - served, "only what is served is asked for"
+        found = await self._read(lambda: self.inner.observe(scope))
+        if isinstance(found, Found) and asked & OPTIONAL:
+            return Found(replace(found.value, objects={**found.value.objects, **self.exports}))
+        return found
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
+        if ref.kind in OPTIONAL:
+            return await self._read(lambda: self._export(ref))
         return await self._read(lambda: self.inner.get(ref))
+
+    async def _export(self, ref: ObjectRef) -> Observation[LiveObject]:
+        return Found(self.exports[ref]) if ref in self.exports else Absent()
+
+    async def _keep(self, manifest: Manifest) -> LiveObject:
+        number = str(len(self.writes) + 1)
+        body = {**manifest.body, "metadata": {**manifest.body["metadata"], "uid": f"e{number}"}}
+        made = LiveObject(ref=manifest.ref, uid=f"e{number}", resource_version=number, body=body)
+        return self.exports.setdefault(manifest.ref, made)
+
+    async def _drop(self, ref: ObjectRef) -> None:
+        self.exports.pop(ref, None)
 
     async def apply(
         self,
@@ -113,10 +138,13 @@ class WeatherCluster:
         take: Sequence[OwnedPath] = (),
     ) -> LiveObject:
         work = lambda: self.inner.apply(manifest, expect, manager=manager, force=force, take=take)  # noqa: E731
+        if manifest.ref.kind in OPTIONAL:
+            return await self._write("apply", manifest.ref, lambda: self._keep(manifest))
         return await self._write("apply", manifest.ref, work)
 
     async def delete(self, ref: ObjectRef, expect: Precondition) -> None:
-        await self._write("delete", ref, lambda: self.inner.delete(ref, expect))
+        work = (lambda: self._drop(ref)) if ref.kind in OPTIONAL else lambda: self.inner.delete(ref, expect)
+        await self._write("delete", ref, work)
 
     def changes(self, scope: Scope) -> AsyncGenerator[ObjectRef, None]:
         return self.inner.changes(scope)

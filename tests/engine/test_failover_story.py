@@ -117,14 +117,14 @@ async def test_a_plan_says_when_and_writes_nothing(world):
     (note,) = texts(await world.plan(), "failover")
     assert note == (
         "eu-1 is unwell (eu-1 cannot be reached): the next `apply` or `health` notes since when, "
-        "and 5m later it fails over"
+        "and the failover begins 5m later"
     )
     assert await world.health() == {}
     await world.apply()
     (note,) = texts(await world.plan(), "failover")
     assert note == (
-        "eu-1 is unwell since 2027-01-15 08:00:00Z (eu-1 cannot be reached): it fails over with the first apply after "
-        "2027-01-15 08:05:00Z"
+        "eu-1 is unwell since 2027-01-15 08:00:00Z (eu-1 cannot be reached): the failover begins with the first "
+        "apply after 2027-01-15 08:05:00Z"
     )
     world.fake.advance(5 * MINUTE)
     plan = await world.plan()
@@ -141,11 +141,11 @@ async def test_while_it_is_away_a_plan_says_when_it_goes_back(world):
     world.fake.advance(5 * MINUTE)
     await world.apply()
     (note,) = texts(await world.plan(), "failover")
-    assert note == "it runs on us-1 while eu-1 is unwell (eu-1 cannot be reached)"
+    assert note == "away on us-1 while eu-1 is unwell (eu-1 cannot be reached)"
     world.turn(Sky.WELL, "eu-1")
     await world.settle()
     (note,) = texts(await world.plan(), "failover")
-    assert note == "it runs on us-1; eu-1 is well since 2027-01-15 08:05:00Z"
+    assert note == "away on us-1; eu-1 is well since 2027-01-15 08:05:00Z"
     world.fake.advance(10 * MINUTE)
     (change,) = (await world.plan()).changes
     assert [(reason.code, reason.text) for reason in change.reasons] == [

@@ -295,3 +295,67 @@ async def test_a_cluster_that_becomes_another_between_plan_and_apply_is_not_writ
 async def bare(world, cluster: str):
     answer = await world.clusters[cluster].inner.observe(Scope())
     return sorted(answer.value.objects)
+
+
+# callers in other clusters
+
+MCS = frozenset({"multicluster.x-k8s.io/v1alpha1"})
+
+
+def exports(world) -> dict[str, set[str]]:
+    return {name: {ref.name for ref in cluster.exports} for name, cluster in world.clusters.items() if cluster.exports}
+
+
+async def test_services_of_agents_on_several_clusters_are_exported_where_that_can_be(world):
+    world.clusters["eu-1"].apis = MCS
+    world.commit(triage=spread(4), alone=agent("alone", PORTS + "  placement: {clusters: {names: [eu-1]}}\n"))
+    await world.settle()
+    assert exports(world) == {"eu-1": {"triage"}}
+    world.clusters["us-1"].apis = MCS
+    (change,) = (await world.plan()).changes
+    assert [reason.text for reason in change.reasons] == ["its Service is exported to other clusters"]
+    await world.settle()
+    assert exports(world) == {"eu-1": {"triage"}, "us-1": {"triage"}}
+    world.commit(triage=None)
+    await world.settle()
+    assert exports(world) == {}
+
+
+async def test_one_that_may_fail_over_is_exported_from_where_it_is(world):
+    for cluster in world.clusters.values():
+        cluster.apis = MCS
+    world.commit(triage=spread(2, "failover", failoverAfter="0s"))
+    await world.settle()
+    assert exports(world) == {"eu-1": {"triage"}}
+    world.turn(Sky.AWAY, "eu-1")
+    await world.apply()
+    assert exports(world) == {"eu-1": {"triage"}, "us-1": {"triage"}}
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert exports(world) == {"us-1": {"triage"}}
+
+
+async def test_what_is_exported_from_a_cluster_that_cannot_be_read_is_no_trouble(world):
+    for cluster in world.clusters.values():
+        cluster.apis = MCS
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    plan = await world.plan()
+    assert (plan.changes, plan.holds) == ((), ())
+
+
+async def test_where_the_api_is_taken_away_nothing_is_asked_for_any_more(world):
+    world.clusters["eu-1"].apis = MCS
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.clusters["eu-1"].apis = frozenset()
+    world.clusters["eu-1"].exports.clear()
+    await world.settle()
+    assert {entry.ref.kind for entry in (await world.record()).inventory} == {
+        "ConfigMap",
+        "Deployment",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    }

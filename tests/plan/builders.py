@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.engine.exports import Exports
 from reconciler.model.fleet import Declaration
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
@@ -157,6 +158,8 @@ class World:
     partly: dict[str, dict[tuple[str, str], str]] = field(default_factory=dict)
     pins: dict[str, str] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
+    apis: dict[str, list[str]] = field(default_factory=dict)
+    """Optional APIs of clusters, as `group/version`."""
     health: dict[str, ClusterHealth] = field(default_factory=dict)
     """How clusters are on record."""
     registry_down: str = ""
@@ -187,7 +190,11 @@ class World:
         return {
             name: Unreadable(reason=self.unreadable[name])
             if name in self.unreadable
-            else Found(ClusterIdentity(uid=self.uids.get(name, f"uid-{name}"), version="v1.36.3"))
+            else Found(
+                ClusterIdentity(
+                    uid=self.uids.get(name, f"uid-{name}"), version="v1.36.3", apis=frozenset(self.apis.get(name, ()))
+                )
+            )
             for name in self.clusters()
         }
 
@@ -232,8 +239,11 @@ class World:
             )
         )
         held = {name for hold in placed.holds for name in hold.agents}
+        exports = Exports.by(identities, fleet.clusters if fleet else ())
         desired = {
-            name: self.renderer.render(item, placed.placed[name])
+            name: self.renderer.render(
+                item, placed.placed[name], exports.of(item, placed.placed[name], self.records.get(name))
+            )
             for name, item in declaration.agents.items()
             if name in placed.placed and name not in held
         }

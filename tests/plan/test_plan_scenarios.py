@@ -5,7 +5,6 @@ Written anew only when asked for: `UPDATE_SCENARIOS=1 pytest tests/plan/test_pla
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from reconciler.cli.views.plan_text import render_text
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Policy
 from reconciler.model.registry import Quarantine, ScaleOverride
+from reconciler.model.units import Duration
 from reconciler.plan import make_plan
 from reconciler.plan.planfile import dump, load
 from tests.plan.builders import BASE, FLEET, World, agent, path_of, ref
@@ -63,7 +63,7 @@ def fields_at(path: list[Any], body: Any) -> dict[str, Any]:
     return {f"f:{head}": fields_at(rest, below)}
 
 
-def happen(world: World, event: dict[str, Any]) -> None:  # noqa: C901 - a table of events
+def happen(world: World, event: dict[str, Any]) -> None:  # noqa: C901, PLR0912 - a table of events
     """One thing that happens in the world behind the back of Git."""
     (kind, told), *_ = event.items()
     match kind:
@@ -87,6 +87,18 @@ def happen(world: World, event: dict[str, Any]) -> None:  # noqa: C901 - a table
             world.store(told.get("cluster", "local"), ref(told["kind"], told["name"]), body)
         case "unreadable":
             world.unreadable[told["cluster"]] = told["reason"]
+        case "readable":
+            del world.unreadable[told]
+        case "note":
+            world.note()
+        case "wait":
+            world.now_ms += round(Duration.parse(told).ms)
+        case "apply":
+            world.converge()
+        case "commit":
+            change_files(world.files, told)
+        case "apis":
+            world.apis.update(told)
         case "partly":
             world.partly[told["cluster"]] = {(told["kind"], told["namespace"]): told["reason"]}
         case "registry-down":
@@ -106,8 +118,9 @@ def happen(world: World, event: dict[str, Any]) -> None:  # noqa: C901 - a table
 
 
 def policy_of(told: dict[str, Any]) -> Policy:
-    policy = Policy(**{key: value for key, value in told.items() if key != "targets"})
-    return dataclasses.replace(policy, targets=tuple(AgentName.parse(name) for name in told.get("targets", ())))
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+    given["targets"] = tuple(AgentName.parse(name) for name in told.get("targets", ()))
+    return Policy(**given)
 
 
 def world_of(story: dict[str, Any]) -> World:
@@ -139,4 +152,4 @@ def test_a_scenario_comes_out_as_written(folder: Path) -> None:
 
 
 def test_there_are_scenarios() -> None:
-    assert len(SCENARIOS) >= 15
+    assert len(SCENARIOS) >= 40

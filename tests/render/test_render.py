@@ -33,7 +33,7 @@ from reconciler.model.agent import (
     TcpTarget,
     Tool,
 )
-from reconciler.model.objects import AGENT_LABEL, CONFIG_HASH_ANNOTATION, RENDERED_KINDS, TRACKING_ANNOTATION
+from reconciler.model.objects import AGENT_LABEL, CONFIG_HASH_ANNOTATION, KIND_ORDER, TRACKING_ANNOTATION
 from reconciler.model.registry import PlacedReplicas
 from reconciler.model.units import Duration, Quantity
 from reconciler.render import Renderer, agent_card, canonical, digest, port_number, render
@@ -168,9 +168,9 @@ def test_the_check_itself_finds_what_is_wrong() -> None:
 
 
 def test_objects_come_in_order_of_application_and_know_their_agent() -> None:
-    rendered = render(FULL, placed({"us-1": 1, "eu-1": 2}), fleet="acme")
+    rendered = render(FULL, placed({"us-1": 1, "eu-1": 2}), fleet="acme", exported=frozenset({"us-1"}))
     assert list(rendered) == ["eu-1", "us-1"]
-    order = [kind for _, _, kind in RENDERED_KINDS]
+    order = [kind for _, _, kind in KIND_ORDER]
     for manifests in rendered.values():
         kinds = [manifest.ref.kind for manifest in manifests]
         assert kinds == sorted(kinds, key=order.index)
@@ -507,3 +507,25 @@ class TestMemory:
         again = renderer.render(FULL, placed({"local": 1}))
         assert again == first
         assert again is not first
+
+
+class TestExports:
+    def test_a_service_is_exported_under_its_own_name_where_that_is_asked_for(self) -> None:
+        declared = agent("a/1st", ports=(Port(name="http", port=8080),))
+        rendered = render(declared, placed({"eu-1": 1, "us-1": 1}), fleet="acme", exported=frozenset({"us-1"}))
+        assert "ServiceExport" not in {manifest.ref.kind for manifest in rendered["eu-1"]}
+        by_kind = {manifest.ref.kind: manifest for manifest in rendered["us-1"]}
+        assert by_kind["ServiceExport"].ref.name == by_kind["Service"].ref.name == "a-1st"
+        assert by_kind["ServiceExport"].body["apiVersion"] == "multicluster.x-k8s.io/v1alpha1"
+        assert "spec" not in by_kind["ServiceExport"].body
+
+    def test_an_agent_without_a_service_has_nothing_to_export(self) -> None:
+        rendered = render(agent("a/one", ports=()), placed({"eu-1": 1}), fleet="acme", exported=frozenset({"eu-1"}))
+        assert "ServiceExport" not in {manifest.ref.kind for manifest in rendered["eu-1"]}
+
+    def test_a_renderer_sees_that_an_export_comes_and_goes(self) -> None:
+        renderer, where = Renderer(fleet="acme"), placed({"eu-1": 1})
+        plain = renderer.render(FULL, where)
+        exported = renderer.render(FULL, where, frozenset({"eu-1"}))
+        assert len(exported["eu-1"]) == len(plain["eu-1"]) + 1
+        assert renderer.render(FULL, where) == plain
