@@ -195,12 +195,17 @@ async def endless(request: web.Request) -> web.StreamResponse:
 
 
 def stream(*lines: object, then: str = "end") -> Answer:
-    """Lines of a watch, JSON or bytes; then the end of the answer, `reset` or `silence`."""
+    """Lines of a watch, JSON or bytes; then the end of the answer, `reset` or `silence`. An event among the lines is
+    waited for.
+    """
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         for line in lines:
+            if isinstance(line, asyncio.Event):
+                await line.wait()
+                continue
             await response.write((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
         if then == "silence":
             await asyncio.Event().wait()

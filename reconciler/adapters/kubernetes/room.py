@@ -13,6 +13,8 @@ from reconciler.model.units import Quantity
 
 _KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
 _COUNTED = ("cpu", "memory", "pods")
+_NONE = Fraction(0)
+_SMALL = {"n": Fraction(1, 10**9), "u": Fraction(1, 10**6)}
 
 
 class _Name(msgspec.Struct):
@@ -58,12 +60,15 @@ class _Amounts(msgspec.Struct):
 
 class _Container(msgspec.Struct):
     resources: _Amounts = msgspec.field(default_factory=_Amounts)
+    restartPolicy: str = ""  # noqa: N815 - the name on the wire
 
 
 class _PodSpec(msgspec.Struct):
     nodeName: str = ""  # noqa: N815 - the name on the wire
     containers: list[_Container] = []
     initContainers: list[_Container] = []  # noqa: N815
+    resources: _Amounts = msgspec.field(default_factory=_Amounts)
+    overhead: dict[str, str] = {}
 
 
 class _PodStatus(msgspec.Struct):
@@ -106,15 +111,41 @@ def capacity(nodes: Iterable[Node], pods: Iterable[Pod]) -> Capacity:
 
 
 def _requests(pod: Pod) -> dict[str, Fraction]:
-    """As the scheduler counts: the sum of the containers, or the largest init container where that is more."""
-    total: dict[str, Fraction] = {"pods": Fraction(1)}
-    for container in pod.spec.containers:
-        for key, text in container.resources.requests.items():
-            total[key] = total.get(key, Fraction(0)) + _quantity(text).value
-    for container in pod.spec.initContainers:
-        for key, text in container.resources.requests.items():
-            total[key] = max(total.get(key, Fraction(0)), _quantity(text).value)
-    return total
+    """As the scheduler counts: containers and sidecars together, or what starts before them where that is more.
+
+    Source: Kubernetes, "Init Containers" and "Sidecar Containers", sections on resource sharing; "Pod-level resources"
+    go before what containers ask; "Pod Overhead" comes on top.
+    """
+    spec = pod.spec
+    running: dict[str, Fraction] = {}
+    starting: dict[str, Fraction] = {}
+    for container in spec.initContainers:
+        if container.restartPolicy == "Always":
+            _add(running, container.resources.requests)
+        peak = dict(running)
+        if container.restartPolicy != "Always":
+            _add(peak, container.resources.requests)
+        starting = {key: max(amount, starting.get(key, amount)) for key, amount in (starting | peak).items()}
+    for container in spec.containers:
+        _add(running, container.resources.requests)
+    total = {key: max(running.get(key, _NONE), starting.get(key, _NONE)) for key in running | starting}
+    total |= {key: _amount(text) for key, text in spec.resources.requests.items()}
+    _add(total, spec.overhead)
+    return {**total, "pods": Fraction(1)}
+
+
+def _add(total: dict[str, Fraction], amounts: Mapping[str, str]) -> None:
+    for key, text in amounts.items():
+        total[key] = total.get(key, _NONE) + _amount(text)
+
+
+def _amount(text: str) -> Fraction:
+    """An amount as servers write it: metrics come in billionths. What is none counts nothing."""
+    scale = _SMALL.get(text[-1:])
+    try:
+        return Quantity.parse(text[:-1]).value * scale if scale else Quantity.parse(text).value
+    except ValueError:
+        return _NONE
 
 
 def _quantity(text: str) -> Quantity:
@@ -155,4 +186,4 @@ def usage(measured: Iterable[PodMetrics], namespaces: frozenset[str] | None) -> 
 
 
 def _used(amounts: Mapping[str, str], key: str) -> Fraction:
-    return _quantity(amounts.get(key, "0")).value
+    return _amount(amounts.get(key, "0"))

@@ -86,22 +86,22 @@ class Transport:
         """How many sets of connections are open: one, and others while requests under old credentials last."""
         return self._sessions.open
 
-    async def call(self, request: Request, *, deadline_s: float = REQUEST_S) -> Reply:
+    async def call(self, request: Request) -> Reply:
         """Send a request and read its answer. Raises what error_of and the network make of it."""
         async with self._gate:
             logins = await self._log_in()
             try:
-                return await self._patiently(request, deadline_s)
+                return await self._patiently(request)
             except NoAccess:
                 await self._log_in_again(logins)
-            return await self._patiently(request, deadline_s)
+            return await self._patiently(request)
 
-    async def _patiently(self, request: Request, deadline_s: float) -> Reply:
+    async def _patiently(self, request: Request) -> Reply:
         """Wait as long as the server asks all of us to: a request that was refused so has had no effect."""
         waited = 0.0
         while True:
             waited += await self._turn(MOST_WAIT_S - waited)
-            code, header, body = await self._once(request, deadline_s)
+            code, header, body = await self._once(request)
             if code < 300:
                 return Reply(code=code, body=body)
             if code == 429:
@@ -125,12 +125,12 @@ class Transport:
     def _error(self, request: Request, code: int, body: bytes) -> ReconcilerError:
         return error_of(code, body, method=request.method, cluster=self._cluster, ref=request.ref, what=request.what)
 
-    async def _once(self, request: Request, deadline_s: float) -> tuple[int, str | None, bytes]:
+    async def _once(self, request: Request) -> tuple[int, str | None, bytes]:
         try:
-            async with asyncio.timeout(deadline_s), self._sent(request) as answer:
+            async with asyncio.timeout(REQUEST_S), self._sent(request) as answer:
                 return answer.status, answer.headers.get("Retry-After"), await _whole(answer)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._lost(request, error, deadline_s) from error
+            raise self._lost(request, error) from error
 
     @asynccontextmanager
     async def _sent(self, request: Request, *, read_s: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -192,11 +192,11 @@ class Transport:
                 await self._sessions.renew(self._access.tls)
                 self._logins += 1
 
-    def _lost(self, request: Request, error: Exception, deadline_s: float) -> ReconcilerError:
+    def _lost(self, request: Request, error: Exception) -> ReconcilerError:
         """What a request without an answer means. Only what never left this machine has surely had no effect."""
         unsent = isinstance(error, _UNSENT)
         silent = isinstance(error, TimeoutError) and not unsent
-        why = f"no answer within {deadline_s:g} s" if silent else _words(error)
+        why = f"no answer within {REQUEST_S:g} s" if silent else _words(error)
         text = f"{request.what} on {self._cluster}: {why}"
         if request.method in WRITES and not unsent:
             return OutcomeUnknown(f"{text}; it may or may not have been done")

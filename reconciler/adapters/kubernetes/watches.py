@@ -30,6 +30,7 @@ class Watches:
         self._watched: dict[_Key, Watched] = {}
         self._seen: dict[tuple[str, str], int] = {}
         """The newest version of each kind that an answer has told us."""
+        self._starting: set[asyncio.Task[None]] = set()
 
     def copy_of(self, resource: Resource, namespace: str) -> Copy | None:
         """A copy that holds all of a kind in a namespace and may be answered from; None when there is none."""
@@ -82,6 +83,8 @@ class Watches:
                 queue.put_nowait(ref)
 
         starting = asyncio.create_task(self._listen(scope, listener, since))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
         return self._from(queue, waiting, listener, starting)
 
     async def _from(
@@ -122,16 +125,20 @@ class Watches:
                 await self._clock.sleep(RETRY_S)
 
     async def _watch(self, resource: Resource, namespace: str) -> Watched:
+        transport = await self._at.transport()  # before looking: another listener may wait for it too
         key = (resource.group, resource.kind, namespace)
         everywhere = self._watched.get((resource.group, resource.kind, ""))
         found = everywhere if everywhere is not None and everywhere.followed else self._watched.get(key)
         if found is None:
-            transport = await self._at.transport()
             found = self._watched[key] = Watched(transport, resource, namespace, self._clock)
         return found
 
     async def close(self) -> None:
         """Stop all of them."""
+        starting = list(self._starting)
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
         watched, self._watched = list(self._watched.values()), {}
         for one in watched:
             await one.stop()

@@ -2,19 +2,21 @@
 
 The copy is only answered from while the watch is well: a connection that was heard of lately. A connection that is lost
 goes on from the last version; 410 and whatever cannot be understood list anew. Objects are never taken out for want of
-news, only for a DELETED event or a complete list without them.
+news, only for a DELETED event or a complete list without them. What answers to our own calls say goes into the copy at
+once; events, lists and answers that were on their way meanwhile and are older change nothing.
 Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookmarks".
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 
-from reconciler.adapters.kubernetes.answers import Gone, Status
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Gone, Status
 from reconciler.adapters.kubernetes.copies import Copy
 from reconciler.adapters.kubernetes.listing import Listed, list_all, live_object
 from reconciler.adapters.kubernetes.resources import Resource
@@ -29,6 +31,9 @@ SERVER_S = 300
 SILENCE_S = 90.0
 """A server sends bookmarks about each minute: one that is silent for longer is gone, whatever TCP believes."""
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 10.0
+"""Before a watch is begun again; at once when it was well for longer than the longest of them."""
+KEPT_GONE = 10_000
+"""Uids of objects that are gone: for what was on its way when they went, the latest are enough."""
 
 
 class _Event(msgspec.Struct):
@@ -39,7 +44,7 @@ class _Event(msgspec.Struct):
 
 
 class _BookmarkMeta(msgspec.Struct):
-    resourceVersion: str = ""  # noqa: N815 - the name on the wire
+    resourceVersion: Annotated[str, msgspec.Meta(min_length=1)]  # noqa: N815 - the name on the wire
 
 
 class _Bookmark(msgspec.Struct):
@@ -62,8 +67,10 @@ class Watched:
         self.copy = Copy()
         self._transport = transport
         self._clock = clock
-        self._gone: set[str] = set()
-        """Uids that the server said are deleted before the watch did: what it still says of them is old."""
+        self._gone: dict[str, None] = {}
+        """Uids that are deleted, the latest last: what is still said of them is old."""
+        self._learned = 0
+        """The newest version that an answer to a call of ours has told."""
         self._version = ""
         self._heard = float("-inf")
         self._listeners: set[Listener] = set()
@@ -76,7 +83,7 @@ class Watched:
     def seed(self, listed: Listed) -> None:
         """Begin from a list that somebody has just made. Not once it is followed: then it knows better."""
         if self._task is None:
-            self.copy.replace(listed.objects)
+            self.copy.replace(self._up_to_date(listed))
             self._version = listed.version
 
     def start(self, *, quiet_below: int = 0) -> None:
@@ -109,48 +116,64 @@ class Watched:
 
     def learn(self, one: LiveObject) -> None:
         """Take what an answer to one of our own calls says: we read our own writes."""
-        if self._complete:
-            self._put(one)
+        self._learned = max(self._learned, number(one.resource_version))
+        self._put(one)
 
     def forget(self, ref: ObjectRef, uid: str) -> None:
         """Take an object out that the server has just told us is gone."""
+        self._note_gone(uid)
         known = self.copy.get(ref)
         if known is not None and known.uid == uid:
-            self._gone.add(uid)
             self._drop(ref)
+
+    def _note_gone(self, uid: str) -> None:
+        self._gone[uid] = None
+        if len(self._gone) > KEPT_GONE:
+            del self._gone[next(iter(self._gone))]
 
     async def _follow(self) -> None:
         failures = 0
         while True:
-            try:
-                if not self._version:
-                    await self._list()
-                await self._events()
-                failures = 0
-            except Gone:
-                self._version = ""
-            except ReconcilerError:
-                failures += 1
-            except msgspec.MsgspecError:
-                failures += 1
-                self._version = ""
+            began = self._clock.monotonic()
+            with suppress(ReconcilerError):
+                await self._list_and_watch()
+            self._heard = float("-inf")  # until it is begun again, nobody knows what has changed
+            failures = 0 if self._clock.monotonic() - began > MOST_PAUSE_S else failures + 1
             if failures:
-                await self._clock.sleep(min(MOST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures, 10)))
+                await self._clock.sleep(min(MOST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10)))
+
+    async def _list_and_watch(self) -> None:
+        """Follow until the connection ends, or until what comes makes no sense: then everything is listed again."""
+        try:
+            if not self._version:
+                await self._list()
+            await self._events()
+        except (Gone, *NOT_UNDERSTOOD):
+            self._version = ""
+
+    def _up_to_date(self, listed: Listed) -> Mapping[ObjectRef, LiveObject]:
+        """A list, and what we have learned since it was asked for."""
+        version = number(listed.version)
+        if self._learned <= version and not self._gone:
+            return listed.objects
+        objects = {ref: one for ref, one in listed.objects.items() if one.uid not in self._gone}
+        newer = {ref: one for ref, one in self.copy.objects().items() if number(one.resource_version) > version}
+        return objects | newer
 
     async def _list(self) -> None:
         listed = await list_all(self._transport, self.resource, namespace=self.namespace)
-        before = self.copy.replace(listed.objects)
-        self._gone.clear()
+        objects = self._up_to_date(listed)
+        before = self.copy.replace(objects)
         self._version = listed.version
         self._heard = self._clock.monotonic()
         self.relists += 1
         first, self._complete = not self._complete, True
-        for ref, one in listed.objects.items():
+        for ref, one in objects.items():
             known = before.get(ref)
             moved = known is None or known.resource_version != one.resource_version
             if moved and not (first and number(one.resource_version) <= self._quiet_below):
                 self._tell(ref)
-        for ref in before.keys() - listed.objects.keys():
+        for ref in before.keys() - objects.keys():
             self._tell(ref)
 
     async def _events(self) -> None:
@@ -171,22 +194,22 @@ class Watched:
                     self._take(line)
 
     def _take(self, line: bytes) -> None:
-        """Act on one line. Raises Gone for 410, ClusterUnavailable for other errors, MsgspecError for nonsense."""
+        """Act on one line. Raises Gone for 410, ClusterUnavailable for other errors, NOT_UNDERSTOOD for nonsense."""
         event = _event_of(line)
         match event.type:
             case "ADDED" | "MODIFIED":
                 one = live_object(bytes(event.object), self.resource)
-                self._version = one.resource_version
+                self._reached(one.resource_version)
                 self._put(one)
             case "DELETED":
                 one = live_object(bytes(event.object), self.resource)
-                self._version = one.resource_version
-                self._gone.discard(one.uid)
+                self._reached(one.resource_version)
+                self._note_gone(one.uid)
                 known = self.copy.get(one.ref)
                 if known is None or known.uid == one.uid:
                     self._drop(one.ref)
             case "BOOKMARK":
-                self._version = _bookmark_of(event.object).metadata.resourceVersion
+                self._reached(_bookmark_of(event.object).metadata.resourceVersion)
             case "ERROR":
                 status = _status_of(event.object)
                 if status.code == 410:
@@ -195,11 +218,16 @@ class Watched:
             case other:
                 raise msgspec.ValidationError(f"an event of type {other!r}")
 
+    def _reached(self, version: str) -> None:
+        """Go on from there after a connection is lost, unless something newer has come already."""
+        if number(version) >= number(self._version):
+            self._version = version
+
     def _put(self, one: LiveObject) -> None:
         if one.uid in self._gone:
             return
         known = self.copy.get(one.ref)
-        if known is not None and known.uid == one.uid and number(known.resource_version) > number(one.resource_version):
+        if known is not None and number(known.resource_version) > number(one.resource_version):
             return
         if known is not None and known.resource_version == one.resource_version:
             return
