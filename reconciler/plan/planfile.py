@@ -133,13 +133,13 @@ def compare(saved: SavedPlan, now: Plan) -> tuple[Difference, ...]:
     Changes that only the plan of now has do not matter: they were not approved, and are not done.
     """
     current: dict[AgentName, Change] = {change.name: change for change in now.changes}
-    before = {item["agent"]: item for item in saved.document.get("changes", ())}
+    before = {item["agent"]: item for item in saved.document["changes"]}
     found = []
     for name, fingerprint in sorted(saved.fingerprints.items()):
         change = current.get(name)
         if change is None or change.fingerprint != fingerprint:
             document = change_document(change) if change else None
-            found.append(Difference(agent=name, saved=before.get(str(name), {}), now=document))
+            found.append(Difference(agent=name, saved=before[str(name)], now=document))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Unreadable
 from reconciler.model.plan import Action, HoldCode, Missing, Policy, ReasonCode, Risk, Verb
 from reconciler.model.registry import AgentState, Quarantine, ScaleOverride
-from reconciler.plan import PlanCache, make_plan
+from reconciler.plan import make_plan
 from reconciler.plan.attributes import compare, masked, risks
 from reconciler.plan.guard import limit
 from reconciler.plan.order import deletion_waves, waves
@@ -314,17 +314,6 @@ def test_targets_make_a_partial_plan() -> None:
     plan = world.plan(Policy(targets=(TRIAGE,)))
     assert actions(plan) == {"support/triage": "scale"}
     assert plan.partial
-
-
-def test_a_warm_memory_sees_a_cluster_go_and_come_back() -> None:
-    world = running("support/triage")
-    cache = PlanCache()
-    world.files[path_of("support/triage")] = agent("support/triage", replicas=2)
-    assert actions(world.plan(cache=cache)) == {"support/triage": "scale"}
-    world.unreadable["local"] = "timeout"
-    assert held(world.plan(cache=cache)) == {"unreadable": ["support/triage"]}
-    world.unreadable.clear()
-    assert actions(world.plan(cache=cache)) == {"support/triage": "scale"}
 
 
 def test_waves_follow_from_what_is_declared_and_cycles_are_named() -> None:

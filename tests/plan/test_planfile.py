@@ -29,8 +29,16 @@ def test_equal_state_gives_equal_bytes_and_no_time_stamp() -> None:
     assert dump(world.plan()) == first
 
 
-def test_what_is_read_is_what_was_written() -> None:
-    policy = Policy(max_deletes="20%", targets=(AgentName.parse("support/triage"),))
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(max_deletes="20%", targets=(AgentName.parse("support/triage"),)),
+        Policy(max_deletes=3, allow_empty=True),
+        Policy(accept_rewind=True, clusters=("local",)),
+        Policy(destroy=True),
+    ],
+)
+def test_what_is_read_is_what_was_written(policy: Policy) -> None:
     plan = changed("support/triage", "support/knowledge").plan(policy)
     saved = load(dump(plan))
     assert saved.policy == policy
@@ -41,10 +49,16 @@ def test_what_is_read_is_what_was_written() -> None:
     assert compare(saved, plan) == ()
 
 
+def test_people_can_read_a_plan_file() -> None:
+    lines = dump(changed("support/triage").plan()).decode().splitlines()
+    assert lines[0] == "{"
+    assert any(line.startswith('  "fleet": ') for line in lines)
+
+
 def test_an_edited_file_is_refused() -> None:
     document = json.loads(dump(changed("support/triage").plan()))
     document["changes"][0]["action"] = "delete"
-    with pytest.raises(PlanFileError, match="changed after it was written") as caught:
+    with pytest.raises(PlanFileError, match=r"^the plan file was changed after it was written$") as caught:
         load(json.dumps(document).encode())
     assert "reconciler plan --out" in caught.value.hint
 
@@ -53,15 +67,16 @@ def test_an_unknown_major_version_is_refused_and_a_minor_one_read() -> None:
     from reconciler.plan.fingerprint import digest
 
     document = json.loads(dump(changed("support/triage").plan()))
-    for version, fine in (("1.7", True), ("2.0", False), ("", False), ("one", False)):
+    for version, fine in (("1.7", True), ("1.7.2", True), ("1", True), ("2.0", False), ("", False), ("one", False)):
         edited = {key: value for key, value in document.items() if key != "digest"}
         edited |= {"format_version": version, "something_new": [1]}
         data = json.dumps(edited | {"digest": digest(edited)}).encode()
         if fine:
             assert load(data).fleet == "acme"
         else:
-            with pytest.raises(PlanFileError, match="format"):
+            with pytest.raises(PlanFileError, match=f"has format {version}, this program reads 1.x") as caught:
                 load(data)
+            assert "version that wrote it" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -84,14 +99,17 @@ def test_an_unknown_major_version_is_refused_and_a_minor_one_read() -> None:
     ],
 )
 def test_what_is_no_plan_file_is_refused_with_what_to_do(data: bytes) -> None:
-    with pytest.raises(PlanFileError) as caught:
+    with pytest.raises(PlanFileError, match=r"^(this is no plan file|the plan file is damaged): .+") as caught:
         load(data)
-    assert caught.value.hint
+    assert "reconciler plan --out" in caught.value.hint
 
 
 def test_a_huge_file_is_not_even_parsed() -> None:
-    with pytest.raises(PlanFileError, match="bytes"):
+    with pytest.raises(PlanFileError, match=f"has {MAX_BYTES + 1} bytes, {MAX_BYTES} are allowed") as caught:
         load(b" " * (MAX_BYTES + 1))
+    assert "reconciler plan --out" in caught.value.hint
+    with pytest.raises(PlanFileError, match="this is no plan file"):
+        load(b" " * MAX_BYTES)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
@@ -142,7 +160,9 @@ def test_commits_and_changes_that_leave_the_planned_agents_alone_do_not_matter()
     now = world.plan()
     assert now.revision.commit != saved.commit
     assert compare(saved, now) == ()
-    assert [str(change.name) for change in restrict(now, saved).changes] == ["support/triage"]
+    restricted = restrict(now, saved)
+    assert [str(change.name) for change in restricted.changes] == ["support/triage"]
+    assert restricted.partial
 
 
 def test_status_writes_and_health_do_not_make_a_plan_stale() -> None:
