@@ -22,8 +22,6 @@ from tests.kubernetes.fleets import PlaneFleet
 from tests.plan import builders
 from tests.render.charts import files
 
-pytestmark = [pytest.mark.helm, pytest.mark.controlplane]
-
 RECORDED = Path(__file__).parents[1] / "plan" / "recorded" / "helm-release.json"
 WEB = "  replicas: 2\n  ports: [{name: http, port: 8080}]\n"
 ADOPTED = WEB + "  adopt: true\n"

@@ -15,8 +15,6 @@ from tests.kubernetes.fleets import watched_status
 from tests.placement.builders import agent, scaling
 from tests.render.charts import by_kind, files, objects
 
-pytestmark = [pytest.mark.helm, pytest.mark.controlplane]
-
 SECOND = Duration.parse("1s")
 READY = Probe(target=HttpTarget(path="/healthz", port="http"), period=SECOND, timeout=SECOND, initial_delay=SECOND)
 KINDS = "serviceaccounts,configmaps,services,deployments,poddisruptionbudgets,horizontalpodautoscalers"

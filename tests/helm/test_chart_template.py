@@ -22,8 +22,6 @@ from tests.helm.helm import Helm, HelmFailed, write
 from tests.render.charts import any_agents, by_kind, files, objects
 from tests.render.test_render import CASES
 
-pytestmark = pytest.mark.helm
-
 EXAMPLES = Path(__file__).parents[2] / "examples" / "agents"
 FULL = CASES["full"][0]
 

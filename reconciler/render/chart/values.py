@@ -21,7 +21,7 @@ from reconciler.render.disruption import disruption_budget
 from reconciler.render.metadata import Names
 
 HEAD = """\
-# The defaults give what `reconciler render {agent}` prints for the cluster {clusters}, where the release is in
+# The defaults give what `reconciler render {agent}` prints for {clusters}, where the release is in
 # the namespace {namespace}: helm install {name} . --namespace {namespace}
 
 """
