@@ -37,9 +37,7 @@ def well(version: int = 2, since_ms: int = 5) -> ClusterHealth:
         pytest.param(well(), AWAY, unwell(3, 9), id="away again"),
         pytest.param(None, RED, unwell(1, 9, NO_NODE), id="no node is ready"),
         pytest.param(unwell(1, 5, NO_NODE), AWAY, unwell(1, 5, NO_NODE), id="unwell in another way is unwell"),
-        pytest.param(
-            None, Sight(identity=WHO, live=DOWN, capacity=DOWN), unwell(1, 9), id="it says who it is and no more"
-        ),
+        pytest.param(well(), Sight(identity=WHO, live=DOWN, capacity=DOWN), well(), id="it says who it is and no more"),
         pytest.param(None, Sight(identity=SHUT, live=SHUT, capacity=SHUT), None, id="it does not let us in"),
         pytest.param(unwell(), Sight(identity=SHUT, live=SHUT, capacity=SHUT), unwell(), id="nor after it was away"),
         pytest.param(
