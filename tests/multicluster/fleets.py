@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from reconciler.bootstrap import Session
 from reconciler.engine.passes import apply_plan
@@ -16,22 +17,68 @@ from reconciler.engine.wellness import Noter
 from reconciler.engine.world import Patience, Retry, Stores
 from reconciler.model.events import ApplyEvent
 from reconciler.model.fleet import FleetSpec
+from reconciler.model.objects import OPTIONAL_KINDS, ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Plan, Policy
 from reconciler.model.registry import Record
-from reconciler.ports import Clock, Source
+from reconciler.ports import Clock, Cluster, Source
+from tests.controlplane.api import Refused
 from tests.controlplane.plane import ControlPlane
 from tests.doubles.clock import ShiftedClock
 from tests.engine.fleets import OPTIONS, FleetRepo, agent, record
 from tests.kubernetes.fleets import fleet_on
 
+EXPORTS = OPTIONAL_KINDS
+SERVICE_EXPORTS: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "serviceexports.multicluster.x-k8s.io", "annotations": {"api-approved.kubernetes.io": "test"}},
+    "spec": {
+        "group": "multicluster.x-k8s.io",
+        "scope": "Namespaced",
+        "names": {"plural": "serviceexports", "singular": "serviceexport", "kind": "ServiceExport"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {"status": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                    }
+                },
+            }
+        ],
+    },
+}
+"""As much of the definition as its writers depend on."""
 NOTER = Noter(actor="tester", retry=Retry(jitter=lambda: 0.0))
 
 
+class Exporting:
+    """A cluster of which is known that it serves ServiceExports; all else is as it is."""
+
+    def __init__(self, inner: Cluster) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def identity(self) -> Observation[ClusterIdentity]:
+        match await self._inner.identity():
+            case Found(value=found):
+                return Found(replace(found, apis=frozenset({f"{group}/{version}" for group, version, _ in EXPORTS})))
+            case other:
+                return other
+
+
 class Impatient:
-    """A session that waits for nobody for long."""
+    """A session that waits for nobody for long. Clusters that are `exporting` are known to serve ServiceExports."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.exporting: set[str] = set()
 
     @property
     def source(self) -> Source:
@@ -43,7 +90,13 @@ class Impatient:
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         stores = await self._session.stores(fleet)
-        return replace(stores, patience=Patience(connect_s=1.0))
+        clusters = {
+            name: cast("Cluster", Exporting(cluster))
+            if name in self.exporting and not isinstance(cluster, Unreadable)
+            else cluster
+            for name, cluster in stores.clusters.items()
+        }
+        return replace(stores, clusters=clusters, patience=Patience(connect_s=1.0))
 
 
 class TwoPlanes:
@@ -83,6 +136,20 @@ class TwoPlanes:
     def image(self, plane: ControlPlane, name: str) -> str:
         live = plane.get("deployment", name, "-n", self.namespace)
         return str(live["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    def serve_exports(self, *planes: ControlPlane) -> None:
+        """Install the API for ServiceExports."""
+        for plane in planes:
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            with contextlib.suppress(Refused):  # it is there from a test before
+                plane.api.json("POST", path, SERVICE_EXPORTS)
+            name = SERVICE_EXPORTS["metadata"]["name"]
+            plane.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+            self.world.exporting.add(plane.name)
+
+    def exports(self, plane: ControlPlane) -> set[str]:
+        items = plane.get("serviceexports.multicluster.x-k8s.io", "-n", self.namespace)["items"]
+        return {item["metadata"]["name"] for item in items}
 
     def is_empty(self, plane: ControlPlane) -> bool:
         """Whether nothing of the fleet is left on a plane, pods included."""

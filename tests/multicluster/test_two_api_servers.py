@@ -141,3 +141,20 @@ async def test_another_server_behind_the_same_name_is_refused_until_it_is_accept
     fleet.repo.commit({"fleet.yaml": fleet_on(*fleet.planes)})
     await fleet.apply()
     assert fleet.image(fleet.first, "web") == "acme/agent:2"
+
+
+async def test_services_are_exported_where_the_api_for_it_is_installed(fleet):
+    fleet.declare("web", SPREAD)
+    fleet.declare("alone", "clusters: {names: [eu-1]}")
+    fleet.declare("moving", FAILOVER)
+    fleet.serve_exports(fleet.first)
+    assert end(await fleet.apply()).applied == 3
+    assert fleet.exports(fleet.first) == {"web", "moving"}
+    plan = await fleet.plan()
+    assert (plan.changes, plan.drift, plan.holds) == ((), (), ())
+    fleet.serve_exports(fleet.second)
+    assert end(await fleet.apply()).applied == 1
+    assert fleet.exports(fleet.second) == {"web"}
+    fleet.declare("web", "clusters: {names: [us-1]}")
+    await fleet.apply()
+    assert (fleet.exports(fleet.first), fleet.exports(fleet.second)) == ({"moving"}, set())
