@@ -139,7 +139,8 @@ class Session:
 
         for each in _names_of(Path(_kubeconfig(named, self.location.root))):
             if each.is_relative_to(self.location.git_root) and await tracks(self.location.git_root, each):
-                return Unreadable(reason=f"cluster {declared.name}: {named} is part of the repository, and is not used")
+                why = f"cluster {declared.name}: {named} is part of the repository, and is not used"
+                return Unreadable(reason=why, refused=True)
         return None
 
     def _cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:

@@ -45,7 +45,8 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if manner.show_plan and not as_json:
         emit(shown_plan(plan, "text", color=color))
     findings_note(plan)
-    if not plan.changes and not plan.policy.accept_clusters and not await _unfinished(session, plan):
+    pins = plan.policy.accept_clusters or plan.policy.forget_clusters
+    if not plan.changes and not pins and not await _unfinished(session, plan):
         if not as_json and not manner.show_plan:
             emit(totals(plan))
         _tell_left(plan)

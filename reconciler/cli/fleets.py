@@ -104,12 +104,18 @@ class Session:
 
     async def _known(self, policy: Policy, declaration: Declaration) -> None:
         """Raises UsageError for a target or cluster that neither the files nor the registry know."""
-        if declaration.fleet is None or not (policy.targets or policy.clusters or policy.accept_clusters):
+        if declaration.fleet is None:
             return
         clusters = [cluster.name for cluster in declaration.fleet.clusters]
         for cluster in (*policy.clusters, *policy.accept_clusters):
             if cluster not in clusters:
                 raise UsageError(f"no cluster {cluster} is declared", hint=f"there is: {', '.join(clusters)}")
+        for cluster in policy.forget_clusters:
+            if cluster in clusters:
+                hint = "take it out of fleet.yaml and commit that first; what is there would be forgotten, not deleted"
+                raise UsageError(f"cluster {cluster} is declared", hint=hint)
+        if not policy.targets:
+            return
         known = {*declaration.agents, *declaration.frozen_agents}
         missing = [name for name in policy.targets if name not in known]
         if missing:

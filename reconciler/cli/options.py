@@ -54,6 +54,14 @@ AcceptCluster = Annotated[
         help="Let this cluster be another one than at first contact, because it was rebuilt (repeatable).",
     ),
 ]
+ForgetCluster = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forget-cluster",
+        metavar="NAME",
+        help="Forget what is on record on this cluster, which is no longer declared and gone for good (repeatable).",
+    ),
+]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Parallelism = Annotated[
     str | None, typer.Option("--parallelism", metavar="N", help="How many changes at once (default 10).")
@@ -139,10 +147,11 @@ def policy(
     allow_empty: bool,
     accept_rewind: bool,
     accept_clusters: list[str] | None = None,
+    forget_clusters: list[str] | None = None,
     destroy: bool = False,
 ) -> Policy:
     """What the operator allows, out of checked options. Raises UsageError."""
-    for cluster in (*(clusters or ()), *(accept_clusters or ())):
+    for cluster in (*(clusters or ()), *(accept_clusters or ()), *(forget_clusters or ())):
         if not _LABEL.match(cluster):
             raise UsageError(f"'{one_line(cluster, 80)}' is not a cluster's name")
     return Policy(
@@ -152,5 +161,6 @@ def policy(
         targets=tuple(sorted({agent_name(target) for target in targets or ()})),
         clusters=tuple(sorted(set(clusters or ()))),
         accept_clusters=tuple(sorted(set(accept_clusters or ()))),
+        forget_clusters=tuple(sorted(set(forget_clusters or ()))),
         destroy=destroy,
     )

@@ -154,7 +154,7 @@ async def locked(
 
 async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
     """Whether a pass would write nothing: then it does not even take the lock."""
-    if plan.changes or options.spends or plan.policy.accept_clusters:
+    if plan.changes or options.spends or plan.policy.accept_clusters or plan.policy.forget_clusters:
         return False
     match await stores.registry.snapshot():
         case Found(value=snapshot):
@@ -208,7 +208,7 @@ async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
     """
     fleet = await _fleet(run)
     pinned = dict(fleet.cluster_uids) if fleet else {}
-    uids = dict(pinned)
+    uids = {name: uid for name, uid in pinned.items() if name not in plan.policy.forget_clusters}
     accepted = plan.policy.accept_clusters
     touched = sorted({item.cluster for change in plan.changes for item in change.objects} | set(accepted))
     for name, who in zip(touched, await asyncio.gather(*(_who(run, name) for name in touched)), strict=True):
@@ -223,14 +223,14 @@ async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
     spent = tuple(fleet.spent_plans) if fleet else ()
     if options.spends:
         spent = (*(item for item in spent if item != options.spends), options.spends)[-KEPT_SPENT_PLANS:]
-    facts = tuple(
-        AuditFact(
-            actor=run.actor, action="accept-cluster", agent=None, message=f"cluster {name}: {old}, now {uids[name]}"
-        )
-        for name, old in sorted(pinned.items())
-        if uids[name] != old
-    )
+    facts = tuple(_repinned(run, name, old, uids.get(name)) for name, old in pinned.items() if uids.get(name) != old)
     await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent, audit=facts)
+
+
+def _repinned(run: Run, name: str, old: str, new: str | None) -> AuditFact:
+    """That a cluster is another one from now on, or none at all."""
+    action, text = ("forget-cluster", "gone for good") if new is None else ("accept-cluster", f"now {new}")
+    return AuditFact(actor=run.actor, action=action, agent=None, message=f"cluster {name}: {old}, {text}")
 
 
 async def _who(run: Run, name: str) -> Observation[ClusterIdentity]:

@@ -131,7 +131,8 @@ async def _nothing_left(run: Run, change: Change, done: Done) -> Way:
     if done.entry is None or done.record is None:
         return Way(outcome=Outcome.APPLIED, text="already as planned", reason="")
     if change.agent is None:
-        return await deleted(run, done.record, done.entry, untouched=change.untouched)
+        left = set(change.untouched) - set(change.forgotten)
+        return await deleted(run, done.record, done.entry, untouched=left)
     return await finish(run, change, change.agent, done)
 
 
@@ -270,8 +271,10 @@ async def _delete(run: Run, change: Change, record: Record | None, done: Done) -
     facts = (fact_of(run, change, change.action.value),)
     done.record = await settle(run, record, build, journal_entries=entries, audit=facts)
     done.entry = entries[-1]
-    left = change.untouched
+    left = tuple(cluster for cluster in change.untouched if cluster not in change.forgotten)
     uids = {(item.cluster, item.ref): "" for item in change.objects if item.verb is Verb.DELETE}
-    held = {(item.cluster, item.ref): item.uid for item in done.record.inventory if item.cluster not in left}
+    held = {
+        (item.cluster, item.ref): item.uid for item in done.record.inventory if item.cluster not in change.untouched
+    }
     await wait_pods_gone(run, await remove_all(run, uids | held))
     return await deleted(run, done.record, done.entry, untouched=left)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -86,8 +87,18 @@ async def look_at(name: str, cluster: Cluster | Unreadable, scope: Scope, patien
 
 
 async def ask_who(cluster: Cluster, patience: Patience) -> Observation[ClusterIdentity]:
-    """Who a cluster is, as soon as whoever is there can say so."""
-    return await bounded(cluster.identity(), f"cluster {cluster.name}", patience.connect_s)
+    """Who a cluster is, as soon as whoever is there can say so.
+
+    What fails at once is asked once more: a connection that broke while nobody used it says nothing of the cluster.
+    """
+
+    async def asked() -> Observation[ClusterIdentity]:
+        with suppress(ReconcilerError):
+            if isinstance(answer := await cluster.identity(), Found):
+                return answer
+        return await cluster.identity()
+
+    return await bounded(asked(), f"cluster {cluster.name}", patience.connect_s)
 
 
 async def read(work: Awaitable[Observation[Value]], cluster: Cluster, patience: Patience) -> Observation[Value]:

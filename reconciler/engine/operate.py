@@ -221,15 +221,15 @@ async def _goal(
         raise ReconcilerError(f"{agent.name}: {hold.text}", hint=hold.lift)
     where = placed.placed[agent.name]
     strangers = guard.strangers(observed.identities, snapshot.fleet)
-    untouched = []
+    away: dict[str, str] = {}
     for cluster in sorted({item.cluster for item in where} | {item.cluster for item in record.inventory}):
         seen = observed.identities.get(cluster, Unreadable(reason="it is not declared any more"))
         if cluster in strangers:
             raise ReconcilerError(strangers[cluster], hint="point it at the right cluster")
         if isinstance(seen, Unreadable):
-            if all(item.cluster == cluster for item in where):
-                raise ReconcilerError(f"{cluster} cannot be read, so nothing was done: {seen.reason}")
-            untouched.append(cluster)
+            away[cluster] = f"{cluster} cannot be read, so nothing was done: {seen.reason}"
+    if away and all(item.cluster in away for item in where):
+        raise ReconcilerError("; ".join(away.values()))
     exported = Exports.by(observed.identities, fleet.clusters).of(agent, where, record)
     manifests = render(agent, where, fleet=fleet.name, exported=exported)
     good = Good(
@@ -238,9 +238,7 @@ async def _goal(
         spec_hash=agent.spec_hash,
         document=agent.document,
         manifests={
-            cluster: tuple(item.body for item in items)
-            for cluster, items in manifests.items()
-            if cluster not in untouched
+            cluster: tuple(item.body for item in items) for cluster, items in manifests.items() if cluster not in away
         },
     )
     return Goal(
@@ -249,7 +247,7 @@ async def _goal(
         lineage=agent.lineage,
         placement=where,
         reservations=placed.reservations[agent.name],
-        untouched=tuple(untouched),
+        untouched=tuple(away),
     )
 
 

@@ -177,6 +177,7 @@ def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Do
         for item in manifests
         if cluster not in change.untouched
     ]
+    forgotten = [(item.cluster, item.ref) for item in record.inventory if item.cluster in change.forgotten]
     return replace(
         record,
         labels=agent.labels,
@@ -190,7 +191,7 @@ def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Do
         inventory=journal.exact_inventory(
             record.inventory,
             applied=done.applied,
-            deleted=done.deleted,
+            deleted=[*done.deleted, *forgotten],
             wanted=wanted,
             untouched=change.untouched,
         ),

@@ -309,6 +309,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
             allow_empty=True,
             accept_rewind=plan.policy.accept_rewind,  # a newer commit that was applied since stands
             accept_clusters=plan.policy.accept_clusters,
+            forget_clusters=plan.policy.forget_clusters,
             max_deletes=1,
         )
         fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory, leaving=leaving)

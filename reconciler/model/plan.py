@@ -33,6 +33,8 @@ class ReasonCode(StrEnum):
     PLACEMENT_CHANGED = "placement-changed"
     FAILED_OVER = "failed-over"
     FAILED_BACK = "failed-back"
+    FORGOTTEN = "forgotten"
+    """A cluster that is no longer declared is gone for good: what was on record there goes from the record."""
     CAUGHT_UP = "caught-up"
     """What an earlier apply left out on a cluster, because that could not be read or was not asked for."""
     IMMUTABLE_FIELD = "immutable-field"
@@ -187,6 +189,8 @@ class Change:
     """Clusters of the agent that this leaves alone, wanted there or not: they cannot be read, or are not asked for."""
     behind: tuple[str, ...] = ()
     """Of those the ones where something is to be done all the same, later."""
+    forgotten: tuple[str, ...] = ()
+    """Of those the ones that are gone for good: the record forgets what was there."""
     home: str = ""
     """See Record.home."""
 
@@ -258,6 +262,8 @@ class Policy:
     """Only these clusters (a partial plan); empty means all."""
     accept_clusters: tuple[str, ...] = ()
     """Clusters that may be other ones than at first contact: rebuilt, and to be known by what they are now."""
+    forget_clusters: tuple[str, ...] = ()
+    """Clusters that are no longer declared and gone for good: nothing on record there is waited for any more."""
     destroy: bool = False
 
 

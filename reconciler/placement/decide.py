@@ -336,7 +336,7 @@ class Bench:
         if here in names and here is not None and self.world.is_blind(here):
             return {here: self.want.total}
         if self._all_blind():
-            return {self._in_turn(agent, self.want.clusters)[0]: self.want.total}
+            return {here or self._in_turn(agent, self.want.clusters)[0]: self.want.total}
         return self._refused(dict.fromkeys(names, self.want.total))
 
     def _in_turn(self, agent: Agent, clusters: Sequence[ClusterDeclaration]) -> list[str]:

@@ -2,9 +2,9 @@
 
 May live here: when a cluster counts as unwell, and since when. Must not: know how a cluster is read, or move anybody.
 
-A cluster is unwell while it does not answer, and while it answers and says that it has no node left that is ready
-(red): on neither can anything be brought up. It is not unwell because it does not let us in, or because another cluster
-answers in its place: then the fault is ours, and what runs there may be well.
+A cluster is unwell while it does not say who it is, and while it says so and has no node left that is ready (red): on
+neither can anything be brought up. It is not unwell because it does not let us in, because another cluster answers in
+its place, or because it says who it is and no more: then what runs there may be well, and the fault may be ours.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ def judge(
 
 def _state(sight: Sight) -> tuple[ClusterState | None, str]:
     """What a look says of a cluster; None where it says nothing of how it is."""
-    for read in (sight.identity, sight.live):
-        if isinstance(read, Unreadable):
-            return (None if read.refused else ClusterState.UNWELL), read.reason
+    if isinstance(sight.identity, Unreadable):
+        return (None if sight.identity.refused else ClusterState.UNWELL), sight.identity.reason
+    if not isinstance(sight.live, Found):
+        return None, ""
     if isinstance(sight.capacity, Found) and is_red(sight.capacity.value):
         return ClusterState.UNWELL, NO_NODE
     return ClusterState.WELL, ""

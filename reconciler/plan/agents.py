@@ -66,13 +66,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """What holds for all agents of a plan: their fleet, the clusters that it is for (none: all), how clusters are, and
-    what autoscalers there are.
+    """What holds for all agents of a plan: their fleet, the clusters that it is for (none: all) and those to forget,
+    how clusters are, and what autoscalers there are.
     """
 
     fleet: str
     autoscalers: Autoscalers
     clusters: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
     health: Mapping[str, ClusterHealth] = field(default_factory=dict)
 
     def leaves_out(self, cluster: str) -> bool:
@@ -106,6 +107,7 @@ class _Findings:
     """Clusters on which something is to be done that cannot be seen, and why not."""
     untouched: tuple[str, ...]
     behind: tuple[str, ...]
+    forgotten: tuple[str, ...]
     live_replicas: int
 
 
@@ -166,7 +168,9 @@ def _quarantined(record: Record) -> Hold:
 def _objects(
     wanted: Wanted, record: Record | None, observations: Mapping[str, Observation[LiveSet]], reach: Reach
 ) -> _Findings:
-    inventory = {(entry.cluster, entry.ref): entry for entry in record.inventory} if record else {}
+    held = record.inventory if record else ()
+    forgotten = {entry.cluster for entry in held if entry.cluster in reach.forget}
+    inventory = {(entry.cluster, entry.ref): entry for entry in held if entry.cluster not in forgotten}
     seen = {(cluster, manifest.ref) for cluster, manifests in wanted.desired.items() for manifest in manifests}
     gone = [e for key, e in inventory.items() if key not in seen and not reach.leaves_out(e.cluster)]
     retaking = {entry.cluster for entry in gone if entry.ref.kind == scaling.AUTOSCALER}
@@ -218,11 +222,12 @@ def _objects(
         untouched=tuple(
             sorted(
                 cluster
-                for cluster in concerned
+                for cluster in concerned | forgotten
                 if cluster in problems or reach.leaves_out(cluster) or not isinstance(observations.get(cluster), Found)
             )
         ),
         behind=tuple(sorted(behind | problems.keys())),
+        forgotten=tuple(sorted(forgotten)),
         live_replicas=replicas,
     )
 
@@ -277,8 +282,9 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
         )
     unfinished = record is not None and record.state in UNFINISHED_STATES
     moved = record is not None and _moved(record.placement, wanted.placed)
-    caught_up = tuple(sorted(set(record.behind) - set(found.behind))) if record else ()
-    if record is not None and not (found.changes or unfinished or moved or attributes or caught_up):
+    caught_up = tuple(sorted(set(record.behind) - {*found.behind, *found.forgotten})) if record else ()
+    due = found.changes or unfinished or moved or attributes or caught_up or found.forgotten
+    if record is not None and not due:
         return None
     facts = Facts(
         agent=agent,
@@ -291,6 +297,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
         moved=moved,
         unfinished=unfinished,
         caught_up=caught_up,
+        forgotten=found.forgotten,
     )
     action = _action(facts, found)
     before, after = _replicas(record, wanted, found)
@@ -322,6 +329,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
         desired=wanted.desired,
         untouched=found.untouched,
         behind=found.behind,
+        forgotten=found.forgotten,
         home=wanted.home,
     )
 
@@ -342,7 +350,7 @@ def _action(facts: Facts, found: _Findings) -> Action:
         spreads = any(c.ref.kind == "Deployment" and c.verb in (Verb.CREATE, Verb.DELETE) for c in found.changes)
         return Action.UPDATE if spreads else Action.SCALE
     repairs = bool(found.codes - {ReasonCode.OBJECT_SURPLUS, ReasonCode.EXPORTED}) or not found.changes
-    return Action.RECOVER if repairs and not facts.caught_up else Action.UPDATE
+    return Action.RECOVER if repairs and not (facts.caught_up or facts.forgotten) else Action.UPDATE
 
 
 _DEFAULT = Provenance(layer="default", revision="", position=None)

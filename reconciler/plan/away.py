@@ -36,8 +36,9 @@ def notes(
     """
     found: dict[_Wait, list[AgentName]] = {}
     unwell = {name for name, health in given.clusters.items() if health.state is ClusterState.UNWELL}
-    for name, record in records.items():
-        if not record.home and (not unwell or not any(item.cluster in unwell for item in record.placement)):
+    for name in records if unwell else given.homes.keys() & records.keys():
+        record = records[name]
+        if not record.home and not any(item.cluster in unwell for item in record.placement):
             continue
         agent = given.declaration.agents.get(name)
         if agent is None or name in changing or agent.spec.placement.policy is not PlacementPolicy.FAILOVER:

@@ -64,6 +64,7 @@ def policy_document(plan: Plan) -> dict[str, Any]:
         "targets": [str(name) for name in policy.targets],
         "clusters": list(policy.clusters),
         "acceptClusters": list(policy.accept_clusters),
+        "forgetClusters": list(policy.forget_clusters),
         "destroy": policy.destroy,
     }
 

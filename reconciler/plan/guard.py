@@ -186,7 +186,10 @@ def unseen(
         here = {name for name in names if any(share.cluster == cluster for share in placed.get(name, ()))}
         lift = "restore access, then plan again"
         if reason.endswith("was not observed"):
-            lift = f"declare {cluster} in fleet.yaml again until its agents are moved or deleted"
+            lift = (
+                f"declare {cluster} in fleet.yaml again until its agents are moved or deleted; "
+                f"if it is gone for good, --forget-cluster {cluster}"
+            )
         if here:
             text = f"nothing is changed or deleted where it cannot be seen: {reason}"
             yield _waiting(HoldCode.UNREADABLE, here, text, lift)

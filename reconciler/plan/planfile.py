@@ -35,6 +35,7 @@ class _SavedPolicy(msgspec.Struct, frozen=True, rename="camel"):
     clusters: tuple[str, ...]
     destroy: bool
     accept_clusters: tuple[str, ...] = ()
+    forget_clusters: tuple[str, ...] = ()
 
 
 class _SavedChange(msgspec.Struct, frozen=True):
@@ -116,6 +117,7 @@ def load(data: bytes) -> SavedPlan:
             targets=targets,
             clusters=file.policy.clusters,
             accept_clusters=file.policy.accept_clusters,
+            forget_clusters=file.policy.forget_clusters,
             destroy=file.policy.destroy,
         ),
         fingerprints=dict(zip(names, (change.fingerprint for change in file.changes), strict=True)),

@@ -122,13 +122,20 @@ class _Planner:
             records=self.records,
             observations=observations,
             skipped=frozenset(skipped),
-            terms=(fleet.name, policy.targets, policy.clusters, tuple(sorted(given.clusters.items()))),
+            terms=(
+                fleet.name,
+                policy.targets,
+                policy.clusters,
+                policy.forget_clusters,
+                tuple(sorted(given.clusters.items())),
+            ),
         )
 
         scope = Reach(
             fleet=fleet.name,
             autoscalers=Autoscalers(observations),
             clusters=policy.clusters,
+            forget=policy.forget_clusters,
             health=given.clusters,
         )
 
@@ -198,15 +205,17 @@ class _Planner:
     def _delete(self, record: Record, fleet: str, observations: Mapping[str, Observation[LiveSet]]) -> None:
         """Delete an agent wherever it can be seen; where it cannot it stays on record until it can."""
         blind: dict[str, str] = {}
-        for entry in record.inventory:
+        forgotten = {entry.cluster for entry in record.inventory if entry.cluster in self.policy.forget_clusters}
+        inventory = [entry for entry in record.inventory if entry.cluster not in forgotten]
+        for entry in inventory:
             if problem := unknown_because(observations.get(entry.cluster), entry.cluster, entry.ref):
                 blind.setdefault(entry.cluster, problem)
         for item in blind.items():
             self.unseen.setdefault(item, []).append(record.name)
-        if blind and all(entry.cluster in blind for entry in record.inventory):
+        if blind and not forgotten and all(entry.cluster in blind for entry in inventory):
             return
         objects = []
-        for entry in record.inventory:
+        for entry in inventory:
             observation = observations.get(entry.cluster)
             if entry.cluster in blind or not isinstance(observation, Found):
                 continue
@@ -244,8 +253,9 @@ class _Planner:
                     placement=(),
                 ),
                 record_version=record.version,
-                untouched=tuple(sorted(blind)),
+                untouched=tuple(sorted({*blind, *forgotten})),
                 behind=tuple(sorted(blind)),
+                forgotten=tuple(sorted(forgotten)),
             )
         )
 

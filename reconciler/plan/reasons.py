@@ -34,6 +34,7 @@ class Facts:
     moved: bool
     unfinished: bool
     caught_up: tuple[str, ...]
+    forgotten: tuple[str, ...] = ()
 
 
 def reasons_of(facts: Facts) -> tuple[Reason, ...]:
@@ -54,7 +55,10 @@ def reasons_of(facts: Facts) -> tuple[Reason, ...]:
     if facts.caught_up:
         text = f"{' and '.join(facts.caught_up)} can be reached again: what was left out there is done"
         reasons.append(Reason(code=ReasonCode.CAUGHT_UP, text=text))
-    told = bool(facts.attributes or facts.moved or facts.caught_up)
+    if facts.forgotten:
+        text = f"{' and '.join(facts.forgotten)} is gone for good: what was on record there is forgotten"
+        reasons.append(Reason(code=ReasonCode.FORGOTTEN, text=text))
+    told = bool(facts.attributes or facts.moved or facts.caught_up or facts.forgotten)
     codes = facts.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED}
     if facts.unfinished or (ReasonCode.UNFINISHED in facts.codes and not (told or codes)):
         reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))

@@ -150,3 +150,17 @@ def test_a_rebuilt_cluster_is_refused_until_it_is_accepted(two: Program) -> None
     two("apply", str(plan), code=0)
     assert "No changes." in two("plan", "--detailed-exitcode", code=0).out
     assert where(two) == {"eu-1": 3}
+
+
+def test_a_cluster_that_is_gone_for_good_is_forgotten_by_name(two: Program) -> None:
+    assert "cluster eu-1 is declared" in two("plan", "--forget-cluster", "eu-1", code=1).err
+    fleet = two.folder / "fleet.yaml"
+    fleet.write_text(fleet.read_text().replace("    - {name: eu-1, embedded: {run: nothing}}\n", ""))
+    declare(two, failover().replace("[eu-1, us-1]", "[us-1]"))
+    assert "--forget-cluster eu-1" in two("plan", code=0).out
+    two("apply", "--auto-approve", code=1)
+    assert owned(two) == {"eu-1", "us-1"}
+    done = two("apply", "--auto-approve", "--forget-cluster", "eu-1", code=0)
+    assert "eu-1 is gone for good: what was on record there is forgotten" in done.out
+    assert owned(two) == {"us-1"}
+    assert "No changes." in two("plan", "--detailed-exitcode", code=0).out

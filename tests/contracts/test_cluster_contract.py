@@ -23,6 +23,7 @@ from reconciler.adapters.kubernetes.connection import Login
 from reconciler.model.errors import FieldConflict, PreconditionFailed, Rejected
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
+    OPTIONAL_KINDS,
     Absent,
     AnyState,
     Found,
@@ -292,6 +293,12 @@ class TestReading:
             assert isinstance(found, Found)
             objects = {ref.name: one for ref, one in found.value.objects.items() if len(ref.name) == 1}
             assert objects == {"a": changed}
+
+    async def test_a_kind_that_the_cluster_does_not_have_is_not_there_and_is_no_trouble(self, cluster):
+        kinds = (*OPTIONAL_KINDS, ("example.org", "v1", "Unheard"))
+        found = await cluster.observe(Scope(kinds=kinds, namespaces=frozenset({"team"})))
+        assert isinstance(found, Found)
+        assert (found.value.objects, found.value.unreadable) == ({}, {})
 
     async def test_no_kinds_select_nothing(self, cluster):
         await apply(cluster, config())

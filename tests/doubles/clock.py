@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from reconciler.adapters.clock import SystemClock
+
 START_MS = 1_800_000_000_000
 
 
@@ -35,3 +37,17 @@ class FakeClock:
     def jump(self, seconds: float) -> None:
         """Set the wall clock by `seconds`, backwards too, as an administrator or NTP does; monotonic time stays."""
         self._wall_ms += round(seconds * 1000)
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, with its wall time put forward: waits take as long as they take."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass on the wall clock alone."""
+        self._ahead_ms += round(seconds * 1000)

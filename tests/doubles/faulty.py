@@ -108,11 +108,11 @@ class Ledger:
     """What really happened to objects: every uid that came to be, and every uid that was deleted."""
 
     def __init__(self) -> None:
-        self.created: dict[ObjectRef, list[str]] = {}
+        self.created: dict[tuple[str, ObjectRef], list[str]] = {}
         self.deleted: list[str] = []
 
-    def note_applied(self, live: LiveObject) -> None:
-        uids = self.created.setdefault(live.ref, [])
+    def note_applied(self, cluster: str, live: LiveObject) -> None:
+        uids = self.created.setdefault((cluster, live.ref), [])
         if live.uid not in uids:
             uids.append(live.uid)
 
@@ -172,7 +172,7 @@ class FaultyCluster:
         async def work() -> LiveObject:
             await self._before_write(ref)
             live = await self.inner.apply(manifest, expect, manager=manager, force=force, take=take)
-            self.ledger.note_applied(live)
+            self.ledger.note_applied(self.name, live)
             return live
 
         def stale() -> LiveObject:

@@ -45,6 +45,12 @@ class Continents(GivenWorld):
         """Commit agents by name; None removes one."""
         self.memory.commit({f"agents/{name}.yaml": text for name, text in files.items()})
 
+    def undeclare(self, name: str) -> None:
+        """Take a cluster out of the fleet."""
+        del self.clusters[name]
+        self._stores = Stores(registry=self.registry, clusters=dict(self.clusters), patience=SOON)
+        self.memory.commit({"fleet.yaml": fleet(*self.clusters)})
+
     def turn(self, sky: Sky, *names: str) -> None:
         """Let clusters be so from now on."""
         for name in names:

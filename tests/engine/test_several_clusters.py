@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
+from reconciler.engine.operate import rollback
 from reconciler.engine.passes import apply_plan
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import Outcome
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import AnyState, Found, Scope
 from reconciler.model.plan import Action, Policy, ReasonCode
 from reconciler.model.registry import AgentState
@@ -295,6 +298,55 @@ async def test_a_cluster_that_becomes_another_between_plan_and_apply_is_not_writ
 async def bare(world, cluster: str):
     answer = await world.clusters[cluster].inner.observe(Scope())
     return sorted(answer.value.objects)
+
+
+# clusters that are gone for good
+
+
+async def test_what_was_on_a_cluster_that_is_gone_for_good_is_waited_for_until_it_is_forgotten(world):
+    world.commit(triage=spread(4), going=agent("going", PORTS + "  placement: {clusters: {names: [eu-1]}}\n"))
+    await world.settle()
+    world.undeclare("eu-1")
+    world.commit(going=None)
+    plan = await world.plan()
+    (lift,) = {hold.lift for hold in plan.holds}
+    assert lift.startswith("declare eu-1 in fleet.yaml again until its agents are moved or deleted; ")
+    assert lift.endswith("if it is gone for good, --forget-cluster eu-1")
+    await world.apply()
+    assert await world.running() == {"us-1": 4}, "it is done where it can be"
+    assert (await world.record()).behind == ("eu-1",)
+
+    plan = await world.plan(Policy(forget_clusters=("eu-1",)))
+    assert plan.holds == ()
+    assert {reason.text for change in plan.changes for reason in change.reasons} == {
+        "declared nowhere any more",
+        "eu-1 is gone for good: what was on record there is forgotten",
+    }
+    assert end(await world.apply(Policy(forget_clusters=("eu-1",)))).failed == 0
+    record = await world.record()
+    assert (record.behind, {entry.cluster for entry in record.inventory}) == ((), {"us-1"})
+    snapshot = (await world.registry.snapshot()).value
+    assert [str(name) for name in snapshot.records] == ["support/triage"]
+    assert set(snapshot.fleet.cluster_uids) == {"us-1"}
+    plan = await world.plan()
+    assert (plan.changes, plan.holds) == ((), ())
+
+
+async def test_going_back_by_hand_goes_back_where_that_can_be_done(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    await world.settle()
+    name = AgentName.parse("support/triage")
+    world.turn(Sky.AWAY, "eu-1", "us-1")
+    with pytest.raises(ReconcilerError, match="eu-1 cannot be read, so nothing was done"):
+        async for _event in rollback(world, name, options=OPTIONS, stop=asyncio.Event()):
+            pass
+    world.turn(Sky.WELL, "us-1")
+    events = [event async for event in rollback(world, name, options=OPTIONS, stop=asyncio.Event())]
+    assert finished(events)["support/triage"].outcome is Outcome.APPLIED
+    assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:2", "acme/agent:1")
+    assert (await world.record()).behind == ("eu-1",)
 
 
 # callers in other clusters

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.journal import ref_of
 from reconciler.engine.passes import apply_plan
 from reconciler.engine.reconcile import compute_plan
+from reconciler.engine.wellness import Noter
 from reconciler.engine.world import Retry, Stores, World
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.identity import AgentName
@@ -30,6 +31,7 @@ from tests.doubles.clock import FakeClock
 from tests.doubles.faulty import Crash, Fault, Faults, FaultyCluster, FaultyRegistry, FaultySource, Ledger
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.source import MemorySource
+from tests.doubles.weather import Sky, WeatherCluster
 from tests.doubles.world import GivenWorld, open_cluster, open_registry
 from tests.faults.scenarios import Scenario
 
@@ -54,35 +56,46 @@ class End:
 
 
 def prepare(scenario: Scenario, folder: Path) -> MemorySource:
-    """Apply what stands before, without faults, into `folder`; answers the repository with the change committed."""
+    """Apply what stands before, without faults, into `folder`, and let happen what is told of it since; answers the
+    repository with the change committed.
+    """
     source = MemorySource()
     source.commit(scenario.before)
 
     async def work() -> None:
-        async with _Stores(folder, CLOCK_MS) as stores:
-            await _pass(GivenWorld(source, stores.clock, stores.plain), "before")
+        async with _Stores(scenario, folder, CLOCK_MS) as stores:
+            world = GivenWorld(source, stores.clock, stores.plain)
+            await _pass(world, "before")
+            for chapter in scenario.since:
+                source.commit(chapter.commit)
+                stores.clock.advance(chapter.wait_s)
+                stores.turn(chapter.away)
+                await _pass(world, "since")
             for body in scenario.theirs:
                 manifest = Manifest(ref=ref_of(body), body=body, hash="", agent=AgentName.parse("some/body"))
-                await stores.cluster.apply(manifest, AnyState(), manager="kubectl")
+                await stores.clusters[scenario.clusters[0]].apply(manifest, AnyState(), manager="kubectl")
 
     asyncio.run(work())
     source.commit(scenario.change)
     return source
 
 
-def replay(source: MemorySource, prepared: Path, folder: Path, *, at: int = 0, fault: Fault | None = None) -> End:
+def replay(
+    scenario: Scenario, source: MemorySource, prepared: Path, folder: Path, *, at: int = 0, fault: Fault | None = None
+) -> End:
     """Copy the prepared stores, apply the change with `fault` at call number `at`, and pass until quiet."""
     shutil.copytree(prepared, folder)
     try:
-        return asyncio.run(_replay(source, folder, Faults(at, fault)))
+        return asyncio.run(_replay(scenario, source, folder, Faults(at, fault)))
     finally:
         shutil.rmtree(folder)
 
 
-async def _replay(source: MemorySource, folder: Path, faults: Faults) -> End:
+async def _replay(scenario: Scenario, source: MemorySource, folder: Path, faults: Faults) -> End:
     ledger = Ledger()
-    now_ms = CLOCK_MS + 60_000
-    async with _Stores(folder, now_ms) as stores:
+    now_ms = CLOCK_MS + scenario.lasts_ms
+    async with _Stores(scenario, folder, now_ms) as stores:
+        stores.turn(scenario.away)
         quiet_faults = Faults()
         old = Revision(commit=source.commits[-2], ref="main")
         faulty = GivenWorld(FaultySource(source, faults, old), stores.clock, stores.faulty(faults, ledger))
@@ -90,7 +103,8 @@ async def _replay(source: MemorySource, folder: Path, faults: Faults) -> End:
             await _pass(faulty, "first")
         now_ms = stores.clock.now_ms()
     clock_ms = now_ms + round(LEASE_OVER_S * 1000)
-    async with _Stores(folder, clock_ms) as stores:  # a new process
+    async with _Stores(scenario, folder, clock_ms) as stores:  # a new process
+        stores.turn(scenario.away)
         world = GivenWorld(source, stores.clock, stores.faulty(quiet_faults, ledger))
         passes = 1
         while passes < PASSES and not await _quiet(world, stores.registry):
@@ -101,8 +115,9 @@ async def _replay(source: MemorySource, folder: Path, faults: Faults) -> End:
 
 
 async def _pass(world: World, holder: str) -> Plan:
-    plan = await compute_plan(world, policy=Policy())
-    options = ApplyOptions(actor="harness", holder=holder, retry=Retry(jitter=lambda: 0.5))
+    retry = Retry(jitter=lambda: 0.5)
+    plan = await compute_plan(world, policy=Policy(), noter=Noter(actor="harness", retry=retry))
+    options = ApplyOptions(actor="harness", holder=holder, retry=retry)
     async for _event in apply_plan(world, plan, options=options, stop=asyncio.Event()):
         pass
     return plan
@@ -119,23 +134,32 @@ async def _quiet(world: World, registry: SqliteRegistry) -> bool:
 class _Stores:
     """Real stores on a folder, with a fake clock; an asynchronous context, so that they are closed."""
 
-    def __init__(self, folder: Path, now_ms: int) -> None:
+    def __init__(self, scenario: Scenario, folder: Path, now_ms: int) -> None:
+        self._names = scenario.clusters
         self._folder = folder
         self.clock = FakeClock(now_ms)
 
     async def __aenter__(self) -> Self:
         self.registry = await open_registry(self._folder, self.clock)
-        self.cluster = open_cluster(NeverReadyCluster, self._folder)
-        self.plain = Stores(registry=self.registry, clusters={"local": self.cluster})
+        self.clusters = {
+            name: WeatherCluster(open_cluster(NeverReadyCluster, self._folder / name, name)) for name in self._names
+        }
+        self.plain = Stores(registry=self.registry, clusters=dict(self.clusters))
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self.cluster.close()
+        for cluster in self.clusters.values():
+            await cast("NeverReadyCluster", cluster.inner).close()
         await self.registry.close()
 
+    def turn(self, away: Collection[str]) -> None:
+        """Let some clusters be away, and the others be well."""
+        for name, cluster in self.clusters.items():
+            cluster.sky = Sky.AWAY if name in away else Sky.WELL
+
     def faulty(self, faults: Faults, ledger: Ledger) -> Stores:
-        cluster = FaultyCluster(self.cluster, faults, ledger)
-        return Stores(registry=FaultyRegistry(self.registry, faults), clusters={"local": cluster})
+        faulty = {name: FaultyCluster(cluster, faults, ledger) for name, cluster in self.clusters.items()}
+        return Stores(registry=FaultyRegistry(self.registry, faults), clusters=dict(faulty))
 
 
 async def _end(world: World, stores: _Stores, ledger: Ledger, faults: Faults, passes: int) -> End:
@@ -149,33 +173,36 @@ async def _end(world: World, stores: _Stores, ledger: Ledger, faults: Faults, pa
         audit=verdict.reason,
         plan_changes=len(plan.changes),
         passes=passes,
-        created_twice=tuple(sorted(str(ref) for ref, uids in ledger.created.items() if len(uids) > 1)),
+        created_twice=tuple(
+            sorted(f"{ref} on {cluster}" for (cluster, ref), uids in ledger.created.items() if len(uids) > 1)
+        ),
         deleted_twice=tuple(sorted({uid for uid in ledger.deleted if ledger.deleted.count(uid) > 1})),
         calls=tuple(faults.calls),
     )
 
 
 async def _state(stores: _Stores) -> tuple[Any, Any]:
-    live = await stores.cluster.observe(Scope())
     answer = await stores.registry.snapshot()
-    assert isinstance(live, Found)
     assert isinstance(answer, Found)
-    objects = {
-        str(ref): (
-            {key: value for key, value in (item.body.get("spec") or {}).items() if not key.startswith("clusterIP")},
-            item.body.get("data"),
-            item.metadata.get("annotations"),
-            item.metadata.get("labels"),
-        )
-        for ref, item in sorted(live.value.objects.items())
-    }
-    held = {(str(ref), item.uid) for ref, item in live.value.objects.items()}
+    objects: dict[str, Any] = {}
+    held = set()
+    for name, cluster in stores.clusters.items():
+        live = await cluster.inner.observe(Scope())
+        assert isinstance(live, Found)
+        for ref, item in sorted(live.value.objects.items()):
+            held.add((name, str(ref), item.uid))
+            objects[f"{ref} on {name}"] = (
+                {key: value for key, value in (item.body.get("spec") or {}).items() if not key.startswith("clusterIP")},
+                item.body.get("data"),
+                item.metadata.get("annotations"),
+                item.metadata.get("labels"),
+            )
     return objects, dict(_records(answer.value, held))
 
 
-def _records(snapshot: RegistrySnapshot, held: set[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
+def _records(snapshot: RegistrySnapshot, held: set[tuple[str, str, str]]) -> Iterator[tuple[str, Any]]:
     for name, record in snapshot.records.items():
-        owned = {(str(item.ref), item.uid) for item in record.inventory}
+        owned = {(item.cluster, str(item.ref), item.uid) for item in record.inventory}
         assert owned <= held, f"{name} has objects on record that are not there: {owned - held}"
         yield (
             str(name),
@@ -184,7 +211,8 @@ def _records(snapshot: RegistrySnapshot, held: set[tuple[str, str]]) -> Iterator
                 record.spec_hash,
                 record.placement,
                 record.reservations,
-                sorted((str(item.ref), item.hash) for item in record.inventory),
+                sorted((item.cluster, str(item.ref), item.hash) for item in record.inventory),
+                (record.behind, record.home),
                 record.quarantine.spec_hash if record.quarantine else "",
                 record.good.spec_hash if record.good else "",
                 record.message if record.quarantine is None else "",

@@ -25,11 +25,11 @@ def folder():
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_boundary_converges(scenario: Scenario, fault: Fault, folder: Path, record_property):
     source = prepare(scenario, folder / "prepared")
-    reference = replay(source, folder / "prepared", folder / "reference")
+    reference = replay(scenario, source, folder / "prepared", folder / "reference")
     assert (reference.passes, reference.open_journal, reference.plan_changes) == (scenario.passes, 0, 0)
     assert reference.audit == ""
     for at in range(1, len(reference.calls) + 1):
-        end = replay(source, folder / "prepared", folder / "run", at=at, fault=fault)
+        end = replay(scenario, source, folder / "prepared", folder / "run", at=at, fault=fault)
         where = f"{scenario.name}: {fault} at call {at} of {len(reference.calls)}, {end.calls[at - 1]}"
         assert end.open_journal == 0, where
         assert end.plan_changes == 0, where

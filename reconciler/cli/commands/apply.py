@@ -28,6 +28,7 @@ def apply(  # noqa: PLR0917 - options of a command
     allow_empty: options.AllowEmpty = False,
     accept_rewind: options.AcceptRewind = False,
     accept_cluster: options.AcceptCluster = None,
+    forget_cluster: options.ForgetCluster = None,
     parallelism: options.Parallelism = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
@@ -44,7 +45,8 @@ def apply(  # noqa: PLR0917 - options of a command
     manner = Manner(approved=auto_approve or file is not None, output=output, settings=settings, show_plan=file is None)
     request = ApplyRequest.of(settings)
     if file is not None:
-        if any((ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind, accept_cluster)):
+        given = (ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)
+        if any((*given, accept_cluster, forget_cluster)):
             raise UsageError(
                 "a saved plan is applied as it is", hint="give those options to `reconciler plan --out FILE`"
             )
@@ -57,6 +59,7 @@ def apply(  # noqa: PLR0917 - options of a command
             allow_empty=allow_empty,
             accept_rewind=accept_rewind,
             accept_clusters=accept_cluster,
+            forget_clusters=forget_cluster,
         )
         code = run(_fresh(PlanRequest(ref=ref, working_tree=working_tree, policy=policy), request, manner))
     if code:

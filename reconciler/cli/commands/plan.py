@@ -36,6 +36,7 @@ def plan(  # noqa: PLR0917 - options of a command
     allow_empty: options.AllowEmpty = False,
     accept_rewind: options.AcceptRewind = False,
     accept_cluster: options.AcceptCluster = None,
+    forget_cluster: options.ForgetCluster = None,
 ) -> None:
     """Show what would be done to reach the state that the commit which is checked out declares.
 
@@ -52,6 +53,7 @@ def plan(  # noqa: PLR0917 - options of a command
             allow_empty=allow_empty,
             accept_rewind=accept_rewind,
             accept_clusters=accept_cluster,
+            forget_clusters=forget_cluster,
         ),
     )
     path = options.out_file(invocation().folder() / out) if out is not None else None
