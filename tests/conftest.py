@@ -37,6 +37,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"hostile and mistaken inputs: {kinds.total()} ({told}), each told with its place and harming nobody; "
             f"the most that one took: {most[0]:.2f} s of CPU, {most[1]:.0f} MB"
         )
+    for kind in ("write", "read"):
+        count = sum(int(value) for key, value in passed if key == f"plane_{kind}s")
+        if count:
+            terminalreporter.write_line(
+                f"faults before a real API server: {count} runs with one fault at a {kind}, all converged"
+            )
     played = sum(int(value) for key, value in passed if key == "boundaries")
     failed = [item for item in terminalreporter.stats.get("failed", []) if "test_every_boundary" in item.nodeid]
     if played and not failed:
