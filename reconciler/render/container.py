@@ -90,7 +90,7 @@ def environment(agent: Agent) -> list[dict[str, Any]]:
 
 
 def env_entry(variable: EnvVar) -> dict[str, Any]:
-    """One variable of a container, as an API server stores it."""
+    """One variable of a container."""
     if variable.secret is not None:
         return _from_secret(variable.name, variable.secret)
     return {"name": variable.name, "value": variable.value or ""}

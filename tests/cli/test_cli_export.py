@@ -31,7 +31,7 @@ def add_agent(fleet: Program, path: str, name: str, body: str = "") -> None:
 def test_one_agent_goes_into_a_folder_of_its_name(fleet: Program) -> None:
     done = fleet("export", "chart", "demo/hello", code=0)
     assert done.out == (
-        "demo/hello: chart hello 0.1.0 in hello, 12 files\nNext:\n  helm install hello ./hello --namespace demo\n"
+        "demo/hello: chart hello 0.1.0 in hello, 13 files\nNext:\n  helm install hello ./hello --namespace demo\n"
     )
     made = files(fleet.folder / "hello")
     assert yaml.safe_load(made["Chart.yaml"])["name"] == "hello"

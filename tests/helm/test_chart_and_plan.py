@@ -50,17 +50,27 @@ def fleet(tmp_path: Path, control_plane: ControlPlane, namespace: str) -> PlaneF
     return made
 
 
-@pytest.fixture
-async def release(
-    helm: Helm, fleet: PlaneFleet, control_plane: ControlPlane, namespace: str, tmp_path: Path
-) -> Release:
-    """The chart of `web` as the fleet declares it, installed by Helm before the fleet has applied anything."""
+async def release_of(fleet: PlaneFleet, helm: Helm, plane: ControlPlane, folder: Path) -> Release:
+    """The chart of `web` as the fleet declares it, for Helm to install."""
     async with await fleet.session() as session:
         declaration = await declaration_of(session, await session.source.revision(""), PlanningCache())
     (web,) = (agent for name, agent in declaration.agents.items() if name.name == "web")
-    made = Release(Helm(helm.home, control_plane.kubeconfig), write(files(web, 2), tmp_path / "chart"), namespace)
+    return Release(Helm(helm.home, plane.kubeconfig), write(files(web, 2), folder / "chart"), fleet.namespace)
+
+
+@pytest.fixture
+async def release(helm: Helm, fleet: PlaneFleet, control_plane: ControlPlane, tmp_path: Path) -> Release:
+    """A release that was there before the fleet has applied anything."""
+    made = await release_of(fleet, helm, control_plane, tmp_path)
     made.do("install")
     return made
+
+
+def pods(plane: ControlPlane, namespace: str) -> set[str]:
+    """The two pods that run, each by its uid: what is replaced has another."""
+    found = plane.get("pods", "-n", namespace, "-l", "agents.codevald.io/agent=web")["items"]
+    assert len(found) == 2
+    return {pod["metadata"]["uid"] for pod in found}
 
 
 def image(plane: ControlPlane, namespace: str) -> str:
@@ -88,13 +98,12 @@ async def test_a_release_is_left_alone_and_its_agent_is_held(control_plane, name
 async def test_an_adopted_release_is_the_fleets_and_helm_keeps_off(control_plane, namespace, fleet, release):
     async with await fleet.session() as session:
         await applied(session)
+        before = pods(control_plane, namespace)
         fleet.declare("web", ADOPTED)
         assert [change.action for change in (await plan_of(session)).changes] == [Action.ADOPT]
         done = finished(await applied(session))[f"{namespace}/web"]
         assert done.outcome is Outcome.APPLIED
-        assert control_plane.get("deployment", "web", "-n", namespace)["metadata"]["generation"] == 1, (
-            "no pod was moved"
-        )
+        assert pods(control_plane, namespace) == before
         assert (await plan_of(session)).changes == ()
 
         with pytest.raises(HelmFailed, match='conflicts with "reconciler"'):
@@ -113,6 +122,28 @@ async def test_an_adopted_release_is_the_fleets_and_helm_keeps_off(control_plane
         fleet.commit({"agents/web.yaml": None})
         assert finished(await applied(session))[f"{namespace}/web"].outcome is Outcome.APPLIED
     assert control_plane.get(KINDS, "-n", namespace, "-l", "agents.codevald.io/agent=web")["items"] == []
+
+
+async def test_a_release_takes_over_what_a_fleet_runs_without_a_gap(helm, control_plane, namespace, fleet, tmp_path):
+    async with await fleet.session() as session:
+        await applied(session)
+        before = pods(control_plane, namespace)
+        release = await release_of(fleet, helm, control_plane, tmp_path)
+        with pytest.raises(HelmFailed, match="cannot be imported into the current release"):
+            release.do("install")
+        release.do("install", "--take-ownership", "--force-conflicts")
+        assert pods(control_plane, namespace) == before
+
+        plan = await plan_of(session)
+        assert plan.changes == ()
+        assert ["belongs to Helm (web)" in hold.text for hold in plan.holds] == [True]
+        fleet.commit({"agents/web.yaml": None})
+        plan = await plan_of(session)
+        assert plan.changes == ()
+        assert ["belongs to Helm (web)" in hold.text for hold in plan.holds] == [True]
+        release.do("upgrade", "--set", "image.tag=2.0.0")
+        assert image(control_plane, namespace) == "acme/agent:2.0.0"
+        assert (await plan_of(session)).changes == ()
 
 
 def test_what_the_planners_tests_know_of_releases_is_what_helm_makes(

@@ -73,7 +73,8 @@ def differences(wanted: Any, live: Any, path: str = "") -> list[str]:
     if isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
         pairs = enumerate(zip(wanted, live, strict=True))
         return [line for index, (one, other) in pairs for line in differences(one, other, f"{path}[{index}]")]
-    return [] if wanted == live else [f"{path}: {wanted!r} is {live!r}"]
+    same = wanted == live or (live is None and wanted in ("", 0, False))  # zero values are not stored
+    return [] if same else [f"{path}: {wanted!r} is {live!r}"]
 
 
 def test_what_is_installed_is_what_render_gives_but_for_helms_own_marks(release: Release, declared: Agent) -> None:

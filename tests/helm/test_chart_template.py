@@ -213,6 +213,11 @@ def test_where_pods_run_and_as_whom_is_the_installers(changed: Changed) -> None:
     assert found["Service"]["metadata"]["annotations"]["lb"] == "internal"
 
 
+def test_a_service_is_offered_to_other_clusters_where_that_is_said(changed: Changed) -> None:
+    assert changed("service.export=true") == by_kind(objects(FULL, 2, 3, exported=True))
+    assert "ServiceExport" not in changed("service.export=true", ports=[])
+
+
 def test_the_fleets_mark_can_be_left_out(changed: Changed) -> None:
     mark = "agents.codevald.io/tracking-id"
     assert all(mark in body["metadata"]["annotations"] for body in changed().values())

@@ -38,12 +38,12 @@ def files(agent: Agent, replicas: int = 1, total: int = 0) -> dict[str, str]:
     return chart(agent, replicas=replicas, total=total or replicas, fleet=FLEET, clusters=("local",))
 
 
-def objects(agent: Agent, replicas: int = 1, total: int = 0) -> list[Any]:
+def objects(agent: Agent, replicas: int = 1, total: int = 0, *, exported: bool = False) -> list[Any]:
     """The objects that `render` makes of the same."""
     placed = [PlacedReplicas(cluster="local", replicas=replicas)]
     if total > replicas:
         placed.append(PlacedReplicas(cluster="other", replicas=total - replicas))
-    rendered = render(agent, tuple(placed), fleet=FLEET)
+    rendered = render(agent, tuple(placed), fleet=FLEET, exported=frozenset({"local"} if exported else ()))
     return [json.loads(canonical(manifest.body)) for manifest in rendered["local"]]
 
 

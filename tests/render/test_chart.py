@@ -55,6 +55,7 @@ def test_a_chart_has_what_helm_looks_for() -> None:
         "templates/poddisruptionbudget.yaml",
         "templates/service.yaml",
         "templates/serviceaccount.yaml",
+        "templates/serviceexport.yaml",
         "values.schema.json",
         "values.yaml",
     ]

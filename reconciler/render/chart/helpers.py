@@ -197,8 +197,8 @@ annotations:
 {{- $lines = append $lines (printf "- name: %s" (quote .)) }}
 {{- if $entry.valueFrom }}
 {{- $lines = append $lines (printf "  valueFrom: %s" (include "@NAME@.inline" $entry.valueFrom)) }}
-{{- else if $entry.value }}
-{{- $lines = append $lines (printf "  value: %s" (quote $entry.value)) }}
+{{- else }}
+{{- $lines = append $lines (printf "  value: %s" (default "" $entry.value | quote)) }}
 {{- end }}
 {{- end }}
 {{- join "\n" $lines }}

@@ -16,6 +16,7 @@ _OBJECTS: dict[str, Any] = {"type": "array", "items": {"type": "object"}}
 _STRINGS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
 _LIST: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_SERVICE_TYPES = ["ClusterIP", "NodePort", "LoadBalancer"]
 _PERCENT: dict[str, Any] = {"type": "string", "pattern": "^[0-9]+%$"}
 _COUNT_OR_PERCENT: dict[str, Any] = {"anyOf": [_COUNT, _PERCENT]}
 _NAME: dict[str, Any] = {"type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
@@ -79,7 +80,7 @@ def _process() -> dict[str, Any]:
         "env": _ENV,
         "extraEnv": _ENV,
         "ports": {"type": "array", "items": _PORT},
-        "service": _object(type={"enum": ["", "ClusterIP", "NodePort", "LoadBalancer"]}, annotations=_STRINGS),
+        "service": _object(type={"enum": _SERVICE_TYPES}, annotations=_STRINGS, export=_FLAG),
         "resources": _object(requests=_ANYTHING, limits=_ANYTHING, claims=_OBJECTS),
         "startupProbe": _ANYTHING,
         "readinessProbe": _ANYTHING,

@@ -38,9 +38,7 @@ metadata:
   {{- $own := .Values.service.annotations }}
   {{- include "@NAME@.metadata" (list . "/Service" $name .Values.annotations $own) | nindent 2 }}
 spec:
-  {{- with .Values.service.type }}
-  type: {{ quote . }}
-  {{- end }}
+  type: {{ quote .Values.service.type }}
   selector:
     {{- include "@NAME@.selector" . | nindent 4 }}
   ports:
@@ -53,6 +51,15 @@ spec:
 {{- end }}
 """
 
+SERVICE_EXPORT = r"""{{- if and .Values.ports .Values.service.export -}}
+apiVersion: multicluster.x-k8s.io/v1alpha1
+kind: ServiceExport
+metadata:
+  {{- $group := "multicluster.x-k8s.io/ServiceExport" }}
+  {{- include "@NAME@.metadata" (list . $group (include "@NAME@.serviceName" .) .Values.annotations) | nindent 2 }}
+{{- end }}
+"""
+
 DEPLOYMENT = r"""apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -61,9 +68,8 @@ spec:
   {{- if or (not .Values.autoscaling.enabled) (eq (int .Values.replicaCount) 0) }}
   replicas: {{ int .Values.replicaCount }}
   {{- end }}
-  {{- with int .Values.minReadySeconds }}
-  minReadySeconds: {{ . }}
-  {{- end }}
+  paused: false
+  minReadySeconds: {{ int .Values.minReadySeconds }}
   progressDeadlineSeconds: {{ int .Values.progressDeadlineSeconds }}
   revisionHistoryLimit: {{ int .Values.revisionHistoryLimit }}
   selector:
@@ -265,6 +271,7 @@ _FILES: Mapping[str, str] = {
     "templates/poddisruptionbudget.yaml": DISRUPTION_BUDGET,
     "templates/service.yaml": SERVICE,
     "templates/serviceaccount.yaml": SERVICE_ACCOUNT,
+    "templates/serviceexport.yaml": SERVICE_EXPORT,
 }
 
 

@@ -146,7 +146,11 @@ def _process(agent: Agent, pod: Mapping[str, Any]) -> list[Section]:
             value=[{"name": port.name, "port": port.port, "protocol": port.protocol} for port in agent.spec.ports],
             comment="Without ports there is no Service. The first TCP port is where the agent speaks A2A.",
         ),
-        Section(key="service", value={"type": "", "annotations": {}}),
+        Section(
+            key="service",
+            value={"type": "ClusterIP", "annotations": {}, "export": False},
+            comment="export offers it to other clusters, by the multi-cluster Services API (multicluster.x-k8s.io).",
+        ),
         Section(key="resources", value=container.get("resources", {})),
         Section(
             key="startupProbe",
@@ -197,7 +201,7 @@ def _rollout(body: Mapping[str, Any]) -> list[Section]:
         Section(
             key="rollingUpdate", value=body["strategy"]["rollingUpdate"], comment="How a version gives way to the next."
         ),
-        Section(key="minReadySeconds", value=body.get("minReadySeconds", 0)),
+        Section(key="minReadySeconds", value=body["minReadySeconds"]),
         Section(key="progressDeadlineSeconds", value=body["progressDeadlineSeconds"]),
         Section(key="revisionHistoryLimit", value=body["revisionHistoryLimit"]),
     ]
