@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.adapters.kubernetes import room
-from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Elsewhere, NotThere
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Elsewhere, NoAccess, NotThere
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
 from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
@@ -31,6 +31,7 @@ from reconciler.model.errors import (
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
     FIELD_MANAGER,
+    OPTIONAL_KINDS,
     Absent,
     AnyState,
     Capacity,
@@ -103,13 +104,15 @@ class KubernetesCluster:
 
     async def identity(self) -> Observation[ClusterIdentity]:
         try:
-            (namespace, version) = await asyncio.gather(
+            (namespace, version, served) = await asyncio.gather(
                 self._object(_NAMESPACE, "", _ANCHOR),
                 self._at.read("/version", f"read the version of {self._name}", _Version),
+                asyncio.gather(*(self._at.resource(*kind) for kind in OPTIONAL_KINDS)),
             )
         except ReconcilerError as error:
             return _unreadable(error)
-        return Found(ClusterIdentity(uid=namespace.uid, version=version.gitVersion))
+        apis = frozenset(one.api_version for one in served if one is not None)
+        return Found(ClusterIdentity(uid=namespace.uid, version=version.gitVersion, apis=apis))
 
     async def observe(self, scope: Scope) -> Observation[LiveSet]:
         """A complete list. Kinds or namespaces that alone cannot be read are named inside, with the reason."""
@@ -395,7 +398,8 @@ def _with(body: Mapping[str, Any], expect: Precondition) -> dict[str, Any]:
 
 
 def _unreadable(error: ReconcilerError) -> Unreadable:
-    return Unreadable(reason=f"{error.message}; {error.hint}" if error.hint else error.message)
+    reason = f"{error.message}; {error.hint}" if error.hint else error.message
+    return Unreadable(reason=reason, refused=isinstance(error, NoAccess | NotAllowed))
 
 
 def _all_forbidden(answers: Iterable[object]) -> bool:

@@ -48,10 +48,14 @@ class Node(msgspec.Struct):
     spec: _NodeSpec = msgspec.field(default_factory=_NodeSpec)
     status: _NodeStatus = msgspec.field(default_factory=_NodeStatus)
 
+    def is_ready(self) -> bool:
+        """Whether its kubelet says that it is."""
+        return any(one.type == "Ready" and one.status == "True" for one in self.status.conditions)
+
     def takes_pods(self) -> bool:
         """Whether pods without tolerations can be scheduled there."""
-        ready = any(one.type == "Ready" and one.status == "True" for one in self.status.conditions)
-        return ready and not self.spec.unschedulable and not any(one.effect in _KEEPS_OFF for one in self.spec.taints)
+        kept_off = self.spec.unschedulable or any(one.effect in _KEEPS_OFF for one in self.spec.taints)
+        return self.is_ready() and not kept_off
 
 
 class _Amounts(msgspec.Struct):
@@ -86,7 +90,9 @@ def capacity(nodes: Iterable[Node], pods: Iterable[Pod]) -> Capacity:
     """Nodes that take pods, by name, with what is free on each. Pods that have ended count nothing."""
     free: dict[str, dict[str, Fraction]] = {}
     allocatable: dict[str, dict[str, Quantity]] = {}
+    resting = 0
     for node in sorted(nodes, key=lambda one: one.metadata.name):
+        resting += node.is_ready() and not node.takes_pods()
         if node.takes_pods():
             amounts = {key: _quantity(text) for key, text in node.status.allocatable.items() if key in _COUNTED}
             allocatable[node.metadata.name] = amounts
@@ -106,7 +112,8 @@ def capacity(nodes: Iterable[Node], pods: Iterable[Pod]) -> Capacity:
                 free={key: _quantity_of(key, max(amount, Fraction(0))) for key, amount in left.items()},
             )
             for name, left in free.items()
-        )
+        ),
+        resting=resting,
     )
 
 

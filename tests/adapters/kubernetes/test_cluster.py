@@ -263,9 +263,10 @@ async def test_who_the_cluster_is(server: ScriptedServer, reach: Reach):
     anchor = {"metadata": {"name": "kube-system", "uid": "u", "resourceVersion": "1"}}
     server.on("GET /api/v1/namespaces/kube-system", said(anchor))
     server.on("GET /version", said({"gitVersion": "v1.36.3"}))
+    server.on("GET /apis", said({"groups": []}))
     answer = await reach().identity()
     assert isinstance(answer, Found)
-    assert (answer.value.uid, answer.value.version) == ("u", "v1.36.3")
+    assert (answer.value.uid, answer.value.version, answer.value.apis) == ("u", "v1.36.3", frozenset())
 
 
 @pytest.mark.parametrize(
@@ -282,6 +283,7 @@ async def test_who_the_cluster_is_may_be_unreadable(
 ):
     server.on("GET /api/v1/namespaces/kube-system", anchor)
     server.on("GET /version", version)
+    server.on("GET /apis", said({"groups": []}))
     assert isinstance(await reach().identity(), Unreadable)
 
 
