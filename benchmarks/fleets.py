@@ -83,6 +83,7 @@ def write(root: Path, agents: int) -> None:
     """Write the fleet into `root` and commit it."""
     (root / "templates").mkdir(parents=True)
     (root / "fleet.yaml").write_text(FLEET)
+    (root / ".gitignore").write_text(".reconciler/\n")
     for name, text in (("base", BASE), ("chat", CHAT), ("rare", RARE)):
         (root / "templates" / f"{name}.yaml").write_text(text)
     for number in range(agents):
