@@ -153,7 +153,7 @@ def _forbidden(status: Status, text: str, *, ref: ObjectRef | None, cluster: str
     if "is being terminated" in status.message:
         return ClusterUnavailable(text, ref=ref, cluster=cluster, hint="the namespace is being deleted")
     if _DENIED.search(status.message):
-        hint = "grant it in RBAC: deploy/README.md lists what is needed"
+        hint = "grant it in RBAC: docs/kubernetes.md lists what is needed"
         return NotAllowed(text, ref=ref, cluster=cluster, hint=hint)
     return Rejected(text, ref=ref, cluster=cluster)
 
