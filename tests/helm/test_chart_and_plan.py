@@ -141,7 +141,9 @@ async def test_a_release_takes_over_what_a_fleet_runs_without_a_gap(helm, contro
         plan = await plan_of(session)
         assert plan.changes == ()
         assert ["belongs to Helm (web)" in hold.text for hold in plan.holds] == [True]
-        release.do("upgrade", "--set", "image.tag=2.0.0")
+        with pytest.raises(HelmFailed, match='conflict with "reconciler"'):
+            release.do("upgrade", "--set", "image.tag=2.0.0")  # the fleet's hold of the fields is still written there
+        release.do("upgrade", "--set", "image.tag=2.0.0", "--force-conflicts")
         assert image(control_plane, namespace) == "acme/agent:2.0.0"
         assert (await plan_of(session)).changes == ()
 
