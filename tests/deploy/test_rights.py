@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +16,9 @@ from tests.deploy.shipped import BASE, CHART, DEPLOY, EXAMPLE, kustomized, only,
 from tests.helm.helm import Helm, HelmFailed
 
 
-def shipped_by_the_base():
-    return only(yaml.safe_load_all((BASE / "rbac.yaml").read_text()), "ClusterRole")
+def shipped_by_the_base() -> dict[str, Any]:
+    role: dict[str, Any] = only(yaml.safe_load_all((BASE / "rbac.yaml").read_text()), "ClusterRole")
+    return role
 
 
 def test_the_table_names_resources_as_servers_do():
