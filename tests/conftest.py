@@ -37,6 +37,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"hostile and mistaken inputs: {kinds.total()} ({told}), each told with its place and harming nobody; "
             f"the most that one took: {most[0]:.2f} s of CPU, {most[1]:.0f} MB"
         )
+    judged = sum(key == "drift" for key, _ in passed)
+    if judged:
+        terminalreporter.write_line(f"drift: {judged} kinds of foreign change judged right on a real API server")
     for kind in ("write", "read"):
         count = sum(int(value) for key, value in passed if key == f"plane_{kind}s")
         if count:
