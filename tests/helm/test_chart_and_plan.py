@@ -55,7 +55,8 @@ async def release_of(fleet: PlaneFleet, helm: Helm, plane: ControlPlane, folder:
     async with await fleet.session() as session:
         declaration = await declaration_of(session, await session.source.revision(""), PlanningCache())
     (web,) = (agent for name, agent in declaration.agents.items() if name.name == "web")
-    return Release(Helm(helm.home, plane.kubeconfig), write(files(web, 2), folder / "chart"), fleet.namespace)
+    made = write(files(web, 2, fleet=fleet.namespace), folder / "chart")
+    return Release(Helm(helm.home, plane.kubeconfig), made, fleet.namespace)
 
 
 @pytest.fixture

@@ -11,14 +11,17 @@ from tests.controlplane.plane import ControlPlane
 from tests.engine.fleets import FleetRepo, agent
 
 
-def fleet_on(*planes: ControlPlane) -> str:
-    """A fleet.yaml whose clusters are the given planes, by their names."""
+def fleet_on(*planes: ControlPlane, name: str) -> str:
+    """A fleet.yaml whose clusters are the given planes, by their names.
+
+    On a plane that tests share each fleet needs a name of its own: what another of its name left would be a stray.
+    """
     clusters = "".join(
         f"    - {{name: {plane.name}, kubernetes: {{kubeconfig: {plane.kubeconfig}, context: {plane.name}}}}}\n"
         for plane in planes
     )
     return (
-        "apiVersion: agents.codevald.io/v1\nkind: Fleet\nmetadata: {name: acme}\nspec:\n"
+        f"apiVersion: agents.codevald.io/v1\nkind: Fleet\nmetadata: {{name: {name}}}\nspec:\n"
         f"  deletions: {{max: 100, percent: 100}}\n  clusters:\n{clusters}"
     )
 
@@ -27,7 +30,7 @@ class PlaneFleet(FleetRepo):
     """A fleet on one plane; its agents live in one namespace."""
 
     def __init__(self, root: Path, plane: ControlPlane, namespace: str) -> None:
-        super().__init__(root, fleet_on(plane))
+        super().__init__(root, fleet_on(plane, name=namespace))
         self.namespace = namespace
 
     def declare(self, name: str, body: str = "", *, image: str = "acme/agent:1", **annotations: str) -> None:

@@ -179,7 +179,7 @@ async def two_planes(root: Path, planes: list[ControlPlane], namespace: str) -> 
     """A fleet in a namespace of its own; what it left behind is cleared away."""
     for plane in planes:
         plane.create_namespace(namespace)
-    repo, clock = FleetRepo(root, fleet_on(*planes)), ShiftedClock()
+    repo, clock = FleetRepo(root, fleet_on(*planes, name=namespace)), ShiftedClock()
     try:
         async with await repo.session(clock) as session:
             fleet = TwoPlanes(repo, Impatient(session), clock, planes)

@@ -129,7 +129,9 @@ async def test_a_server_that_goes_in_the_middle_of_an_apply_leaves_no_other_wait
 async def test_another_server_behind_the_same_name_is_refused_until_it_is_accepted(fleet):
     fleet.declare("web", SPREAD)
     await fleet.apply()
-    swapped = fleet_on(*fleet.planes).replace(str(fleet.first.kubeconfig), str(fleet.second.kubeconfig))
+    swapped = fleet_on(*fleet.planes, name=fleet.namespace).replace(
+        str(fleet.first.kubeconfig), str(fleet.second.kubeconfig)
+    )
     swapped = swapped.replace("context: eu-1", "context: us-1")
     fleet.repo.commit({"fleet.yaml": swapped})
     fleet.declare("web", SPREAD, image="acme/agent:2")
@@ -138,7 +140,7 @@ async def test_another_server_behind_the_same_name_is_refused_until_it_is_accept
     assert hold.lift == "point it at the right cluster; if it was rebuilt, accept it with --accept-cluster eu-1"
     await fleet.apply()
     assert fleet.image(fleet.first, "web") == "acme/agent:1"
-    fleet.repo.commit({"fleet.yaml": fleet_on(*fleet.planes)})
+    fleet.repo.commit({"fleet.yaml": fleet_on(*fleet.planes, name=fleet.namespace)})
     await fleet.apply()
     assert fleet.image(fleet.first, "web") == "acme/agent:2"
 

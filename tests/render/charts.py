@@ -33,9 +33,9 @@ from tests.render.test_render_properties import agents
 FLEET = "acme"
 
 
-def files(agent: Agent, replicas: int = 1, total: int = 0) -> dict[str, str]:
+def files(agent: Agent, replicas: int = 1, total: int = 0, fleet: str = FLEET) -> dict[str, str]:
     """The chart of what runs of an agent on one cluster."""
-    return chart(agent, replicas=replicas, total=total or replicas, fleet=FLEET, clusters=("local",))
+    return chart(agent, replicas=replicas, total=total or replicas, fleet=fleet, clusters=("local",))
 
 
 def objects(agent: Agent, replicas: int = 1, total: int = 0, *, exported: bool = False) -> list[Any]:
