@@ -18,6 +18,16 @@ settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+PLANE_FAULTS = {
+    "plane_writes": "applies with one fault at a write, all converged",
+    "plane_reads": "applies with one fault at a read, all converged",
+    "plane_storm": "faults by chance in the lives of fleets, all converged",
+    "plane_events": "applies in which rights or a token ended or the server stopped, all converged",
+    "plane_kills": "applies killed with SIGKILL, all gone on with",
+}
+"""What tests/faults counts on a control plane, by the property that its tests say."""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many contract tests each back end passed, what hostile inputs cost, and how many faults were played."""
     passed = [
@@ -40,12 +50,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     judged = sum(key == "drift" for key, _ in passed)
     if judged:
         terminalreporter.write_line(f"drift: {judged} kinds of foreign change judged right on a real API server")
-    for kind in ("write", "read"):
-        count = sum(int(value) for key, value in passed if key == f"plane_{kind}s")
+    for key, text in PLANE_FAULTS.items():
+        count = sum(int(value) for name, value in passed if name == key)
         if count:
-            terminalreporter.write_line(
-                f"faults before a real API server: {count} runs with one fault at a {kind}, all converged"
-            )
+            terminalreporter.write_line(f"faults on a real API server: {count} {text}")
     played = sum(int(value) for key, value in passed if key == "boundaries")
     failed = [item for item in terminalreporter.stats.get("failed", []) if "test_every_boundary" in item.nodeid]
     if played and not failed:

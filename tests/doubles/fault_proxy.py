@@ -11,8 +11,8 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -73,7 +73,9 @@ def _no_fault(_exchange: Exchange) -> Fault | None:
 
 
 class FaultProxy:
-    """Use it as an asynchronous context. `script` chooses faults; `before` is awaited before a request is passed on."""
+    """Use it as an asynchronous context. `script` chooses faults; `before` is awaited before a request is passed on,
+    `after` before its reply is.
+    """
 
     def __init__(self, upstream: str, trusting: ssl.SSLContext, showing: ssl.SSLContext | None) -> None:
         self._upstream = upstream
@@ -81,6 +83,7 @@ class FaultProxy:
         self._showing = showing
         self.script: Script = _no_fault
         self.before: Hook | None = None
+        self.after: Hook | None = None
         self.retry_after = "0"
         """What a 429 asks for."""
         self.exchange_tokens: dict[str, str] = {}
@@ -91,7 +94,7 @@ class FaultProxy:
 
     def be_well(self) -> None:
         """Let nothing go wrong from now on."""
-        self.script, self.before = _no_fault, None
+        self.script, self.before, self.after = _no_fault, None, None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._trusting, limit=0)
@@ -124,19 +127,25 @@ class FaultProxy:
         if self.before is not None:
             await self.before(exchange)
         try:
-            return await self._watch(request, exchange, fault) if exchange.watches else await self._play(request, fault)
+            return (
+                await self._watch(request, exchange, fault)
+                if exchange.watches
+                else await self._play(request, exchange, fault)
+            )
         except aiohttp.ClientError:  # the server behind is not there
             return _cut(request)
 
-    async def _play(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
+    async def _play(self, request: web.Request, exchange: Exchange, fault: Fault | None) -> web.StreamResponse:
         if fault is Fault.RESET_BEFORE:
             return _cut(request)
         if fault in _INSTEAD:
             return self._said(_INSTEAD[fault])
         if fault is Fault.LATENCY:
             await asyncio.sleep(LATENCY_S)
-        async with self._passed_on(request) as answer:
+        async with self._passed_on(request) as answer, _abandoned(answer):
             body = await answer.read()
+        if self.after is not None:
+            await self.after(exchange)
         match fault:
             case Fault.RESET_AFTER:
                 return _cut(request)
@@ -156,7 +165,7 @@ class FaultProxy:
             return _cut(request)
         if fault in (Fault.ERROR, Fault.BUSY):
             return self._said(_INSTEAD[fault])
-        async with self._passed_on(request) as answer:
+        async with self._passed_on(request) as answer, _abandoned(answer):
             response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
             await response.prepare(request)
             with suppress(ConnectionError):
@@ -199,6 +208,16 @@ class FaultProxy:
         }
         headers = {"Retry-After": self.retry_after} if code == 429 else None
         return web.json_response(body, status=code, headers=headers)
+
+
+@asynccontextmanager
+async def _abandoned(answer: aiohttp.ClientResponse) -> AsyncIterator[None]:
+    """End the server's connection with the block, unless it was read to its end and may be used again."""
+    try:
+        yield
+    finally:
+        if answer.connection is not None and answer.connection.transport is not None:
+            answer.connection.transport.abort()
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

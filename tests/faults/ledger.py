@@ -7,6 +7,7 @@ import json
 import ssl
 import uuid
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Self
 
@@ -40,15 +41,28 @@ Key = tuple[str, str]
 """Kind and name."""
 
 
+Book = defaultdict[str, defaultdict[Key, list[str]]]
+"""Uids by namespace, kind and name, in the order of their coming or going."""
+
+
+class _Old(Exception):
+    """The server no longer knows what came after the version that we have."""
+
+
+def abandon(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that is not read to its end, at once."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
+
+
 class Ledger:
     """Follows the kinds that we make, in all namespaces. Use it as an asynchronous context."""
 
     def __init__(self, plane: ControlPlane, trusting: ssl.SSLContext) -> None:
         self._plane = plane
         self._trusting = trusting
-        self.created: dict[str, dict[Key, list[str]]] = defaultdict(lambda: defaultdict(list))
-        """Uids by namespace, kind and name, in the order of their coming."""
-        self.deleted: dict[str, dict[Key, list[str]]] = defaultdict(lambda: defaultdict(list))
+        self.created: Book = defaultdict(lambda: defaultdict(list))
+        self.deleted: Book = defaultdict(lambda: defaultdict(list))
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._trusting, limit=0))
@@ -68,30 +82,58 @@ class Ledger:
 
     async def _follow(self, kind: str, path: str, started: asyncio.Event) -> None:
         version = ""
-        timeout = aiohttp.ClientTimeout(total=None)
         while True:
-            with suppress(aiohttp.ClientError, OSError):
-                if not version:
-                    async with self._session.get(f"{self._plane.url}{path}?limit=1") as listed:
-                        version = str((await listed.json())["metadata"]["resourceVersion"])
-                query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
-                async with self._session.get(
-                    self._plane.url + path, params=query, timeout=timeout, read_bufsize=2**22
-                ) as watch:
-                    started.set()
-                    async for line in watch.content:
-                        version = self._take(kind, json.loads(line), version)
+            with suppress(aiohttp.ClientError, OSError, _Old):
+                version = version or await self._list(kind, path)
+                started.set()
+                async for event in self._events(path, version):
+                    version = self._take(kind, event)
+                continue
+            version = ""  # the server went away, or remembers less than we do: what happened meanwhile shows in a list
             await asyncio.sleep(0.05)
 
-    def _take(self, kind: str, event: Any, version: str) -> str:
-        assert event["type"] != "ERROR", event
+    async def _list(self, kind: str, path: str) -> str:
+        listed = await self.read(path)
+        there = defaultdict(set)
+        for one in listed["items"]:
+            self._note(self.created, kind, one["metadata"])
+            there[one["metadata"]["namespace"]].add(one["metadata"]["uid"])
+        for namespace, keys in self.created.items():
+            for key, uids in keys.items():
+                if key[0] == kind:
+                    self._note_gone(namespace, key, set(uids) - there[namespace])
+        return str(listed["metadata"]["resourceVersion"])
+
+    def _note_gone(self, namespace: str, key: Key, uids: set[str]) -> None:
+        for uid in uids - set(self.deleted[namespace][key]):
+            self.deleted[namespace][key].append(uid)
+
+    async def _events(self, path: str, version: str) -> AsyncIterator[Any]:
+        query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
+        timeout = aiohttp.ClientTimeout(total=None)
+        where = self._plane.url + path
+        async with self._session.get(where, params=query, timeout=timeout, read_bufsize=2**22) as watch:
+            try:
+                async for line in watch.content:
+                    yield json.loads(line)
+            finally:
+                abandon(watch)
+
+    def _take(self, kind: str, event: Any) -> str:
         metadata = event["object"]["metadata"]
-        if event["type"] in ("ADDED", "DELETED"):
-            book = self.created if event["type"] == "ADDED" else self.deleted
-            uids = book[metadata["namespace"]][kind, metadata["name"]]
-            if metadata["uid"] not in uids:
-                uids.append(metadata["uid"])
-        return str(metadata.get("resourceVersion", version))
+        match event["type"]:
+            case "ADDED":
+                self._note(self.created, kind, metadata)
+            case "DELETED":
+                self._note(self.deleted, kind, metadata)
+            case "ERROR":
+                raise _Old
+        return str(metadata["resourceVersion"])
+
+    def _note(self, book: Book, kind: str, metadata: Any) -> None:
+        uids = book[metadata["namespace"]][kind, metadata["name"]]
+        if metadata["uid"] not in uids:
+            uids.append(metadata["uid"])
 
     async def objects(self, namespace: str) -> dict[Key, Any]:
         """What is there in a namespace, but for what every namespace has."""
@@ -123,11 +165,11 @@ class Ledger:
 
     def made(self, namespace: str) -> dict[Key, list[str]]:
         """Uids of all that came to be, without marks and what every namespace has."""
-        return {key: uids for key, uids in self.created[namespace].items() if _is_ours(key)}
+        return {key: uids for key, uids in self.created[namespace].items() if uids and _is_ours(key)}
 
     def gone(self, namespace: str) -> dict[Key, list[str]]:
         """Uids of all that was deleted, without marks."""
-        return {key: uids for key, uids in self.deleted[namespace].items() if _is_ours(key)}
+        return {key: uids for key, uids in self.deleted[namespace].items() if uids and _is_ours(key)}
 
 
 def _is_ours(key: Key) -> bool:

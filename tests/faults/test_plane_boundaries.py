@@ -11,7 +11,6 @@ import asyncio
 import os
 import tempfile
 from collections import Counter, deque
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,6 @@ from tests.faults.plane_world import (
     Harness,
     PlaneWorld,
     agent_yaml,
-    harness,
     plane_world,
     shape,
 )
@@ -158,12 +156,6 @@ class Shuttle:
 
 def uids_of_survivors(objects: dict[Key, Any]) -> dict[Key, str]:
     return {key: one["metadata"]["uid"] for key, one in objects.items() if not comes_and_goes(key)}
-
-
-@pytest.fixture
-async def shared(control_plane, tmp_path: Path) -> AsyncIterator[Harness]:
-    async with harness(control_plane, tmp_path / "harness") as made:
-        yield made
 
 
 def tasks_of(way: Way) -> list[Task]:

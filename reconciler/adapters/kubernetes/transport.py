@@ -153,7 +153,10 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_s),
             ) as answer,
         ):
-            yield answer
+            try:
+                yield answer
+            finally:
+                _abandon(answer)
 
     @asynccontextmanager
     async def stream(self, request: Request, *, silence_s: float | None) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -206,6 +209,12 @@ class Transport:
         """End all connections. What is asked afterwards opens new ones."""
         await self._sessions.close()
         self._logins = 0
+
+
+def _abandon(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that was not read to its end: a silent server would not end it with us."""
+    if answer.connection is not None and answer.connection.transport is not None and not answer.content.at_eof():
+        answer.connection.transport.abort()
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:
