@@ -34,6 +34,13 @@ class Port:
     name: str
     port: int
     protocol: Literal["TCP", "UDP"] = "TCP"
+    service_port: int | None = None
+    """Under which number the Service has it; None for the same."""
+
+    @property
+    def exposed(self) -> int:
+        """The number under which others call it."""
+        return self.port if self.service_port is None else self.service_port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +253,19 @@ class Disruption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentShape:
+    """What a Deployment had before its agent was declared, and keeps: it could not be taken over otherwise.
+
+    `as_found`: nothing is added to its pods but the agent's own config: no security settings, no drain, no PORT.
+    """
+
+    selector: Mapping[str, str] = field(default_factory=dict)
+    container: str = ""
+    service_account: str = ""
+    as_found: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
     key: str
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
@@ -323,6 +343,12 @@ class AgentSpec:
     suspend: bool
     protect: bool
     adopt: bool
+    deployment: DeploymentShape | None = None
+
+    @property
+    def as_found(self) -> bool:
+        """Whether pods stay as they were before the agent was declared."""
+        return self.deployment is not None and self.deployment.as_found
 
     @property
     def min_replicas(self) -> int:

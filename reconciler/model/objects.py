@@ -22,6 +22,8 @@ PORTS_ANNOTATION = "agents.codevald.io/ports"
 """On pods of a cluster that maps ports: JSON from a declared container port's number to the real one."""
 ADDRESS_ANNOTATION = "agents.codevald.io/address"
 """On Services of a cluster without virtual addresses: JSON, each port by name and by number -> HOST:PORT."""
+MAIN_CONTAINER_ANNOTATION = "kubectl.kubernetes.io/default-container"
+"""On pods with several containers: the one that is meant where none is named, for kubectl and for us."""
 AGENT_LABEL = "agents.codevald.io/agent"
 API_VERSION = "agents.codevald.io/v1"
 
@@ -187,6 +189,13 @@ class PodUsage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     pods: Mapping[ObjectRef, PodUsage]
+
+
+def main_container(pod: JsonObject) -> str:
+    """The container of a pod that is meant where none is named: the one that it says, else its first."""
+    said = (pod.get("metadata", {}).get("annotations") or {}).get(MAIN_CONTAINER_ANNOTATION)
+    names = [str(container["name"]) for container in pod["spec"]["containers"]]
+    return str(said) if said in names else names[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

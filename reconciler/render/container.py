@@ -22,8 +22,14 @@ from reconciler.render.configmap import AGENT_FILE, CARD_FILE, MODEL_KEY_ENV
 
 CONTAINER = "agent"
 CONFIG_DIR = "/etc/agent"
-CONFIG_VOLUME = "config"
-TMP_VOLUME = "tmp"
+CONFIG_VOLUME = "agent-config"
+TMP_VOLUME = "agent-tmp"
+"""Names that no volume of a Deployment has by chance which is taken over."""
+HARDENED: Mapping[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 
 
 def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
@@ -32,20 +38,15 @@ def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
     """
     spec = agent.spec
     body: dict[str, Any] = {
-        "name": CONTAINER,
+        "name": container_name(spec),
         "image": spec.image,
         "env": environment(agent),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "volumeMounts": [
-            {"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True},
-            {"name": TMP_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - a path in the pod: an emptyDir of its own
-        ],
+        "volumeMounts": [{"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True}],
     }
+    if not spec.as_found:
+        body["securityContext"] = dict(HARDENED)
+        body["volumeMounts"].append({"name": TMP_VOLUME, "mountPath": "/tmp"})  # noqa: S108 - an emptyDir of the pod
     if spec.command:
         body["command"] = list(spec.command)
     if spec.args:
@@ -68,6 +69,11 @@ def container(agent: Agent, *, pre_stop_s: int) -> dict[str, Any]:
     return body
 
 
+def container_name(spec: AgentSpec) -> str:
+    """What the agent's container is called."""
+    return (spec.deployment.container if spec.deployment else "") or CONTAINER
+
+
 def environment(agent: Agent) -> list[dict[str, Any]]:
     """What the process finds in its environment: ours first, in a fixed order; what the spec sets is the spec's."""
     spec = agent.spec
@@ -77,7 +83,7 @@ def environment(agent: Agent) -> list[dict[str, Any]]:
         "AGENT_CONFIG": f"{CONFIG_DIR}/{AGENT_FILE}",
         "AGENT_CARD": f"{CONFIG_DIR}/{CARD_FILE}",
     }
-    if spec.ports:
+    if spec.ports and not spec.as_found:
         own["HOST"] = "0.0.0.0"  # noqa: S104 - inside a pod: all of the pod's addresses
         own["PORT"] = str(spec.ports[0].port)
         own |= {f"PORT_{port.name.upper().replace('-', '_')}": str(port.port) for port in spec.ports}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from reconciler.model.agent import Agent, Rollout
-from reconciler.model.objects import CONFIG_HASH_ANNOTATION
-from reconciler.render.container import CONFIG_VOLUME, TMP_VOLUME, container
+from reconciler.model.agent import Agent, AgentSpec, Rollout
+from reconciler.model.objects import CONFIG_HASH_ANNOTATION, MAIN_CONTAINER_ANNOTATION
+from reconciler.render.container import CONFIG_VOLUME, TMP_VOLUME, container, container_name
 from reconciler.render.metadata import Names
 
 PRE_STOP_S = 5
 """How long a pod that is leaving still serves, so that nobody is sent to it any more when it stops."""
 REVISIONS_KEPT = 3
+HARDENED: Mapping[str, Any] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+}
+"""What pods may not do, unless they were there before the agent was."""
 
 
 def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -> dict[str, Any]:
@@ -22,7 +29,7 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
     otherwise, and a good commit would be blamed for what somebody did by hand.
     """
     spec = agent.spec
-    drain = PRE_STOP_S if spec.ports else 0
+    drain = PRE_STOP_S if spec.ports and not spec.as_found else 0
     settle = 0 if spec.probes.readiness else spec.rollout.settle.whole_seconds()
     body: dict[str, Any] = {
         "paused": False,
@@ -33,15 +40,13 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
         "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling(spec.rollout)},
         "template": {
             "metadata": {
-                "labels": names.labels,
-                "annotations": {**names.annotations, CONFIG_HASH_ANNOTATION: config_hash},
+                "labels": names.pod_labels,
+                "annotations": {**names.annotations, **_main(spec), CONFIG_HASH_ANNOTATION: config_hash},
             },
             "spec": {
-                "serviceAccountName": names.name,
-                "automountServiceAccountToken": False,
-                "enableServiceLinks": False,
+                "serviceAccountName": account_name(names, spec),
+                **({} if spec.as_found else HARDENED),
                 "terminationGracePeriodSeconds": max(1, spec.rollout.termination_grace.whole_seconds()) + drain,
-                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "topologySpreadConstraints": [
                     {
                         "maxSkew": 1,
@@ -53,7 +58,7 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
                 "containers": [container(agent, pre_stop_s=drain)],
                 "volumes": [
                     {"name": CONFIG_VOLUME, "configMap": {"name": names.name}},
-                    {"name": TMP_VOLUME, "emptyDir": {}},
+                    *([] if spec.as_found else [{"name": TMP_VOLUME, "emptyDir": {}}]),
                 ],
             },
         },
@@ -61,6 +66,16 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
     if spec.autoscaling is None or replicas == 0:
         body["replicas"] = replicas
     return {**names.head("apps", "v1", "Deployment"), "spec": body}
+
+
+def account_name(names: Names, spec: AgentSpec) -> str:
+    """The account that pods run as."""
+    return (spec.deployment.service_account if spec.deployment else "") or names.name
+
+
+def _main(spec: AgentSpec) -> dict[str, str]:
+    """Which container is the agent's, where others may stand beside it."""
+    return {MAIN_CONTAINER_ANNOTATION: container_name(spec)} if spec.deployment else {}
 
 
 def _rolling(rollout: Rollout) -> dict[str, int | str]:

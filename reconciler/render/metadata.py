@@ -34,7 +34,9 @@ def version_of(image: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What an agent's objects are called and labelled. `selector` depends on the agent's name alone, for ever."""
+    """What an agent's objects are called and labelled. `selector` depends on the agent's name alone, for ever, or on
+    what its Deployment had before it was taken over; pods have it beside the labels of all objects.
+    """
 
     fleet: str
     namespace: str
@@ -48,6 +50,7 @@ class Names:
     def of(cls, agent: Agent, *, fleet: str) -> Names:
         name = agent.name.name
         own = label_value(name)
+        shape = agent.spec.deployment
         labels = {
             **agent.labels,
             AGENT_LABEL: own,
@@ -63,10 +66,15 @@ class Names:
             namespace=agent.name.namespace,
             name=name,
             service=service_name(name),
-            selector={AGENT_LABEL: own},
+            selector=(shape.selector if shape else None) or {AGENT_LABEL: own},
             labels=labels,
             annotations=agent.annotations,
         )
+
+    @property
+    def pod_labels(self) -> Mapping[str, str]:
+        """What pods are labelled with: they must be found by the selector, whoever chose it."""
+        return {**self.labels, **self.selector}
 
     def head(self, group: str, version: str, kind: str) -> dict[str, Any]:
         """apiVersion, kind and metadata of one object."""

@@ -36,9 +36,8 @@ def render(
     names = Names.of(agent, fleet=fleet)
     total = sum(share.replicas for share in placed)
     config, config_hash = config_map(names, agent)
-    fixed = [_manifest(agent, body) for body in (service_account(names), config)]
-    if (front := service(names, agent.spec)) is not None:
-        fixed.append(_manifest(agent, front))
+    shared = (service_account(names, agent.spec), config, service(names, agent.spec))
+    fixed = [_manifest(agent, body) for body in shared if body is not None]
     rendered: dict[str, tuple[Manifest, ...]] = {}
     for share in sorted(placed, key=lambda share: share.cluster):
         own = (

@@ -18,7 +18,13 @@ def service(names: Names, spec: AgentSpec) -> dict[str, Any] | None:
             "type": "ClusterIP",
             "selector": dict(names.selector),
             "ports": [
-                {"name": port.name, "port": port.port, "protocol": port.protocol, "targetPort": port.name}
+                {
+                    "name": port.name,
+                    "port": port.exposed,
+                    "protocol": port.protocol,
+                    # Pods from before an adoption may have no name for it, and serve until the last of them is gone.
+                    "targetPort": port.port if spec.deployment else port.name,
+                }
                 for port in spec.ports
             ],
         },
@@ -32,4 +38,4 @@ def serving_port(spec: AgentSpec) -> Port | None:
 
 def service_url(names: Names, port: Port) -> str:
     """The address inside the cluster; without a cluster domain, which pods' resolvers add."""
-    return f"http://{names.service}.{names.namespace}.svc:{port.port}/"
+    return f"http://{names.service}.{names.namespace}.svc:{port.exposed}/"

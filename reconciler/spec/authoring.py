@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from reconciler.spec.authoring_runtime import (
     MAX_ITEMS,
     AutoscalingEntry,
+    DeploymentEntry,
     Env,
     Grpc,
     Http,
@@ -288,6 +289,7 @@ class AgentBody(Model):
     suspend: Flag = False
     protect: Flag = False
     adopt: Flag = False
+    deployment: DeploymentEntry | None = None
 
 
 class AgentMetadata(Model):

@@ -13,11 +13,13 @@ from pydantic import Field, model_validator
 from reconciler.spec.fields import (
     DurationText,
     EnvName,
+    Flag,
     Label,
     LabelKey,
     Labels,
     Line,
     Model,
+    ObjectName,
     PercentText,
     PortName,
     PortNumber,
@@ -55,6 +57,14 @@ class PortEntry(Model):
     name: PortName
     port: PortNumber
     protocol: Literal["TCP", "UDP"] = "TCP"
+    service_port: PortNumber | None = None
+
+
+class DeploymentEntry(Model):
+    selector: Labels = Field(default_factory=dict)
+    container: Label | None = None
+    service_account: ObjectName | None = None
+    as_found: Flag = False
 
 
 class Http(Model):

@@ -12,6 +12,7 @@ from reconciler.model.agent import (
     Autoscaling,
     Backoff,
     ClusterSelector,
+    DeploymentShape,
     Dimension,
     Disruption,
     EnvVar,
@@ -308,7 +309,20 @@ def _skills(items: tuple[a.SkillEntry, ...]) -> tuple[Skill, ...]:
 
 
 def _ports(items: tuple[r.PortEntry, ...]) -> tuple[Port, ...]:
-    return tuple(Port(name=port.name, port=port.port, protocol=port.protocol) for port in items)
+    return tuple(
+        Port(name=port.name, port=port.port, protocol=port.protocol, service_port=port.service_port) for port in items
+    )
+
+
+def _deployment(entry: r.DeploymentEntry | None) -> DeploymentShape | None:
+    if entry is None:
+        return None
+    return DeploymentShape(
+        selector=entry.selector,
+        container=entry.container or "",
+        service_account=entry.service_account or "",
+        as_found=entry.as_found,
+    )
 
 
 def _probes(entry: r.ProbesEntry) -> Probes:
@@ -348,6 +362,7 @@ FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "suspend": ("suspend", _same),
     "protect": ("protect", _same),
     "adopt": ("adopt", _same),
+    "deployment": ("deployment", _deployment),
 }
 """Each field of an authoring body: its name in AgentSpec, and how its value is built. No field needs another's value,
 so what comes from a template is built once for all agents that inherit it."""

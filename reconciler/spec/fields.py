@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from reconciler.model.units import DURATION_PATTERN, MAX_TEXT, PERCENT_PATTERN, QUANTITY_PATTERN, Duration, Quantity
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
@@ -76,6 +77,7 @@ AgentNameText = Annotated[StrictStr, Field(pattern=DNS_LABEL, min_length=1, max_
 Label = Annotated[StrictStr, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
 ReferenceText = Annotated[StrictStr, Field(pattern=REFERENCE, min_length=1, max_length=127)]
 EnvName = Annotated[StrictStr, Field(pattern=ENV_NAME, min_length=1, max_length=253)]
+ObjectName = Annotated[StrictStr, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
 SecretKey = Annotated[StrictStr, Field(pattern=_KEY_OF_SECRET, min_length=1, max_length=253)]
 PortName = Annotated[StrictStr, Field(pattern=PORT_NAME, min_length=1, max_length=15)]
 LabelKey = Annotated[StrictStr, Field(pattern=LABEL_KEY, min_length=1, max_length=253)]

@@ -160,6 +160,8 @@ AGENT: Mapping[str, Mapping[str, str]] = {
         "suspend": "Keeps the agent declared and on record, with no replica running.",
         "protect": "Keeps the agent when it disappears from Git or the fleet is destroyed, until this is false again.",
         "adopt": "Takes over objects of these names that already exist and belong to somebody else.",
+        "deployment": "What the Deployment of an agent that was taken over had before, and keeps. "
+        "`reconciler import` writes it.",
     },
     "Env": {
         "name": "The name of the variable.",
@@ -208,6 +210,15 @@ RUNNING: Mapping[str, Mapping[str, str]] = {
         "name": "The port's name, for probes and checks; the process finds its number in PORT_NAME.",
         "port": "The number of the port.",
         "protocol": "The protocol spoken on it.",
+        "servicePort": "The number under which the Service has it; without it the same.",
+    },
+    "DeploymentEntry": {
+        "selector": "The labels by which the Deployment finds its pods. They cannot change without a replacement; "
+        "without them the agent's own label.",
+        "container": "The name of the agent's container among others; `agent` unless said.",
+        "serviceAccount": "An account that is there, for the pods to run as; without it the agent gets one of its own.",
+        "asFound": "Adds nothing to the pods but the agent's config: security settings, account token, drain and PORT "
+        "stay as the Deployment has them.",
     },
     "ProbesEntry": {
         "startup": "Until it passes once, the other probes wait.",

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from reconciler.model.agent import AgentSpec, ClusterSelector, ExecTarget, Expression, ProbeTarget
 from reconciler.model.fleet import ClusterDeclaration
 from reconciler.model.identity import FieldPath
+from reconciler.model.objects import API_VERSION
 from reconciler.spec.authoring import AgentBody
 from reconciler.spec.documents import item_name
 from reconciler.spec.nearest import did_you_mean
 from reconciler.spec.shape import Problem
 
 _SECRET_WORD = re.compile(r"(?:^|[^a-z])(?:token|secret|password|passwd|key|credentials?)(?:$|[^a-z])")
+_OWN_LABELS = f"{API_VERSION.partition('/')[0]}/"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -72,6 +74,10 @@ def _tools(body: AgentBody) -> Iterator[Problem]:
 def coherent(spec: AgentSpec) -> Iterator[Problem]:
     """Rules over the finished spec: ports that exist, requests within limits, metrics that can be computed."""
     yield from _ports(spec)
+    for key in spec.deployment.selector if spec.deployment else ():
+        if key.startswith(_OWN_LABELS):
+            message = f"{key} is a label that agents get by themselves"
+            yield Problem(code="reserved-label", message=message, path=("deployment", "selector", key), key=True)
     for name, request in spec.resources.requests.items():
         limit = spec.resources.limits.get(name)
         if limit is not None and request > limit:
@@ -89,12 +95,7 @@ def coherent(spec: AgentSpec) -> Iterator[Problem]:
 def _ports(spec: AgentSpec) -> Iterator[Problem]:
     names = [port.name for port in spec.ports]
     numbers = {port.port for port in spec.ports}
-    numbered = Counter((port.port, port.protocol) for port in spec.ports)
-    for port in spec.ports:
-        if numbered[port.port, port.protocol] > 1:
-            message = f"the port {port.port} is declared more than once"
-            yield Problem(code="duplicate-port", message=message, path=("ports", f"[{port.name}]", "port"))
-            break
+    yield from _numbered_twice(spec)
 
     def judge(target: ProbeTarget | None, path: FieldPath) -> Iterator[Problem]:
         if target is None or isinstance(target, ExecTarget):
@@ -114,6 +115,20 @@ def _ports(spec: AgentSpec) -> Iterator[Problem]:
         if check.target is not None:
             field = _target_field(check.target)
             yield from judge(check.target, ("health", "checks", f"[{check.name}]", str(check.dimension), field, "port"))
+
+
+def _numbered_twice(spec: AgentSpec) -> Iterator[Problem]:
+    listened = Counter((port.port, port.protocol) for port in spec.ports)
+    exposed = Counter((port.exposed, port.protocol) for port in spec.ports)
+    for port in spec.ports:
+        if listened[port.port, port.protocol] > 1:
+            message = f"the port {port.port} is declared more than once"
+            yield Problem(code="duplicate-port", message=message, path=("ports", f"[{port.name}]", "port"))
+            break
+        if port.service_port is not None and exposed[port.exposed, port.protocol] > 1:
+            message = f"the Service would have the port {port.exposed} more than once"
+            yield Problem(code="duplicate-port", message=message, path=("ports", f"[{port.name}]", "servicePort"))
+            break
 
 
 def _target_field(target: ProbeTarget) -> str:

@@ -35,7 +35,7 @@ PROBE = {
     "initialDelaySeconds!": "zero or more",
 }
 CONTAINER = {
-    "name!": ("agent",),
+    "name!": "name",
     "image!": str,
     "command": [str],
     "args": ["any string"],
@@ -55,7 +55,7 @@ CONTAINER = {
     "volumeMounts!": [{"name!": str, "mountPath!": str, "readOnly": (True,)}],
 }
 POD = {
-    "serviceAccountName!": "name",
+    "serviceAccountName!": "subdomain",
     "automountServiceAccountToken!": bool,
     "enableServiceLinks!": bool,
     "terminationGracePeriodSeconds!": int,
@@ -147,11 +147,22 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def check(body: dict[str, Any]) -> list[str]:
+HARDENING = ("securityContext!", "automountServiceAccountToken!", "enableServiceLinks!")
+"""What pods have that were not there before their agent."""
+
+
+def check(body: dict[str, Any], *, as_found: bool = False) -> list[str]:
     """What is wrong with an object; [] when nothing is."""
     version, shape = KINDS[body["kind"]]
+    shape = _as_found(shape) if as_found and body["kind"] == "Deployment" else shape
     whole = {"apiVersion!": (version,), "kind!": (body["kind"],), "metadata!": META, **shape}
     return list(_object(body, whole, ""))
+
+
+def _as_found(shape: Any) -> Any:
+    if isinstance(shape, dict):
+        return {key: _as_found(inner) for key, inner in shape.items() if key not in HARDENING}
+    return [_as_found(inner) for inner in shape] if isinstance(shape, list) else shape
 
 
 def _object(value: Any, shape: dict[str, Any], path: str) -> Any:
@@ -198,6 +209,7 @@ def _is_labels(value: Any) -> bool:
 
 
 _LEAVES: dict[str, Any] = {
+    "subdomain": lambda value: isinstance(value, str) and all(map(DNS_LABEL.match, value.split("."))),
     "name": lambda value: isinstance(value, str) and DNS_LABEL.match(value),
     "port": lambda value: (type(value) is int and 0 < value < 65536) or (isinstance(value, str) and value),
     "any string": lambda value: isinstance(value, str),

@@ -13,6 +13,7 @@ import yaml
 
 from reconciler.model.agent import (
     Agent,
+    DeploymentShape,
     Disruption,
     EnvVar,
     ExecTarget,
@@ -104,10 +105,25 @@ FULL = agent(
     rollout=rollout(max_surge="25%"),
 )
 SUSPENDED = agent("research/asleep", replicas=None, autoscaling=scaling(1, 3), suspend=True, ports=())
+TAKEN_OVER = agent(
+    "support/desk",
+    labels={"team": "support"},
+    image="ghcr.io/acme/desk:2",
+    replicas=3,
+    ports=(Port(name="web", port=8080, service_port=80), Port(name="stats", port=9090)),
+    probes=Probes(readiness=probe(TcpTarget(port="web"))),
+    deployment=DeploymentShape(
+        selector={"app": "desk", "app.kubernetes.io/name": "desk-web"},
+        container="main",
+        service_account="default",
+        as_found=True,
+    ),
+)
 CASES: dict[str, tuple[Agent, dict[str, int]]] = {
     "plain": (PLAIN_AGENT, {"local": 1}),
     "full": (FULL, {"eu-1": 2, "us-1": 1}),
     "suspended": (SUSPENDED, {"local": 0}),
+    "taken-over": (TAKEN_OVER, {"local": 3}),
 }
 
 
@@ -127,6 +143,28 @@ def pod(declared: Agent, replicas: int = 1) -> Any:
 
 def container(declared: Agent) -> Any:
     return pod(declared)["containers"][0]
+
+
+def test_what_was_taken_over_keeps_what_cannot_change_and_what_its_pods_were() -> None:
+    found = bodies(TAKEN_OVER, 3)
+    spec = found["Deployment"]["spec"]
+    selector = {"app": "desk", "app.kubernetes.io/name": "desk-web"}
+    assert spec["selector"]["matchLabels"] == found["Service"]["spec"]["selector"] == selector
+    labels = spec["template"]["metadata"]["labels"]
+    assert selector.items() <= labels.items()
+    assert labels[AGENT_LABEL] == "desk"
+    assert found["Deployment"]["metadata"]["labels"]["app.kubernetes.io/name"] == "desk"
+    assert "ServiceAccount" not in found
+    template = spec["template"]["spec"]
+    assert template["serviceAccountName"] == "default"
+    assert not {"securityContext", "automountServiceAccountToken", "enableServiceLinks"} & template.keys()
+    (main,) = template["containers"]
+    assert main["name"] == "main"
+    assert not {"securityContext", "lifecycle"} & main.keys()
+    assert not {"PORT", "HOST", "PORT_WEB"} & {entry["name"] for entry in main["env"]}
+    assert [mount["mountPath"] for mount in main["volumeMounts"]] == ["/etc/agent"]
+    web, stats = found["Service"]["spec"]["ports"]
+    assert (web["port"], web["targetPort"], stats["port"], stats["targetPort"]) == (80, 8080, 9090, 9090)
 
 
 def environment(declared: Agent) -> dict[str, Any]:
@@ -155,12 +193,12 @@ def test_a_strict_api_server_would_take_and_keep_every_field(case: str) -> None:
     declared, where = CASES[case]
     for manifests in render(declared, placed(where), fleet="acme").values():
         for manifest in manifests:
-            assert check(json.loads(canonical(manifest.body))) == []
+            assert check(json.loads(canonical(manifest.body)), as_found=declared.spec.as_found) == []
 
 
 def test_the_check_itself_finds_what_is_wrong() -> None:
     body = bodies(PLAIN_AGENT)["Deployment"]
-    body["spec"]["template"]["spec"]["containers"][0] |= {"imagePull": "x", "args": [], "name": "other"}
+    body["spec"]["template"]["spec"]["containers"][0] |= {"imagePull": "x", "args": [], "name": "Other"}
     body["spec"]["revisionHistoryLimit"] = 0
     body["metadata"]["labels"]["long"] = "x" * 64
     del body["spec"]["selector"]

@@ -100,6 +100,20 @@ MISTAKES = [
     ),
     ("image: x\nports: [{name: a, port: 1}, {name: a, port: 2}]", "duplicate-name", "6:11", "'a' stands 2 times", ""),
     (
+        "image: x\nports: [{name: a, port: 1}, {name: b, port: 2, servicePort: 1}]",
+        "duplicate-port",
+        "6:63",
+        "the Service would have the port 1 more than once",
+        "",
+    ),
+    (
+        "image: x\ndeployment: {selector: {agents.codevald.io/agent: b}}",
+        "reserved-label",
+        "6:27",
+        "agents.codevald.io/agent is a label that agents get by themselves",
+        "",
+    ),
+    (
         "image: x\nports: [{name: a, port: 1}, {name: b, port: 1}]",
         "duplicate-port",
         "6:27",

@@ -49,7 +49,7 @@ systemMessage: You sort tickets.
 tools: [{mcpServer: {name: t, toolNames: [a], url: http://t}, requireApproval: [a]}, {agent: {name: ns/other}}]
 skills: [{id: triage, name: Triage, description: Sorts a ticket, tags: [support], examples: [x]}]
 config: {any: {thing: [1, 2.5, true, null, {x: y}]}}
-ports: [{name: http, port: 8080}, {name: dns, port: 53, protocol: UDP}]
+ports: [{name: http, port: 8080}, {name: dns, port: 53, protocol: UDP, servicePort: 5353}]
 probes:
   startup: {exec: {command: [true-ish]}, failureThreshold: 30}
   readiness: {http: {path: /healthz, port: http, scheme: HTTPS}, period: 5s, timeout: 1s, initialDelay: 0s}
@@ -89,6 +89,7 @@ alerts:
 suspend: false
 protect: true
 adopt: true
+deployment: {selector: {app: triage}, container: main, serviceAccount: robots.v1, asFound: true}
 """
 FULL_FLEET = (
     API

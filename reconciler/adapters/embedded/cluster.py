@@ -36,6 +36,7 @@ from reconciler.model.objects import (
     Scope,
     Unreadable,
     Usage,
+    main_container,
 )
 from reconciler.model.ownership import OwnedPath
 
@@ -211,7 +212,7 @@ class EmbeddedCluster:
         if body is None:
             raise Rejected(f"{pod}: there is no such pod", ref=pod, cluster=self._name)
         folder = self._state_dir / LOGS / pod.namespace / pod.name
-        container: str = body["spec"]["containers"][0]["name"]
+        container = main_container(body)
         uid: str = body["metadata"]["uid"]
 
         async def alive() -> bool:

@@ -48,6 +48,7 @@ from reconciler.model.objects import (
     Scope,
     Unreadable,
     Usage,
+    main_container,
 )
 from reconciler.model.ownership import OwnedPath, taken
 from reconciler.ports import Clock
@@ -368,9 +369,9 @@ class KubernetesCluster:
             return Unreadable(reason=f"{self._name}: its pod metrics cannot be understood: {error}")
 
     async def logs(self, pod: ObjectRef, options: LogOptions) -> AsyncIterator[str]:
-        """Lines of the pod's first container."""
+        """Lines of the pod's main container."""
         found = await self._object(_POD, pod.namespace, pod.name)
-        query = {"container": str(found.body["spec"]["containers"][0]["name"])}
+        query = {"container": main_container(found.body)}
         if options.tail is not None:
             query["tailLines"] = str(options.tail)
         if options.follow:

@@ -53,15 +53,18 @@ What the templates of this chart share. Text of the values is written with `quot
 
 {{/* What selects the pods. It cannot change while the Deployment lives. */}}
 {{- define "@NAME@.selector" -}}
-agents.codevald.io/agent: {{ include "@NAME@.name" . | quote }}
+{{- $labels := dict "agents.codevald.io/agent" (include "@NAME@.name" .) }}
+{{- include "@NAME@.strings" (default $labels .Values.deployment.selector) }}
 {{- end }}
 
-{{/* Takes (list CONTEXT LABELS...): those of the values, then more, and over them the ones that tools go by. */}}
+{{/*
+Takes (list CONTEXT OVER LABELS...): those of the values, then more, then the ones that tools go by, and OVER last.
+*/}}
 {{- define "@NAME@.labels" -}}
 {{- $context := first . }}
 {{- $name := include "@NAME@.name" $context }}
 {{- $labels := dict }}
-{{- range $more := rest . }}
+{{- range $more := slice . 2 }}
 {{- range $key, $value := $more }}{{ $_ := set $labels $key $value }}{{ end }}
 {{- end }}
 {{- $_ := set $labels "agents.codevald.io/agent" $name }}
@@ -71,6 +74,7 @@ agents.codevald.io/agent: {{ include "@NAME@.name" . | quote }}
 {{- $_ := set $labels "app.kubernetes.io/component" "agent" }}
 {{- $_ := set $labels "app.kubernetes.io/part-of" (include "@NAME@.labelValue" $context.Values.fleet) }}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" "reconciler" }}
+{{- range $key, $value := index . 1 }}{{ $_ := set $labels $key $value }}{{ end }}
 {{- include "@NAME@.strings" $labels }}
 {{- end }}
 
@@ -89,7 +93,7 @@ agents.codevald.io/agent: {{ include "@NAME@.name" . | quote }}
 name: {{ $name | quote }}
 namespace: {{ $context.Release.Namespace | quote }}
 labels:
-  {{- include "@NAME@.labels" (list $context $context.Values.labels) | nindent 2 }}
+  {{- include "@NAME@.labels" (list $context dict $context.Values.labels) | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- include "@NAME@.strings" . | nindent 2 }}
@@ -162,7 +166,9 @@ annotations:
 {{- define "@NAME@.url" -}}
 {{- $found := "" }}
 {{- range .Values.ports }}
-{{- if and (not $found) (eq (default "TCP" .protocol) "TCP") }}{{ $found = int .port | toString }}{{ end }}
+{{- if and (not $found) (eq (default "TCP" .protocol) "TCP") }}
+{{- $found = default .port .servicePort | int | toString }}
+{{- end }}
 {{- end }}
 {{- with $found }}http://{{ include "@NAME@.serviceName" $ }}.{{ $.Release.Namespace }}.svc:{{ . }}/{{ end }}
 {{- end }}
@@ -173,14 +179,14 @@ annotations:
 {{- $own = append $own (dict "name" "AGENT_NAMESPACE" "value" .Release.Namespace) }}
 {{- $own = append $own (dict "name" "AGENT_CONFIG" "value" "/etc/agent/agent.json") }}
 {{- $own = append $own (dict "name" "AGENT_CARD" "value" "/etc/agent/agent-card.json") }}
-{{- with .Values.ports }}
+{{- if not .Values.deployment.asFound }}{{ with .Values.ports }}
 {{- $own = append $own (dict "name" "HOST" "value" "0.0.0.0") }}
 {{- $own = append $own (dict "name" "PORT" "value" (int (first .).port | toString)) }}
 {{- range . }}
 {{- $name := printf "PORT_%s" (upper .name | replace "-" "_") }}
 {{- $own = append $own (dict "name" $name "value" (int .port | toString)) }}
 {{- end }}
-{{- end }}
+{{- end }}{{ end }}
 {{- with .Values.modelConfig }}{{ with .secret }}
 {{- $from := dict "secretKeyRef" (dict "name" .name "key" .key) }}
 {{- $own = append $own (dict "name" "MODEL_API_KEY" "valueFrom" $from) }}

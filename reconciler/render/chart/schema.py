@@ -46,6 +46,7 @@ _PORT = _object(
     name={"type": "string", "minLength": 1, "maxLength": 15},
     port={"type": "integer", "minimum": 1, "maximum": 65535},
     protocol={"enum": ["TCP", "UDP"]},
+    servicePort={"type": "integer", "minimum": 1, "maximum": 65535},
 )
 _SKILL = _object(
     ("id", "name", "description", "tags"), id=_TEXT, name=_TEXT, description=_TEXT, tags=_LIST, examples=_LIST
@@ -125,6 +126,7 @@ def _running() -> dict[str, Any]:
         "progressDeadlineSeconds": at_least_one,
         "revisionHistoryLimit": _COUNT,
         "serviceAccount": _object(("create",), create=_FLAG, name=_TEXT, annotations=_STRINGS),
+        "deployment": _object(selector=_STRINGS, container=_OWN_NAME, asFound=_FLAG),
         "nodeSelector": _STRINGS,
         "tolerations": _OBJECTS,
         "affinity": _ANYTHING,

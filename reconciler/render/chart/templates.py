@@ -44,9 +44,9 @@ spec:
   ports:
     {{- range .Values.ports }}
     - name: {{ quote .name }}
-      port: {{ int .port }}
+      port: {{ int (default .port .servicePort) }}
       protocol: {{ default "TCP" .protocol }}
-      targetPort: {{ quote .name }}
+      targetPort: {{ if $.Values.deployment }}{{ int .port }}{{ else }}{{ quote .name }}{{ end }}
     {{- end }}
 {{- end }}
 """
@@ -81,23 +81,31 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "@NAME@.labels" (list . .Values.labels .Values.podLabels) | nindent 8 }}
+        {{- $selector := default dict .Values.deployment.selector }}
+        {{- include "@NAME@.labels" (list . $selector .Values.labels .Values.podLabels) | nindent 8 }}
       annotations:
         {{- $hash := dict "agents.codevald.io/config-hash" (include "@NAME@.configHash" .) }}
+        {{- $main := dict }}
+        {{- if .Values.deployment }}
+        {{- $container := default "agent" .Values.deployment.container }}
+        {{- $main = dict "kubectl.kubernetes.io/default-container" $container }}
+        {{- end }}
         {{- $annotations := dict }}
-        {{- range $more := list .Values.annotations .Values.podAnnotations $hash }}
+        {{- range $more := list .Values.annotations .Values.podAnnotations $main $hash }}
         {{- range $key, $value := $more }}{{ $_ := set $annotations $key $value }}{{ end }}
         {{- end }}
         {{- include "@NAME@.strings" $annotations | nindent 8 }}
     spec:
       serviceAccountName: {{ include "@NAME@.accountName" . | quote }}
+      terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
+      {{- if not .Values.deployment.asFound }}
       automountServiceAccountToken: false
       enableServiceLinks: false
-      terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
       securityContext:
         runAsNonRoot: true
         seccompProfile:
           type: RuntimeDefault
+      {{- end }}
       {{- with .Values.imagePullSecrets }}
       imagePullSecrets: {{ include "@NAME@.inline" . }}
       {{- end }}
@@ -121,7 +129,7 @@ spec:
             matchLabels:
               {{- include "@NAME@.selector" . | nindent 14 }}
       containers:
-        - name: agent
+        - name: {{ default "agent" .Values.deployment.container | quote }}
           image: {{ include "@NAME@.image" . | quote }}
           {{- with .Values.image.pullPolicy }}
           imagePullPolicy: {{ . }}
@@ -161,24 +169,30 @@ spec:
           livenessProbe: {{ include "@NAME@.inline" . }}
           {{- end }}
           terminationMessagePolicy: FallbackToLogsOnError
+          {{- if not .Values.deployment.asFound }}
           securityContext:
             allowPrivilegeEscalation: false
             capabilities:
               drop:
                 - ALL
             readOnlyRootFilesystem: true
+          {{- end }}
           volumeMounts:
-            - name: config
+            - name: agent-config
               mountPath: /etc/agent
               readOnly: true
-            - name: tmp
+            {{- if not .Values.deployment.asFound }}
+            - name: agent-tmp
               mountPath: /tmp
+            {{- end }}
       volumes:
-        - name: config
+        - name: agent-config
           configMap:
             name: {{ include "@NAME@.name" . | quote }}
-        - name: tmp
+        {{- if not .Values.deployment.asFound }}
+        - name: agent-tmp
           emptyDir: {}
+        {{- end }}
 """
 
 DISRUPTION_BUDGET = r"""{{- if and .Values.podDisruptionBudget.enabled (gt (int .Values.replicaCount) 0) -}}

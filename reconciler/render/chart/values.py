@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconciler.model.agent import Agent, ModelConfig, SecretRef
+from reconciler.model.agent import Agent, AgentSpec, ModelConfig, Port, SecretRef
 from reconciler.render.autoscaler import autoscaler
 from reconciler.render.canonical import pretty
 from reconciler.render.chart.text import Section, document
 from reconciler.render.configmap import shown_skill, shown_tool
-from reconciler.render.container import env_entry
+from reconciler.render.container import container_name, env_entry
 from reconciler.render.deployment import deployment
 from reconciler.render.disruption import disruption_budget
 from reconciler.render.metadata import Names
@@ -40,7 +40,7 @@ def values(agent: Agent, *, replicas: int, total: int, fleet: str, clusters: Seq
         *_process(agent, body["template"]["spec"]),
         *_numbers(names, agent, replicas=replicas, running=running, total=total),
         *_rollout(body),
-        *_installers(),
+        *_installers(spec),
     ]
     name = agent.name
     head = HEAD.format(agent=name, clusters=", ".join(clusters), namespace=name.namespace, name=name.name)
@@ -120,6 +120,18 @@ def _model(model: ModelConfig | None) -> dict[str, Any]:
     }
 
 
+def _port(port: Port) -> dict[str, Any]:
+    shown: dict[str, Any] = {"name": port.name, "port": port.port, "protocol": port.protocol}
+    return shown if port.service_port is None else {**shown, "servicePort": port.service_port}
+
+
+def _shape(spec: AgentSpec) -> dict[str, Any]:
+    shape = spec.deployment
+    if shape is None:
+        return {}
+    return {"selector": dict(shape.selector), "container": container_name(spec), "asFound": shape.as_found}
+
+
 def _secret(secret: SecretRef | None) -> dict[str, Any]:
     return {} if secret is None else {"name": secret.name, "key": secret.key}
 
@@ -143,8 +155,9 @@ def _process(agent: Agent, pod: Mapping[str, Any]) -> list[Section]:
         Section(key="extraEnv", value=[]),
         Section(
             key="ports",
-            value=[{"name": port.name, "port": port.port, "protocol": port.protocol} for port in agent.spec.ports],
-            comment="Without ports there is no Service. The first TCP port is where the agent speaks A2A.",
+            value=[_port(port) for port in agent.spec.ports],
+            comment="Without ports there is no Service. The first TCP port is where the agent speaks A2A.\n"
+            "servicePort is the Service's number, where it is another.",
         ),
         Section(
             key="service",
@@ -207,12 +220,19 @@ def _rollout(body: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _installers() -> list[Section]:
+def _installers(spec: AgentSpec) -> list[Section]:
+    account = spec.deployment.service_account if spec.deployment else ""
     return [
         Section(
             key="serviceAccount",
-            value={"create": True, "name": "", "annotations": {}},
+            value={"create": not account, "name": account, "annotations": {}},
             comment="The pods' account, without a token; called as the agent unless said.",
+        ),
+        Section(
+            key="deployment",
+            value=_shape(spec),
+            comment="What a Deployment had before it was an agent's, and keeps: selector, container, asFound (nothing\n"
+            "is added to its pods but the agent's config).",
         ),
         Section(key="nodeSelector", value={}, comment="Where pods may run, as Kubernetes has it."),
         Section(key="tolerations", value=[]),
