@@ -9,13 +9,16 @@ from reconciler.render.metadata import Names
 
 
 def service(names: Names, spec: AgentSpec) -> dict[str, Any] | None:
-    """Its type is said although it is the default: another opens the agent to the outside, or sends callers away."""
+    """Its type is said although it is the default: another opens the agent to the outside, or sends callers away.
+
+    Unless it was there before the agent: then outside may be where its callers are.
+    """
     if not spec.ports:
         return None
     return {
         **names.head("", "v1", "Service"),
         "spec": {
-            "type": "ClusterIP",
+            **({} if spec.as_found else {"type": "ClusterIP"}),
             "selector": dict(names.selector),
             "ports": [
                 {

@@ -148,21 +148,25 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 HARDENING = ("securityContext!", "automountServiceAccountToken!", "enableServiceLinks!")
+SERVICE_TYPE = "type!"
 """What pods have that were not there before their agent."""
 
 
 def check(body: dict[str, Any], *, as_found: bool = False) -> list[str]:
     """What is wrong with an object; [] when nothing is."""
     version, shape = KINDS[body["kind"]]
-    shape = _as_found(shape) if as_found and body["kind"] == "Deployment" else shape
+    if as_found and body["kind"] == "Deployment":
+        shape = _as_found(shape, HARDENING)
+    if as_found and body["kind"] == "Service":
+        shape = _as_found(shape, (SERVICE_TYPE,))
     whole = {"apiVersion!": (version,), "kind!": (body["kind"],), "metadata!": META, **shape}
     return list(_object(body, whole, ""))
 
 
-def _as_found(shape: Any) -> Any:
+def _as_found(shape: Any, without: tuple[str, ...]) -> Any:
     if isinstance(shape, dict):
-        return {key: _as_found(inner) for key, inner in shape.items() if key not in HARDENING}
-    return [_as_found(inner) for inner in shape] if isinstance(shape, list) else shape
+        return {key: _as_found(inner, without) for key, inner in shape.items() if key not in without}
+    return [_as_found(inner, without) for inner in shape] if isinstance(shape, list) else shape
 
 
 def _object(value: Any, shape: dict[str, Any], path: str) -> Any:

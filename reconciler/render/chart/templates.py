@@ -38,7 +38,9 @@ metadata:
   {{- $own := .Values.service.annotations }}
   {{- include "@NAME@.metadata" (list . "/Service" $name .Values.annotations $own) | nindent 2 }}
 spec:
-  type: {{ quote .Values.service.type }}
+  {{- with .Values.service.type }}
+  type: {{ quote . }}
+  {{- end }}
   selector:
     {{- include "@NAME@.selector" . | nindent 4 }}
   ports:

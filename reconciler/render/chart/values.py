@@ -161,7 +161,7 @@ def _process(agent: Agent, pod: Mapping[str, Any]) -> list[Section]:
         ),
         Section(
             key="service",
-            value={"type": "ClusterIP", "annotations": {}, "export": False},
+            value={"type": "" if agent.spec.as_found else "ClusterIP", "annotations": {}, "export": False},
             comment="export offers it to other clusters, by the multi-cluster Services API (multicluster.x-k8s.io).",
         ),
         Section(key="resources", value=container.get("resources", {})),
