@@ -121,7 +121,8 @@ class _Found:
         if terms.retakes:
             lost = tuple(item for item in lost if item.fields != scaling.REPLICAS)  # the autoscaler's, and ours again
         lost += scaling.stopped(manifest, live, terms.minimum)
-        drift = _drifts(cluster, manifest.ref, lost, [taking or _goes(item, terms) for item in lost])
+        goes = [(taking and not _scales(item, terms)) or _goes(item, terms) for item in lost]
+        drift = _drifts(cluster, manifest.ref, lost, goes)
         return cls(cluster=cluster, manifest=manifest, live=live, terms=terms, taking=taking, lost=lost, drift=drift)
 
     def of_fate(self, *, undone: bool) -> list[Lost]:
@@ -141,7 +142,7 @@ def _as_before(found: _Found) -> ObjectVerdict:
 def _as_changed(found: _Found, entry: InventoryEntry | None) -> ObjectVerdict:
     """Something else is wanted than was applied last, or it is not known that it was."""
     told = [seen for item, seen in zip(found.lost, found.drift, strict=True) if not (item.shared and seen.undone)]
-    drift = tuple(item for item in told if item.manager and not found.taking)
+    drift = tuple(item for item in told if item.manager and not (found.taking and item.undone))
     if _immutable(found.manifest.body, found.live.body):
         code = ReasonCode.FOREIGN_OBJECT if found.taking else ReasonCode.IMMUTABLE_FIELD
         return ObjectVerdict(change=_replace(found), code=code, drift=drift)
@@ -207,6 +208,11 @@ def _goes(lost: Lost, terms: Terms) -> bool:
     if owner is None or owner.yields or owner.is_release or is_ours(owner):
         return True
     return lost.fields == scaling.REPLICAS and owner.autoscales and not terms.autoscaled()
+
+
+def _scales(lost: Lost, terms: Terms) -> bool:
+    """Whether a count is that of an autoscaler which is there: an adoption of the Deployment is none of it."""
+    return lost.fields == scaling.REPLICAS and lost.owner is not None and lost.owner.autoscales and terms.autoscaled()
 
 
 def _drifts(cluster: str, ref: ObjectRef, lost: Sequence[Lost], goes: Sequence[bool]) -> tuple[Drift, ...]:

@@ -225,6 +225,22 @@ def test_what_an_autoscaler_left_behind_is_nobodys_when_it_is_gone() -> None:
     assert world.plan().changes == ()
 
 
+def test_an_adoption_leaves_the_count_to_an_autoscaler_that_is_there() -> None:
+    world = World(files=fleet_files("support/triage"))
+    world.files[path_of("support/triage")] = agent("support/triage", adopt=True, replicas=2)
+    world.converge()
+    scaled_by_another(world)
+    target = ref("Deployment", "support/triage")
+    world.edit(target, lambda body: body["metadata"]["annotations"].clear(), {}, manager="")
+    edit_replicas(world, "kube-controller-manager", "Update", "scale")
+    world.records.clear()
+    change, drift = of_deployment(world)
+    assert change is not None
+    assert change.manifest is not None
+    assert "replicas" not in change.manifest.body["spec"]
+    assert [(item.path, item.undone) for item in drift if item.path == "spec.replicas"] == [("spec.replicas", False)]
+
+
 @pytest.mark.parametrize("namespace", ["", "support"])
 def test_an_autoscaler_that_cannot_be_seen_may_be_there(namespace: str) -> None:
     world = running("support/triage")
