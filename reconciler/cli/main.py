@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ class Entry:
 
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry(section="Start", text="Start a fleet: files that run, in a Git repository."),
+    "import": Entry(section="Start", text="Write files for what runs already."),
     "validate": Entry(section="Plan and do", text="Find mistakes in the files, without a cluster."),
     "plan": Entry(section="Plan and do", text="Show what would be done."),
     "show": Entry(section="Plan and do", text="Show a saved plan."),
@@ -71,7 +73,8 @@ class LazyGroup(TyperGroup):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"reconciler.cli.commands.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        return importlib.import_module(f"reconciler.cli.commands.{module}").command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begins with. Raises UsageError with the nearest known name."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import TRACKING_ANNOTATION, LiveObject
+from reconciler.model.source import JsonObject
 
 UNMARKED = "somebody else (it carries no mark of this fleet)"
 _HELM = "meta.helm.sh/release-name"
@@ -44,16 +45,22 @@ def other_tool(live: LiveObject, fleet: str) -> str:
     """The tool or controller whose a live object is by the mark that this one writes; "" when it is none's."""
     metadata = live.metadata
     annotations = metadata.get("annotations") or {}
-    labels = metadata.get("labels") or {}
-    for name, owner in _FOREIGN_ANNOTATIONS:
-        if name in annotations and not (name == _HELM and _left_by_helm(live, fleet)):
-            return f"{owner} ({annotations[name]})"
-    for name, owner in _FOREIGN_LABELS:
-        if name in labels:
-            return f"{owner} ({labels[name]})"
+    left = {_HELM} if _HELM in annotations and _left_by_helm(live, fleet) else set()
+    others = {key: value for key, value in annotations.items() if key not in left} if left else annotations
+    if tool := tool_of(others, metadata.get("labels") or {}):
+        return tool
     for reference in metadata.get("ownerReferences") or ():
         if reference.get("controller"):
             return f"{reference.get('kind')} {reference.get('name')}"
+    return ""
+
+
+def tool_of(annotations: JsonObject, labels: JsonObject) -> str:
+    """The tool that writes such marks; "" for none."""
+    for marks, known in ((annotations, _FOREIGN_ANNOTATIONS), (labels, _FOREIGN_LABELS)):
+        for name, owner in known:
+            if name in marks:
+                return f"{owner} ({marks[name]})"
     return ""
 
 

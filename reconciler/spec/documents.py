@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
@@ -36,21 +37,35 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\uf
 """All but the printable characters of YAML 1.2.2, section 5.1."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one file may be. The default is for what people write."""
+
+    bytes: int = MAX_BYTES
+    nodes: int = MAX_NODES
+    key: int = MAX_KEY
+
+
+WRITTEN_BY_HAND = Limits()
+
+
 class _Refused(Exception):
     def __init__(self, code: str, message: str, mark: int, hint: str = "", length: int = 1) -> None:
         super().__init__(message)
         self.code, self.message, self.mark, self.hint, self.length = code, message, mark, hint, length
 
 
-def read_documents(path: str, blob: Blob, revision: str = "") -> tuple[tuple[Document, ...], tuple[Diagnostic, ...]]:
+def read_documents(
+    path: str, blob: Blob, revision: str = "", *, limits: Limits = WRITTEN_BY_HAND
+) -> tuple[tuple[Document, ...], tuple[Diagnostic, ...]]:
     """All mappings of one YAML file, and what is wrong with it.
 
     A file with any finding gives no documents: half a file is not what its author meant. Empty documents are left
     out; a file that holds none at all is a finding (`empty-file`). Never raises; bounded in time and memory.
     """
     try:
-        text = _text(blob)
-        values = _Reader(text).documents()
+        text = _text(blob, limits)
+        values = _Reader(text, limits).documents()
     except _Refused as refused:
         return (), (_diagnostic(path, blob.data, refused),)
     documents = tuple(
@@ -67,11 +82,11 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16 or UTF-32
 _EMPTY_HINT = "agents that came from it stay as they are; delete the file to delete them"
 
 
-def _text(blob: Blob) -> str:
+def _text(blob: Blob, limits: Limits) -> str:
     if blob.mode == LINK_MODE:
         raise _Refused("symlink", "symbolic links are not followed", 0, "put the file itself here")
-    if len(blob.data) > MAX_BYTES:
-        raise _Refused("file-too-large", f"the file has {len(blob.data)} bytes, {MAX_BYTES} are allowed", 0)
+    if len(blob.data) > limits.bytes:
+        raise _Refused("file-too-large", f"the file has {len(blob.data)} bytes, {limits.bytes} are allowed", 0)
     for mark, name in _BYTE_ORDER_MARKS:
         if blob.data.startswith(mark):
             raise _Refused("not-utf8", f"the file begins with a byte-order mark of {name}", 0, _PLAIN_UTF8)
@@ -96,8 +111,9 @@ class _Reader:
     the key whose value is awaited. Events come by the million, so each is one look-up and one short method.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, limits: Limits) -> None:
         self._text = text
+        self._limits = limits
         self._nodes = 0
         self._begin()
 
@@ -205,8 +221,8 @@ class _Reader:
             raise _Refused("merge-key", "merge keys (<<) are not read", at, "use a template and `extends`", 2)
         if type(value) is not str:
             raise _Refused("bad-key", f"the key {text[:40]!r} is not text", at, "quote it", max(1, len(text[:40])))
-        if len(text) > MAX_KEY:
-            raise _Refused("bad-key", f"a key of {len(text)} characters; {MAX_KEY} are allowed", at)
+        if len(text) > self._limits.key:
+            raise _Refused("bad-key", f"a key of {len(text)} characters; {self._limits.key} are allowed", at)
         keys = self._keys
         if keys is None:  # pragma: no cover - only mappings await keys
             return
@@ -236,8 +252,9 @@ class _Reader:
     def _put(self, value: Any, at: int) -> None:
         """Put a value where one is awaited."""
         self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise _Refused("too-many-nodes", f"more than {MAX_NODES} values in one file, aliases counted", at)
+        if self._nodes > self._limits.nodes:
+            most = self._limits.nodes
+            raise _Refused("too-many-nodes", f"more than {most} values in one file, aliases counted", at)
         into = self._value
         if into is None:
             self._root = value

@@ -1,0 +1,62 @@
+"""What an adoption writes over: the objects that an agent would have, against those that are there.
+
+May live here: that comparison. Must not: decide whether it is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from reconciler.importing.families import Family
+from reconciler.importing.notes import Fate, Note
+from reconciler.importing.objects import KubeObject
+from reconciler.importing.reading import mapping
+from reconciler.model.agent import Agent
+from reconciler.model.objects import Manifest
+from reconciler.model.plan import Missing
+from reconciler.model.registry import PlacedReplicas
+from reconciler.plan.ownership import lost_fields
+from reconciler.render import render
+from reconciler.spec.validate import looks_secret
+
+MAX_VALUE = 80
+_TOLD_ELSEWHERE = ("metadata.", "spec.selector")
+"""Whose an object is, and what it selects: an adoption says the one by itself, and another selector is a replacement."""
+_WORDS = re.compile(r"[^.\[\]]+")
+
+
+def consequences(agent: Agent, family: Family, *, fleet: str) -> tuple[Note, ...]:
+    """Fields of live objects that have another value now than the agent would have. What is only added is not told."""
+    there = {item.ref: item for item in family.members if item.live}
+    placed = (PlacedReplicas(cluster="", replicas=agent.spec.min_replicas),)
+    found: list[Note] = []
+    for manifest in render(agent, placed, fleet=fleet)[""]:
+        item = there.get(manifest.ref)
+        if item is not None:
+            found += _differences(manifest, item)
+    return tuple(found)
+
+
+def _differences(manifest: Manifest, item: KubeObject) -> Iterator[Note]:
+    """One note a field. What is of no shape that a server has cannot be compared, and nobody can adopt it either."""
+    metadata = {key: value for key, value in mapping(item.body, "metadata").items() if key != "managedFields"}
+    try:
+        lost = lost_fields(manifest.body, {**item.body, "metadata": metadata}, changed=True)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return
+    for field in lost:
+        if field.live is Missing.FIELD or field.path.startswith(_TOLD_ELSEWHERE):
+            continue
+        secret = any(map(looks_secret, _WORDS.findall(field.path)))
+        live = "(not shown)" if secret else _shown(field.live)
+        text = f"{live} goes" if field.wanted is Missing.FIELD else f"{live} becomes {_shown(field.wanted)}"
+        yield Note(fate=Fate.CHANGES, path=f"{manifest.ref.kind} {field.path}", text=text)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
