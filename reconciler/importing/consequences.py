@@ -25,7 +25,7 @@ from reconciler.spec.validate import looks_secret
 
 MAX_VALUE = 80
 _TOLD_ELSEWHERE = ("metadata.", "spec.selector")
-"""Whose an object is, and what it selects: an adoption says the one by itself, and another selector is a replacement."""
+"""Whose an object is, and what it selects: an adoption says the one itself, another selector is a replacement."""
 _WORDS = re.compile(r"[^.\[\]]+")
 
 
