@@ -32,6 +32,7 @@ class PlaneFleet(FleetRepo):
     def __init__(self, root: Path, plane: ControlPlane, namespace: str) -> None:
         super().__init__(root, fleet_on(plane, name=namespace))
         self.namespace = namespace
+        self.cluster = plane.name
 
     def declare(self, name: str, body: str = "", *, image: str = "acme/agent:1", **annotations: str) -> None:
         """Commit one agent. `annotations` (kwok.test/..., with _ for -) tell KWOK how its pods behave."""
