@@ -23,6 +23,11 @@ COMPLETE_VARIABLE = "_RECONCILER_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+def module_of(command: str) -> str:
+    """The name of a command's module in cli/commands: no module can be called `import`."""
+    return f"{command}_" if keyword.iskeyword(command) else command
+
+
 class Entry:
     """A command before it is imported: the section of the help that it stands in, and its line there."""
 
@@ -73,8 +78,7 @@ class LazyGroup(TyperGroup):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
-        return importlib.import_module(f"reconciler.cli.commands.{module}").command
+        return importlib.import_module(f"reconciler.cli.commands.{module_of(cmd_name)}").command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that `args` begins with. Raises UsageError with the nearest known name."""

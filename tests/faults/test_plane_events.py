@@ -19,6 +19,7 @@ from tests.doubles.fault_proxy import Exchange
 from tests.faults.plane_fleets import Life
 from tests.faults.plane_world import ACCOUNT, ACCOUNT_IN, RIGHTS, PlaneWorld
 
+pytestmark = pytest.mark.controlplane
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 AGENTS = 4
 

@@ -32,9 +32,10 @@ WARM = (
 
 def serve() -> None:
     """Answer runs until standard input ends."""
-    from reconciler.cli.main import COMMANDS
+    from reconciler.cli.main import COMMANDS, module_of
 
-    for name in (*WARM, *(f"reconciler.cli.commands.{command}" for command in COMMANDS)):
+    commands = (f"reconciler.cli.commands.{module_of(command)}" for command in COMMANDS)
+    for name in (*WARM, *commands):
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
