@@ -23,11 +23,6 @@ COMPLETE_VARIABLE = "_RECONCILER_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-def module_of(command: str) -> str:
-    """The name of a command's module in cli/commands: no module can be called `import`."""
-    return f"{command}_" if keyword.iskeyword(command) else command
-
-
 class Entry:
     """A command before it is imported: the section of the help that it stands in, and its line there."""
 
@@ -65,6 +60,11 @@ COMMANDS: Mapping[str, Entry] = {
     "version": Entry(section="Set up", text="Versions of reconciler and what it runs on."),
 }
 HELP = "Keep a fleet of AI agents in the state that a Git repository declares."
+
+
+def module_of(command: str) -> str:
+    """The name of a command's module in cli/commands: no module can be called `import`."""
+    return f"{command}_" if keyword.iskeyword(command) else command
 
 
 class LazyGroup(TyperGroup):
