@@ -175,8 +175,8 @@ HARMED = [
     Harmed("a commit that is garbage", _damage("HEAD", b"garbage"), "read HEAD"),
     Harmed("a document of 100 MB", _beside(_file(b"bomb.yaml", b"\n" * (100 << 20))), "bomb.yaml has 104857600 bytes"),
     Harmed(
-        "40 documents of 4 MB",
-        _beside(*(_file(b"%d.yaml" % n, b"%3d" % n + b"\n" * ((4 << 20) - 9)) for n in range(40))),
+        "25 documents of 4 MB",
+        _beside(*(_file(b"%d.yaml" % n, b"%3d" % n + b"\n" * ((4 << 20) - 9)) for n in range(25))),
         "bytes",
     ),
     Harmed("a remote that runs a program", _trap, "agents/demo/bad.yaml"),

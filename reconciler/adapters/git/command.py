@@ -49,7 +49,7 @@ class Limits:
 
     files: int = 200_000
     blob: int = 4 << 20
-    total: int = 128 << 20
+    total: int = 96 << 20
     listing: int = 64 << 20
     depth: int = 100
     seconds: float = 60.0
