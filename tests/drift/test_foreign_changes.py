@@ -68,7 +68,7 @@ def privileged(container: Body) -> None:
 
 
 def swapped_volume(pod: Body) -> None:
-    volume = next(one for one in pod["volumes"] if one["name"] == "config")
+    volume = next(one for one in pod["volumes"] if one["name"] == "agent-config")
     del volume["configMap"]
     volume["emptyDir"] = {}
 
