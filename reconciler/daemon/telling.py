@@ -1,0 +1,110 @@
+"""What a daemon says while it runs: one line a decision, for people or as JSON. No secrets: plans hold none.
+
+Decides nothing, and never fails: a log that cannot be written stops no reconciliation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.events import ApplyEvent, ChangeFinished, ChangeStarted, Outcome, Overridden
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Action, Plan
+from reconciler.ports import Clock
+
+LEVELS = ("debug", "info", "warning", "error")
+MAX_TEXT = 2_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Teller:
+    """Writes lines with `write`; `as_json` one JSON object a line, else `TIME LEVEL EVENT key=value ...`.
+
+    What repeats pass after pass (the same plan, the same failure) is told once, and again when it changes.
+    """
+
+    clock: Clock
+    write: Callable[[str], None]
+    as_json: bool = False
+    level: str = "info"
+    _last: dict[str, object] = field(default_factory=dict)
+
+    def say(self, level: str, event: str, **facts: Any) -> None:
+        """One line. `facts` are JSON values; empty ones are left out."""
+        if LEVELS.index(level) < LEVELS.index(self.level):
+            return
+        kept = {key: _bounded(value) for key, value in facts.items() if value not in ("", None, (), [])}
+        line = {"at_ms": self.clock.now_ms(), "level": level, "event": event, **kept}
+        with suppress(OSError):
+            self.write(json.dumps(line, ensure_ascii=False) if self.as_json else _text(line))
+
+    def planned(self, plan: Plan, reasons: Collection[str], busy: Collection[AgentName]) -> None:
+        """A pass that ended in a plan."""
+        counts = {action.value: number for action in Action if (number := plan.count(action))}
+        held = [f"{', '.join(map(str, hold.agents))}: {hold.text}" for hold in plan.holds if hold.blocks_exit]
+        unread = [f"{item.source}: {item.problem}" for item in plan.completeness if item.problem]
+        facts: dict[str, Any] = {
+            "commit": plan.revision.commit[:12], "changes": counts, "held": held, "unreadable": unread,
+            "findings": len(plan.diagnostics) or None,
+        }  # fmt: skip
+        level = "info" if self._news("plan", facts) else "debug"
+        self.say(level, "planned", **facts, busy=len(busy) or None, because=list(reasons))
+
+    def event(self, event: ApplyEvent) -> None:
+        """What the engine reports."""
+        match event:
+            case ChangeStarted(agent=agent, action=action):
+                self.say("info", "change-started", agent=str(agent), action=action.value)
+            case ChangeFinished() as end:
+                self.say(
+                    "info" if end.outcome is Outcome.APPLIED else "warning",
+                    "change-ended",
+                    agent=str(end.agent),
+                    action=end.action.value,
+                    outcome=end.outcome.value,
+                    text=end.text,
+                    ready=f"{end.ready}/{end.wanted}" if end.wanted else "",
+                    duration_ms=end.duration_ms,
+                    reason=end.reason,
+                )
+            case Overridden(agent=agent, drift=drift):
+                self.say("warning", "hand-edit-undone", agent=str(agent), path=drift.path, manager=drift.manager)
+            case _:
+                pass
+
+    def failed(self, error: ReconcilerError, pause_s: float) -> None:
+        """A pass that made no plan."""
+        level = "error" if self._news("failure", error.message) else "debug"
+        self.say(level, "pass-failed", error=error.message, hint=error.hint, again_in_s=round(pause_s, 1))
+
+    def waits(self, why: str) -> None:
+        """The apply lock is somebody else's."""
+        self.say("info" if self._news("lock", why) else "debug", "waits-for-lock", reason=why)
+
+    def broke(self, error: BaseException) -> None:
+        """Work ended by something that is no outcome."""
+        self.say("error", "work-broke-off", error=f"{type(error).__name__}: {error}")
+
+    def _news(self, what: str, value: object) -> bool:
+        known = self._last.get(what)
+        self._last[what] = value
+        return known != value
+
+
+def _bounded(value: Any) -> Any:
+    return value[:MAX_TEXT] if isinstance(value, str) else value
+
+
+def _text(line: Mapping[str, Any]) -> str:
+    rest = " ".join(f"{key}={_shown(value)}" for key, value in line.items() if key not in {"at_ms", "level", "event"})
+    return f"{line['at_ms']} {line['level']:<7} {line['event']} {rest}".rstrip()
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if isinstance(value, str) and text.isprintable() and " " not in text else json.dumps(value, ensure_ascii=False)

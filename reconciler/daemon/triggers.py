@@ -1,0 +1,104 @@
+"""What says "look again": Git, clusters, the registry's feed, files, and time. Nothing here decides or reads a plan.
+
+Every trigger lives as long as the daemon: what fails is told, and listened to again after a growing while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+from reconciler.daemon.telling import Teller
+from reconciler.daemon.wakes import Pace, Wakes
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import RENDERED_KINDS, Scope
+from reconciler.ports import Clock, Cluster, Registry, Source
+
+LIVED_S = 60.0
+"""A trigger that worked for so long before it failed starts anew as if it had never failed."""
+
+
+async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, pace: Pace, tell: Teller) -> None:
+    """Run `work` again and again, however it ends."""
+    failures = 0
+    while True:
+        began = clock.monotonic()
+        reason = "it ended"
+        try:
+            await work()
+        except ReconcilerError as error:
+            reason = error.message
+        failures = 1 if clock.monotonic() - began > LIVED_S else failures + 1
+        pause = pace.pause(failures)
+        tell.say("warning" if failures > 1 else "info", "trigger-ended", trigger=name, reason=reason, again_in_s=round(pause, 1))
+        await clock.sleep(pause)
+
+
+async def follow_source(source: Source, wakes: Wakes, clock: Clock, pause: Callable[[], float]) -> None:
+    """Bring the source up to date every `pause()` seconds, and wake when another commit is current."""
+    known = ""
+    while True:
+        await source.refresh()
+        revision = await source.revision("")
+        if revision.commit != known:
+            wakes.wake(f"commit {revision.commit[:7]}")
+        known = revision.commit
+        await clock.sleep(pause())
+
+
+async def follow_cluster(cluster: Cluster, wakes: Wakes) -> None:
+    """Wake when something that we render changed on a cluster. While this listens, reads are answered from a copy."""
+    async with aclosing(cluster.changes(Scope(kinds=RENDERED_KINDS))) as changes:
+        async for ref in changes:
+            wakes.wake(f"{cluster.name}: {ref.kind} {ref.namespace}/{ref.name}")
+
+
+async def follow_registry(
+    registry: Registry, wakes: Wakes, clock: Clock, busy: Callable[[AgentName], bool], pause_s: float
+) -> None:
+    """Wake when somebody else wrote the record of an agent: a wish by hand, or another daemon's work."""
+    since = 0
+    async for seq, _name in registry.changes(0):
+        since = seq
+    while True:
+        await clock.sleep(pause_s)
+        async for seq, name in registry.changes(since):
+            since = seq
+            if not busy(name):
+                wakes.wake(f"the record of {name}")
+
+
+async def follow_files(changed: AsyncIterator[object], wakes: Wakes) -> None:
+    """Wake when files of a working tree changed, as `changed` tells."""
+    async for _ in changed:
+        wakes.wake("files changed")
+
+
+class Timers:
+    """Wakes for later; of several with one reason the earliest counts."""
+
+    def __init__(self, wakes: Wakes) -> None:
+        self._wakes = wakes
+        self._pending: dict[str, asyncio.TimerHandle] = {}
+
+    def after(self, seconds: float, reason: str) -> None:
+        """Wake in `seconds`, unless something wakes for the same reason before."""
+        loop = asyncio.get_running_loop()
+        known = self._pending.get(reason)
+        if known is not None and not known.cancelled() and known.when() <= loop.time() + seconds:
+            return
+        if known is not None:
+            known.cancel()
+        self._pending[reason] = loop.call_later(seconds, self._due, reason)
+
+    def close(self) -> None:
+        """Wake nobody any more."""
+        for handle in self._pending.values():
+            handle.cancel()
+        self._pending.clear()
+
+    def _due(self, reason: str) -> None:
+        self._pending.pop(reason, None)
+        self._wakes.wake(reason)

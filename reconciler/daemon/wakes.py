@@ -1,0 +1,105 @@
+"""Reasons to look again, and when to try again what failed. No I/O; time is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Change, Plan
+
+MOST_REASONS = 20
+"""Reasons that are kept until the next pass; of more only the number is told."""
+
+
+class Wakes:
+    """Coalesces: however often and by whomever it is woken while a pass goes on, one pass follows."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._reasons: dict[str, None] = {}
+        self._more = 0
+
+    def wake(self, reason: str) -> None:
+        """Ask for a pass. Costs nothing when one is asked for already."""
+        if reason in self._reasons:
+            pass
+        elif len(self._reasons) < MOST_REASONS:
+            self._reasons[reason] = None
+        else:
+            self._more += 1
+        self._event.set()
+
+    async def wait(self) -> tuple[str, ...]:
+        """Wait until somebody asks for a pass, and answer why, in the order of asking."""
+        await self._event.wait()
+        self._event.clear()
+        reasons = (*self._reasons, *((f"{self._more} more",) if self._more else ()))
+        self._reasons, self._more = {}, 0
+        return reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How what failed is tried again: full jitter up to `first_s` doubled each time, at most `most_s` seconds.
+
+    Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog. The lower half is never used, so that
+    a wait is a wait.
+    """
+
+    jitter: Callable[[], float]
+    first_s: float = 5.0
+    most_s: float = 300.0
+
+    def pause(self, failures: int) -> float:
+        """Seconds to wait after `failures` in a row, from 1."""
+        bound = min(self.most_s, self.first_s * float(2 ** min(failures - 1, 30)))
+        return bound * (0.5 + 0.5 * self.jitter())
+
+
+@dataclass(slots=True)
+class _Failing:
+    aim: object
+    failures: int
+    due: float
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Which agents are not to be tried again yet. What is wanted otherwise than it failed is tried at once."""
+
+    pace: Pace
+    _failing: dict[AgentName, _Failing] = field(default_factory=dict)
+
+    def failed(self, change: Change, now: float) -> float:
+        """Note a failure at monotonic time `now`, and answer how long the agent is left in peace, in seconds."""
+        aim, before = _aim(change), self._failing.get(change.name)
+        failures = before.failures + 1 if before is not None and before.aim == aim else 1
+        pause = self.pace.pause(failures)
+        self._failing[change.name] = _Failing(aim, failures, now + pause)
+        return pause
+
+    def worked(self, name: AgentName) -> None:
+        """Forget the failures of an agent."""
+        self._failing.pop(name, None)
+
+    def holds(self, change: Change, now: float) -> bool:
+        """Whether a change has to wait still."""
+        known = self._failing.get(change.name)
+        return known is not None and known.aim == _aim(change) and now < known.due
+
+    def next_due(self, plan: Plan, now: float) -> float | None:
+        """Seconds until the first change of `plan` that waits may be tried again; None where none waits.
+
+        Agents that the plan changes no more are forgotten.
+        """
+        names = {change.name for change in plan.changes}
+        self._failing = {name: item for name, item in self._failing.items() if name in names}
+        waits = [self._failing[change.name].due - now for change in plan.changes if self.holds(change, now)]
+        return max(0.0, min(waits)) if waits else None
+
+
+def _aim(change: Change) -> object:
+    spec = change.agent.spec_hash if change.agent is not None else ""
+    return change.action, spec, change.placement

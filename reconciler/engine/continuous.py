@@ -1,0 +1,152 @@
+"""The work of a process that stays: changes of plan after plan, each agent's by itself, in one run under the apply lock.
+
+An agent whose rollout takes long delays nobody but those that wait for it. Where a plan wants something else of an agent
+that is still under way, the older change is stopped where it is, and the next plan goes on from there. Decides nothing
+about agents: that is in the plans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, first, note_commit, open_entries, skip
+from reconciler.engine.change import run_change, same_aim
+from reconciler.engine.run import Replanner, Run
+from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Action, Change, Plan
+from reconciler.model.registry import JournalEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What is done about one agent: `change`, or None on a way back that an earlier run left open.
+
+    `stop` ends this alone; it writes down where it is.
+    """
+
+    change: Change | None
+    stop: asyncio.Event
+    task: asyncio.Task[ChangeFinished]
+
+
+@dataclass(slots=True, kw_only=True)
+class Continuous:
+    """Takes plans as they come. `on_end` hears of every change that ended, of what ended all work (LockLost), and by None
+    that nothing is under way any more.
+    """
+
+    run: Run
+    options: ApplyOptions
+    on_end: Callable[[ChangeFinished | BaseException | None], None]
+    _work: dict[AgentName, _Work] = field(default_factory=dict)
+    _batches: set[asyncio.Task[None]] = field(default_factory=set)
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(max(1, self.options.parallelism))
+
+    @property
+    def busy(self) -> frozenset[AgentName]:
+        """Agents with work that has not ended."""
+        return frozenset(self._work)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self._work or self._batches)
+
+    async def offer(self, plan: Plan, replan: Replanner) -> None:
+        """Start what `plan` changes of agents that are not under way; it is done when `idle` says so.
+
+        Of those under way that are wanted otherwise now the work is stopped; `on_end` tells when to plan again.
+        Raises RegistryError when the registry cannot be reached, and LockLost: nothing new was started then.
+        """
+        lost = {name: item for name, item in self.run.lost.items() if item[1] != math.inf}
+        run = replace(self.run, commit_id=plan.revision.commit, replan=replan, lost=lost, open_entries={})
+        self._stop_others(plan)
+        await first(run, plan, self.options)
+        fresh = replace(plan, changes=tuple(change for change in plan.changes if change.name not in self._work))
+        for entry, back in await open_entries(run, fresh, spare=self.busy):
+            self._start(run, entry.agent, None, lambda own, entry=entry, back=back: self._back(own, entry, back))
+        batch = asyncio.create_task(self._batch(run, plan, fresh.changes))
+        self._batches.add(batch)
+        batch.add_done_callback(self._batch_ended)
+
+    def stop(self) -> None:
+        """Let nothing new begin, and everything under way write down where it is."""
+        self.run.stop.set()
+        for work in self._work.values():
+            work.stop.set()
+
+    async def ended(self) -> None:
+        """Wait until nothing is under way. Never raises for what the work raised: `on_end` heard of that."""
+        while not self.idle:
+            await asyncio.gather(*self._batches, *(work.task for work in self._work.values()), return_exceptions=True)
+
+    def _stop_others(self, plan: Plan) -> None:
+        wanted = {change.name: change for change in plan.changes}
+        for name, work in self._work.items():
+            now = wanted.get(name)
+            if now is not None and work.change is not None and not same_aim(work.change, now):
+                work.stop.set()
+
+    async def _batch(self, run: Run, plan: Plan, changes: Iterable[Change]) -> None:
+        """The changes of one plan in its order: wave after wave, deletes last."""
+        for _wave, group in groupby(changes, key=lambda change: (change.action is Action.DELETE, change.wave)):
+            tasks = [
+                self._start(run, change.name, change, lambda own, change=change: self._one(own, change))
+                for change in group
+            ]
+            await asyncio.gather(*tasks)
+        if not run.stop.is_set():
+            await note_commit(run, plan)
+
+    def _batch_ended(self, batch: asyncio.Task[None]) -> None:
+        self._batches.discard(batch)
+        if not batch.cancelled() and (error := batch.exception()) is not None:
+            self.on_end(error)
+        if self.idle:
+            self.on_end(None)
+
+    def _start(
+        self,
+        run: Run,
+        name: AgentName,
+        change: Change | None,
+        work: Callable[[Run], Coroutine[None, None, ChangeFinished]],
+    ) -> asyncio.Task[ChangeFinished]:
+        stop = asyncio.Event()
+        if run.stop.is_set():
+            stop.set()
+        task = asyncio.create_task(work(replace(run, stop=stop)))
+        self._work[name] = _Work(change=change, stop=stop, task=task)
+        task.add_done_callback(lambda done: self._work_ended(name, done))
+        return task
+
+    def _work_ended(self, name: AgentName, task: asyncio.Task[ChangeFinished]) -> None:
+        del self._work[name]
+        if task.cancelled():
+            return
+        error = task.exception()
+        self.on_end(task.result() if error is None else error)
+        if self.idle:
+            self.on_end(None)
+
+    async def _back(self, run: Run, entry: JournalEntry, back: Back) -> ChangeFinished:
+        async with self._slots:
+            return await conclude(run, entry, back(run))
+
+    async def _one(self, run: Run, change: Change) -> ChangeFinished:
+        for name in sorted(change.after):
+            before = self._work.get(name)
+            if before is not None and (done := await asyncio.shield(before.task)).outcome not in WORKED:
+                return skip(run, change, f"it waits for {name}, which was not brought up: {done.reason}")
+        async with self._slots:
+            if run.stop.is_set():
+                return skip(run, change, "the work was stopped before it began")
+            return await run_change(run, change)
