@@ -35,6 +35,7 @@ STATE_FOLDER = ".reconciler"
 SECRETS = "secrets"
 CLUSTERS = "clusters"
 LOCAL = "local"
+MIRROR = "mirror"
 
 
 class FleetNotFound(ReconcilerError):
@@ -213,6 +214,20 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
     else:
         source = CheckedOut(location.git_root, location.root)
     return Session(location, source, clock or SystemClock())
+
+
+async def follow_remote(url: str, folder: Path, fleet_dir: str, *, clock: Clock | None = None) -> Session:
+    """A session on a remote repository: it is mirrored below `folder`, where state is kept too; nothing is checked out.
+
+    Programs of the repository are therefore not there for an embedded cluster to start; images on Kubernetes are.
+    Raises SourceError for an address that cannot be meant. It is fetched when its source is asked to.
+    """
+    from reconciler.adapters.clock import SystemClock
+    from reconciler.adapters.git import Mirror
+
+    location = FleetLocation(root=folder, git_root=folder, versioned=False)
+    prepare_state(location.state_dir)
+    return Session(location, Mirror(url, location.state_dir / MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
 
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:

@@ -49,6 +49,9 @@ class Clock(Protocol):
 class Source(Protocol):
     """A Git repository: a bare mirror, or a working tree."""
 
+    async def fetch(self) -> None:
+        """Bring what is known up to date with where it comes from. Raises SourceError; what was known stays then."""
+
     async def revision(self, ref: str) -> Revision:
         """Resolve `ref` ("" is what is checked out). Raises SourceError for a ref that does not exist or is no ref."""
 

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Entry] = {
     "show": Entry(section="Plan and do", text="Show a saved plan."),
     "apply": Entry(section="Plan and do", text="Do it: what is planned now, or exactly a saved plan."),
     "destroy": Entry(section="Plan and do", text="Plan towards nothing, and do it."),
+    "daemon": Entry(section="Plan and do", text="Keep the fleet in its declared state, with nobody at the keyboard."),
     "get": Entry(section="Look", text="List agents, templates or clusters."),
     "describe": Entry(section="Look", text="All about one agent."),
     "explain": Entry(section="Look", text="Where the value of a field comes from."),

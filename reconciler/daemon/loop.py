@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from reconciler.daemon.measures import Measures
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Backlog, Wakes
 from reconciler.engine.apply import ApplyOptions, locked, nothing_to_do
@@ -27,6 +28,7 @@ from reconciler.model.plan import Change, Plan, Policy
 
 WORKED = frozenset({Outcome.APPLIED})
 LOCK_AGAIN_S = 2.0
+LEAST_REST_S = 0.1
 
 
 class Mode(StrEnum):
@@ -39,20 +41,27 @@ class Mode(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Loop:
-    """One fleet's loop. `timer(seconds, reason)` wakes it later; `tell` hears of every decision."""
+    """One fleet's loop, at `ref` ("": what is current).
+
+    `timer(seconds, reason)` wakes it later; `tell` hears of every decision; `seen` is called after each plan.
+    """
 
     world: World
     options: ApplyOptions
     policy: Policy
     mode: Mode
+    ref: str
     wakes: Wakes
     backlog: Backlog
     tell: Teller
     timer: Callable[[float, str], None]
+    measures: Measures
+    seen: Callable[[], None] = lambda: None
     cache: PlanningCache = field(default_factory=PlanningCache)
     plan: Plan | None = None
     """The last plan that was made."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _nothing_under_way: asyncio.Event = field(default_factory=asyncio.Event)
     _worker: Continuous | None = None
     _lock: AsyncExitStack = field(default_factory=AsyncExitStack)
     _changes: dict[AgentName, Change] = field(default_factory=dict)
@@ -63,28 +72,43 @@ class Loop:
         """Agents with a change under way."""
         return self._worker.busy if self._worker is not None else frozenset()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last pass made no plan."""
+        return self._failures > 0
+
     async def run(self, stop: asyncio.Event) -> None:
         """Pass after pass until `stop` is set; then let nothing new begin and wait for what is under way."""
-        stopped = asyncio.create_task(stop.wait())
+        ends = {asyncio.create_task(stop.wait()), asyncio.create_task(self._nothing_under_way.wait())}
+        woken = asyncio.create_task(self.wakes.wait())
         try:
             while not stop.is_set():
-                woken = asyncio.create_task(self.wakes.wait())
-                await asyncio.wait({woken, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if stop.is_set():
-                    woken.cancel()
-                    break
+                await asyncio.wait({woken, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                if self._nothing_under_way.is_set():
+                    ends = {task for task in ends if not task.done()}
+                    await self._let_go()
+                    ends.add(asyncio.create_task(self._nothing_under_way.wait()))
+                if not woken.done() or stop.is_set():
+                    continue
+                began = self.world.clock.monotonic()
                 await self.look(woken.result())
+                # reasons come thick while much changes: passes take at most a third of the time
+                await self.world.clock.sleep(max(LEAST_REST_S, 2 * (self.world.clock.monotonic() - began)))
+                woken = asyncio.create_task(self.wakes.wait())
         finally:
-            stopped.cancel()
+            for task in (woken, *ends):
+                task.cancel()
             await self.close()
 
     async def look(self, reasons: tuple[str, ...]) -> None:
         """One pass. Never raises for what the world does: it is told, and tried again after a growing while."""
+        began, failures = self.world.clock.monotonic(), self._failures
         try:
-            plan = await compute_plan(
-                self.world, policy=self.policy, cache=self.cache, noter=self._noter() if self._acts else None
-            )
+            noter = Noter(actor=self.options.actor, retry=self.options.retry) if self._acts else None
+            plan = await compute_plan(self.world, policy=self.policy, ref=self.ref, cache=self.cache, noter=noter)
             self.plan = plan
+            self.measures.planned(plan)
+            self.seen()
             self.tell.planned(plan, reasons, self.busy)
             if self._acts:
                 await self._do(plan)
@@ -96,10 +120,14 @@ class Loop:
             pause = self.backlog.pace.pause(self._failures)
             self.tell.failed(error, pause)
             self.timer(pause, "the last pass failed")
-            if isinstance(error, LockLost):
+            if isinstance(error, LockLost) and self._worker is not None:
+                self._worker.stop()
+                self._stop = asyncio.Event()
+                await self._worker.ended()
                 await self._let_go()
         else:
             self._failures = 0
+        self.measures.passed(self.world.clock.monotonic() - began, failed=self._failures > failures)
 
     async def close(self) -> None:
         """Stop what is under way where it is, and give the lock up."""
@@ -112,9 +140,6 @@ class Loop:
     @property
     def _acts(self) -> bool:
         return self.mode is Mode.APPLY
-
-    def _noter(self) -> Noter:
-        return Noter(actor=self.options.actor, retry=self.options.retry)
 
     async def _do(self, plan: Plan) -> None:
         now = self.world.clock.monotonic()
@@ -130,8 +155,6 @@ class Loop:
         worker = await self._working(stores, plan)
         self._changes |= {change.name: change for change in todo.changes if change.name not in worker.busy}
         await worker.offer(todo, replanner(self.world, plan, self.cache))
-        if worker.idle:
-            await self._let_go()
 
     async def _working(self, stores: Stores, plan: Plan) -> Continuous:
         """Who does changes, under the lock. Raises LockHeld, RegistryError."""
@@ -152,13 +175,14 @@ class Loop:
 
     def _ended(self, end: ChangeFinished | BaseException | None) -> None:
         if end is None:
-            self.wakes.wake("nothing is under way any more")
+            self._nothing_under_way.set()
             return
         if not isinstance(end, ChangeFinished):
             self.tell.broke(end)
             self.wakes.wake("work under the lock broke off")
             return
         self.tell.event(end)
+        self.measures.ended(end)
         change = self._changes.pop(end.agent, None)
         if end.outcome in WORKED:
             self.backlog.worked(end.agent)
@@ -167,7 +191,10 @@ class Loop:
         self.wakes.wake(f"{end.agent} ended")
 
     async def _let_go(self) -> None:
-        """Give the lock up, so that people can apply by hand while there is nothing to do."""
+        """Give the lock up, so that people can apply by hand while there is nothing to do; unless work began since."""
+        self._nothing_under_way.clear()
+        if self._worker is not None and not self._worker.idle:
+            return
         self._worker = None
         self._changes.clear()
         lock, self._lock = self._lock, AsyncExitStack()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.model.errors import ReconcilerError
@@ -45,7 +46,8 @@ class Teller:
 
     def planned(self, plan: Plan, reasons: Collection[str], busy: Collection[AgentName]) -> None:
         """A pass that ended in a plan."""
-        counts = {action.value: number for action in Action if (number := plan.count(action))}
+        fresh = [change.action for change in plan.changes if change.name not in busy]
+        counts = {action.value: number for action in Action if (number := fresh.count(action))}
         held = [f"{', '.join(map(str, hold.agents))}: {hold.text}" for hold in plan.holds if hold.blocks_exit]
         unread = [f"{item.source}: {item.problem}" for item in plan.completeness if item.problem]
         facts: dict[str, Any] = {
@@ -102,9 +104,10 @@ def _bounded(value: Any) -> Any:
 
 def _text(line: Mapping[str, Any]) -> str:
     rest = " ".join(f"{key}={_shown(value)}" for key, value in line.items() if key not in {"at_ms", "level", "event"})
-    return f"{line['at_ms']} {line['level']:<7} {line['event']} {rest}".rstrip()
+    at = datetime.fromtimestamp(line["at_ms"] / 1000, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return f"{at}Z {line['level']:<7} {line['event']} {rest}".rstrip()
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if isinstance(value, str) and text.isprintable() and " " not in text else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, str) and value.isprintable() and " " not in value
+    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -32,16 +32,22 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
             reason = error.message
         failures = 1 if clock.monotonic() - began > LIVED_S else failures + 1
         pause = pace.pause(failures)
-        tell.say("warning" if failures > 1 else "info", "trigger-ended", trigger=name, reason=reason, again_in_s=round(pause, 1))
+        tell.say(
+            "warning" if failures > 1 else "info",
+            "trigger-ended",
+            trigger=name,
+            reason=reason,
+            again_in_s=round(pause, 1),
+        )
         await clock.sleep(pause)
 
 
-async def follow_source(source: Source, wakes: Wakes, clock: Clock, pause: Callable[[], float]) -> None:
-    """Bring the source up to date every `pause()` seconds, and wake when another commit is current."""
+async def follow_source(source: Source, ref: str, wakes: Wakes, clock: Clock, pause: Callable[[], float]) -> None:
+    """Bring the source up to date every `pause()` seconds, and wake when `ref` is another commit than it was."""
     known = ""
     while True:
-        await source.refresh()
-        revision = await source.revision("")
+        await source.fetch()
+        revision = await source.revision(ref)
         if revision.commit != known:
             wakes.wake(f"commit {revision.commit[:7]}")
         known = revision.commit

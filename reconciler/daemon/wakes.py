@@ -44,8 +44,8 @@ class Wakes:
 class Pace:
     """How what failed is tried again: full jitter up to `first_s` doubled each time, at most `most_s` seconds.
 
-    Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog. The lower half is never used, so that
-    a wait is a wait.
+    Source of the formula: "Exponential Backoff And Jitter", AWS Architecture Blog. The lower half is never used: a wait
+    is a wait.
     """
 
     jitter: Callable[[], float]

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
 from reconciler.engine import journal
@@ -32,7 +43,7 @@ from reconciler.model.events import (
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Action, Change, HoldCode, Plan
-from reconciler.model.registry import AuditFact, FleetRecord, JournalEntry, JournalPhase
+from reconciler.model.registry import AuditFact, FleetRecord, JournalEntry, JournalPhase, Record
 from reconciler.plan.guard import strangers
 from reconciler.ports import Clock
 
@@ -75,7 +86,7 @@ async def apply(
     """
 
     async def work(emit: Callable[[ApplyEvent], None]) -> None:
-        if await _nothing_to_do(plan, stores, options):
+        if await nothing_to_do(plan, stores, options):
             emit(ApplyStarted(total=0))
             emit(ApplyFinished(applied=0, failed=0, skipped=0, duration_ms=0, sequence=0))
             return
@@ -152,7 +163,7 @@ async def locked(
         )
 
 
-async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
+async def nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
     """Whether a pass would write nothing: then it does not even take the lock."""
     if plan.changes or options.spends or plan.policy.accept_clusters or plan.policy.forget_clusters:
         return False
@@ -167,13 +178,13 @@ async def _nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> b
 async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
     started = run.clock.monotonic()
     run.emit(ApplyStarted(total=len(plan.changes)))
-    await _first(run, plan, options)
+    await first(run, plan, options)
     resolved = await _resolve_open(run, plan)
     async with following(run, plan.changes):
         finished = await _waves(run, plan.changes, options.parallelism)
     interrupted = run.stop.is_set()
     if not interrupted:
-        await _note_commit(run, plan)
+        await note_commit(run, plan)
     outcomes = [item.outcome for item in (*resolved, *finished)]
     skipped = sum(outcome in (Outcome.SKIPPED, Outcome.SUPERSEDED) for outcome in outcomes)
     applied = sum(outcome in WORKED for outcome in outcomes)
@@ -201,7 +212,7 @@ async def _fleet(run: Run) -> FleetRecord | None:
             raise RegistryError(f"the registry cannot be read: {reason}")
 
 
-async def _first(run: Run, plan: Plan, options: ApplyOptions) -> None:
+async def first(run: Run, plan: Plan, options: ApplyOptions) -> None:
     """Before any effect: see that each cluster is who it was, or pin who it is at first contact; spend the saved plan.
 
     One that does not answer, or is another one, is out of reach in this run: what is to be done there is left.
@@ -258,7 +269,7 @@ def _reaches_commit(plan: Plan) -> bool:
     return not (plan.partial or plan.policy.destroy or rewind) and bool(plan.revision.commit)
 
 
-async def _note_commit(run: Run, plan: Plan) -> None:
+async def note_commit(run: Run, plan: Plan) -> None:
     """Remember the commit that the whole fleet was brought to; what it is compared with is the next one.
 
     Not when another apply has brought it elsewhere since the plan was made: that one is the newer.
@@ -290,9 +301,26 @@ async def _put_fleet(
 
 async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
     """What an earlier run left open: handed to the changes of this plan, gone on with, or closed."""
+    finished = [await conclude(run, entry, back(run)) for entry, back in await open_ways(run, plan)]
+    for event in finished:
+        run.emit(event)
+    return finished
+
+
+Back = Callable[[Run], Awaitable[Way]]
+"""A way back that an earlier run left open, to be gone in a run."""
+
+
+async def open_ways(run: Run, plan: Plan, *, spare: Collection[AgentName] = ()) -> list[tuple[JournalEntry, Back]]:
+    """Ways back that are to be gone to their end. Other open entries are handed to the changes of `plan`, or closed.
+
+    Those of agents to `spare` are somebody's who is at work. None is gone when the run was asked to stop.
+    """
     planned = {change.name for change in plan.changes}
-    finished: list[ChangeFinished] = []
+    ways: list[tuple[JournalEntry, Back]] = []
     for entry in await run.registry.open_journal():
+        if entry.agent in spare:
+            continue
         record = await run.read(entry.agent)
         match journal.resolve(entry, record=record, planned=entry.agent in planned):
             case Resolution.SUPERSEDE:
@@ -301,12 +329,16 @@ async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
                 await run.commit(journal=(journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms()),))
             case Resolution.ROLL_BACK | Resolution.UNDO as which if record is not None and not run.stop.is_set():
                 back = roll_back if which is Resolution.ROLL_BACK else undo_creation
-                finished.append(await conclude(run, entry, back(run, record, entry)))
+                ways.append((entry, partial(_gone_back, back, record, entry)))
             case _:
                 pass  # held or not a target: it stays on record
-    for event in finished:
-        run.emit(event)
-    return finished
+    return ways
+
+
+def _gone_back(
+    back: Callable[[Run, Record, JournalEntry], Awaitable[Way]], record: Record, entry: JournalEntry, run: Run
+) -> Awaitable[Way]:
+    return back(run, record, entry)
 
 
 async def conclude(run: Run, entry: JournalEntry, going_back: Awaitable[Way]) -> ChangeFinished:
@@ -361,10 +393,10 @@ async def _one(
     for name, task in sorted(before.items()):
         done = await task
         if done.outcome not in WORKED:
-            return _skip(run, change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
+            return skip(run, change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
     async with slots:
         if run.stop.is_set():
-            return _skip(run, change, "the run was asked to stop before it began")
+            return skip(run, change, "the run was asked to stop before it began")
         finished = await run_change(run, change)
     run.emit(finished)
     return finished
@@ -380,7 +412,7 @@ _WORDS: Mapping[Outcome, str] = {
 }
 
 
-def _skip(run: Run, change: Change, reason: str) -> ChangeFinished:
+def skip(run: Run, change: Change, reason: str) -> ChangeFinished:
     event = ChangeFinished(
         agent=change.name,
         action=change.action,

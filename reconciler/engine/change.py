@@ -80,7 +80,7 @@ async def _with_replans(run: Run, change: Change, done: Done) -> Way:
                     return await _nothing_left(run, change, done)
                 case Hold():
                     return await _give_up(run, done, f"{describe(error)}; it is held now: {again.text}")
-                case Change() if _same_aim(change, again):
+                case Change() if same_aim(change, again):
                     change = again
                 case Change():
                     return await _give_up(
@@ -113,7 +113,7 @@ def _without(change: Change, lost: str, done: Done) -> Change | None:
     )
 
 
-def _same_aim(approved: Change, again: Change) -> bool:
+def same_aim(approved: Change, again: Change) -> bool:
     """Whether another plan wants the same end for an agent, from where it was or nearer to it.
 
     A field that it would change and the approved one would not, or from another value, was written by somebody since:

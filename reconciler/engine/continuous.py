@@ -1,22 +1,23 @@
-"""The work of a process that stays: changes of plan after plan, each agent's by itself, in one run under the apply lock.
+"""The work of a process that stays: the changes of plan after plan, each agent's by itself, under one apply lock.
 
-An agent whose rollout takes long delays nobody but those that wait for it. Where a plan wants something else of an agent
-that is still under way, the older change is stopped where it is, and the next plan goes on from there. Decides nothing
-about agents: that is in the plans.
+An agent whose rollout takes long delays nobody but those that wait for it. Where a plan wants something else of an
+agent that is still under way, the older change is stopped where it is, and the next plan goes on from there. Decides
+nothing about agents: that is in the plans.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
-from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, first, note_commit, open_entries, skip
+from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, first, note_commit, open_ways, skip
 from reconciler.engine.change import run_change, same_aim
 from reconciler.engine.run import Replanner, Run
-from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.events import ChangeFinished
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, Change, Plan
 from reconciler.model.registry import JournalEntry
@@ -36,8 +37,10 @@ class _Work:
 
 @dataclass(slots=True, kw_only=True)
 class Continuous:
-    """Takes plans as they come. `on_end` hears of every change that ended, of what ended all work (LockLost), and by None
-    that nothing is under way any more.
+    """Takes plans as they come.
+
+    `on_end` hears of every change that ended, of what ended all work (LockLost), and by None that nothing is under way
+    any more.
     """
 
     run: Run
@@ -71,8 +74,8 @@ class Continuous:
         self._stop_others(plan)
         await first(run, plan, self.options)
         fresh = replace(plan, changes=tuple(change for change in plan.changes if change.name not in self._work))
-        for entry, back in await open_entries(run, fresh, spare=self.busy):
-            self._start(run, entry.agent, None, lambda own, entry=entry, back=back: self._back(own, entry, back))
+        for entry, back in await open_ways(run, fresh, spare=self.busy):
+            self._start(run, entry.agent, None, partial(self._back, entry=entry, back=back))
         batch = asyncio.create_task(self._batch(run, plan, fresh.changes))
         self._batches.add(batch)
         batch.add_done_callback(self._batch_ended)
@@ -98,10 +101,7 @@ class Continuous:
     async def _batch(self, run: Run, plan: Plan, changes: Iterable[Change]) -> None:
         """The changes of one plan in its order: wave after wave, deletes last."""
         for _wave, group in groupby(changes, key=lambda change: (change.action is Action.DELETE, change.wave)):
-            tasks = [
-                self._start(run, change.name, change, lambda own, change=change: self._one(own, change))
-                for change in group
-            ]
+            tasks = [self._start(run, change.name, change, partial(self._one, change=change)) for change in group]
             await asyncio.gather(*tasks)
         if not run.stop.is_set():
             await note_commit(run, plan)

@@ -31,6 +31,9 @@ class MemorySource:
         self.trees[commit] = tree
         return commit
 
+    async def fetch(self) -> None:
+        """All of it is here."""
+
     async def revision(self, ref: str) -> Revision:
         commit = ref or self.commits[-1]
         if commit not in self.trees:

@@ -25,6 +25,9 @@ class Commits:
         self._listing: Listing | None = None
         self._blobs: Mapping[str, Blob] = {}
 
+    async def fetch(self) -> None:
+        """Nothing: this repository is where people commit."""
+
     async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
         """Files and links of the commit below the fleet's folder; only YAML files, and links, are delivered."""
         if not revision.commit:

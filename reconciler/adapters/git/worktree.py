@@ -34,6 +34,9 @@ class WorkingTree:
         self._fleet = fleet_dir
         self._last: Mapping[str, str] = {}
 
+    async def fetch(self) -> None:
+        """Nothing: these files are where people write."""
+
     async def revision(self, ref: str) -> Revision:
         if ref:
             raise SourceError(f"the working tree has no revision {ref!r}", hint="leave --working-tree out, or --ref")

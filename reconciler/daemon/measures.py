@@ -1,0 +1,82 @@
+"""What a daemon measures of itself and its fleet, for Prometheus. Labels are few and bounded: no agents' names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import prometheus_client as prometheus
+
+from reconciler.model.events import ChangeFinished
+from reconciler.model.health import Assessment, HealthState
+from reconciler.model.plan import Action, Plan
+
+PASSES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+CHANGES = (0.3, 1.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Measures:
+    """The metrics of one daemon, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = kept = prometheus.CollectorRegistry()
+
+        def gauge(name: str, text: str, *labels: str) -> prometheus.Gauge:
+            return prometheus.Gauge(name, text, labels, namespace="reconciler", registry=kept)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> prometheus.Histogram:
+            return prometheus.Histogram(name, text, labels, namespace="reconciler", registry=kept, buckets=buckets)
+
+        def counter(name: str, text: str) -> prometheus.Counter:
+            return prometheus.Counter(name, text, namespace="reconciler", registry=kept)
+
+        self._leads = gauge("leader", "Whether this daemon leads (1) or stands by (0)")
+        self._passes = histogram("pass_seconds", "How long passes took", buckets=PASSES)
+        self._failed = counter("pass_failures", "Passes that made no plan")
+        self._pending = gauge("planned_changes", "Changes in the last plan", "action")
+        self._held = gauge("held", "What the last plan holds back, by why", "code")
+        self._agents = gauge("agents", "Agents that the fleet declares")
+        self._ended = histogram(
+            "change_seconds", "From the start of a change to its end", "action", "outcome", buckets=CHANGES
+        )
+        self._sweep = histogram("sweep_seconds", "How long health sweeps took", buckets=PASSES)
+        self._missed = counter("sweeps_missed", "Sweeps that others took the time of")
+        self._health = gauge("agents_by_health", "Agents by what the last sweep found", "state")
+
+    def planned(self, plan: Plan) -> None:
+        """A pass ended in a plan."""
+        self._agents.set(plan.agents)
+        for action in Action:
+            self._pending.labels(action.value).set(plan.count(action))
+        self._held.clear()
+        for code, number in Counter(hold.code.value for hold in plan.holds).items():
+            self._held.labels(code).set(number)
+
+    def passed(self, seconds: float, *, failed: bool) -> None:
+        """A pass ended."""
+        self._passes.observe(seconds)
+        if failed:
+            self._failed.inc()
+
+    def ended(self, end: ChangeFinished) -> None:
+        """A change ended."""
+        self._ended.labels(end.action.value, end.outcome.value).observe(end.duration_ms / 1000)
+
+    def swept(self, seconds: float, *, missed: int) -> None:
+        """A sweep ended."""
+        self._sweep.observe(seconds)
+        self._missed.inc(missed)
+
+    def assessed(self, found: Iterable[Assessment]) -> None:
+        """What a sweep found."""
+        counts = Counter(item.state for item in found)
+        for state in HealthState:
+            self._health.labels(state.value).set(counts[state])
+
+    def leads(self, yes: bool) -> None:  # noqa: FBT001 - a setter
+        """Whether this daemon acts."""
+        self._leads.set(int(yes))
+
+    def text(self) -> bytes:
+        """All of it, in the text format of Prometheus."""
+        return prometheus.generate_latest(self.registry)

@@ -1,0 +1,80 @@
+"""The health sweep of a daemon: all agents every so often, and a line when an agent's health changes.
+
+Assessments are kept for hysteresis and for whoever shows them. It never waits for the loop, nor the loop for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.daemon.measures import Measures
+from reconciler.daemon.telling import Teller
+from reconciler.engine.apply import ApplyOptions
+from reconciler.engine.reconcile import PlanningCache
+from reconciler.engine.sweep import note_sweep, sweep
+from reconciler.engine.wellness import Noter
+from reconciler.engine.world import World
+from reconciler.model.health import Assessment, HealthState
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import Found
+from reconciler.ports import Prober
+
+
+@dataclass(slots=True, kw_only=True)
+class Sweeping:
+    """Sweeps every `every_s` seconds; where it `acts` it writes down which clusters are unwell."""
+
+    world: World
+    prober: Prober
+    options: ApplyOptions
+    cache: PlanningCache
+    tell: Teller
+    measures: Measures
+    every_s: float
+    acts: bool
+    found: Mapping[AgentName, Assessment] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Sweep after sweep. One that takes longer than its interval is followed by the next at once, never by two."""
+        clock = self.world.clock
+        while True:
+            began = clock.monotonic()
+            await self.once()
+            took = clock.monotonic() - began
+            self.measures.swept(took, missed=int(took // self.every_s))
+            await clock.sleep(max(0.0, self.every_s - took))
+
+    async def once(self) -> None:
+        """One sweep of what the last plan found declared. Raises ReconcilerError for a fleet that cannot be opened."""
+        declared = self.cache.declaration
+        if declared is None or declared.fleet is None:
+            return
+        stores = await self.world.stores(declared.fleet)
+        records = await stores.registry.snapshot()
+        if not isinstance(records, Found):
+            return  # who should run is not known now; the loop tells why
+        known = records.value.records
+        agents = {
+            name: agent
+            for name, agent in declared.agents.items()
+            if name in known and not (agent.spec.suspend or known[name].suspended)
+        }
+        seen = await sweep(stores, agents, self.prober, self.world.clock, previous=self.found)
+        for name, now in seen.assessments.items():
+            self._compare(self.found.get(name), now)
+        self.found = seen.assessments
+        self.measures.assessed(seen.assessments.values())
+        if self.acts:
+            await note_sweep(stores, seen, self.world.clock, Noter(actor=self.options.actor, retry=self.options.retry))
+
+    def _compare(self, before: Assessment | None, now: Assessment) -> None:
+        was = before.state if before is not None else HealthState.UNKNOWN
+        if now.state is was:
+            return
+        ill = [check.text for check in now.checks if check.state in {HealthState.UNHEALTHY, HealthState.DEGRADED}]
+        level = "warning" if now.state is HealthState.UNHEALTHY else "info"
+        self.tell.say(
+            level, "health", agent=str(now.agent), state=now.state.value, was=was.value, reason="; ".join(ill),
+            because_of=[str(name) for name in now.upstream],
+        )  # fmt: skip
