@@ -1,0 +1,114 @@
+"""Of several daemons one acts; when it ends or is away for too long, another does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.daemon import standing
+from reconciler.daemon.standing import LEADER_LEASE, Standing
+from reconciler.daemon.telling import Teller
+from reconciler.model.errors import RegistryError
+from reconciler.model.registry import Lease
+from tests.doubles.world import open_registry
+
+
+@pytest.fixture
+async def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteRegistry]:
+    monkeypatch.setattr(standing, "STEP_S", 0.02)
+    opened = await open_registry(tmp_path, SystemClock())
+    yield opened
+    await opened.close()
+
+
+class Watcher:
+    """A daemon's standing, and what it went through."""
+
+    def __init__(self, registry: SqliteRegistry, holder: str) -> None:
+        self.lines: list[str] = []
+        self.led: list[bool] = []
+        self.over: asyncio.Event | None = None
+        self.began = asyncio.Event()
+        self.stop = asyncio.Event()
+        clock = SystemClock()
+        tell = Teller(clock=clock, write=self.lines.append)
+        self.standing = Standing(registry=registry, clock=clock, holder=holder, tell=tell, changed=self.led.append)
+
+    async def work(self, over: asyncio.Event) -> None:
+        self.over = over
+        self.began.set()
+        await asyncio.wait(
+            [asyncio.create_task(over.wait()), asyncio.create_task(self.stop.wait())],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+
+    def start(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self.standing.lead(self.work, self.stop))
+
+
+async def test_the_second_stands_by_until_the_first_ends(registry: SqliteRegistry) -> None:
+    one, two = Watcher(registry, "one"), Watcher(registry, "two")
+    first, second = one.start(), two.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+    while not two.lines:
+        await asyncio.sleep(0.01)
+    assert "stands-by" in two.lines[0]
+    assert "one" in two.lines[0]
+    assert not two.began.is_set()
+    one.stop.set()
+    await first
+    await asyncio.wait_for(two.began.wait(), 5)
+    assert (one.led, two.led) == ([True, False], [True])
+    two.stop.set()
+    await second
+
+
+async def test_one_that_is_asked_to_stop_while_it_stands_by_never_works(registry: SqliteRegistry) -> None:
+    one, two = Watcher(registry, "one"), Watcher(registry, "two")
+    first, second = one.start(), two.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+    two.stop.set()
+    await asyncio.wait_for(second, 5)
+    assert not two.began.is_set()
+    one.stop.set()
+    await first
+
+
+async def test_who_lost_the_lease_to_another_ends_its_work(registry: SqliteRegistry) -> None:
+    one = Watcher(registry, "one")
+    task = one.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+    clock = SystemClock()
+    later = clock.now_ms() + 3_600_000  # as if `one` had slept for an hour
+    taken = await registry.acquire(LEADER_LEASE, holder="two", ttl_ms=60_000, now_ms=later)
+    await asyncio.wait_for(task, 5)
+    assert one.over is not None
+    assert one.over.is_set()
+    assert any("leads-no-more" in line and "two" in line for line in one.lines)
+    assert (await registry.acquire(LEADER_LEASE, holder="two", ttl_ms=1, now_ms=later)).epoch == taken.epoch
+
+
+async def test_a_registry_that_is_away_for_moments_ends_nothing_and_for_long_ends_the_work(
+    registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Watcher(registry, "one")
+    task = one.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+    asked = asyncio.Event()
+
+    async def away(*_: object, **__: object) -> Lease:
+        asked.set()
+        raise RegistryError("it is away")
+
+    monkeypatch.setattr(registry, "acquire", away)
+    await asyncio.wait_for(asked.wait(), 5)
+    assert one.over is not None
+    assert not one.over.is_set()
+    monkeypatch.setattr(standing, "TTL_S", 0.0)
+    await asyncio.wait_for(task, 5)
+    assert one.over.is_set()

@@ -1,0 +1,70 @@
+"""The lines of a daemon: one a decision, for people or machines, and what repeats is told once."""
+
+from __future__ import annotations
+
+import json
+
+from reconciler.daemon.telling import MAX_TEXT, Teller
+from reconciler.model.errors import RegistryError
+from tests.daemon.test_wakes import change, plan
+from tests.doubles.clock import FakeClock
+
+
+def teller(level: str = "info", *, as_json: bool = True) -> tuple[Teller, list[str]]:
+    lines: list[str] = []
+    return Teller(clock=FakeClock(), write=lines.append, as_json=as_json, level=level), lines
+
+
+def test_a_line_for_machines_is_one_json_object_whatever_is_in_it() -> None:
+    tell, lines = teller()
+    tell.say("info", "health", agent="support/triage", reason='a "quote"\nand a line', nothing="", none=None)
+    assert "\n" not in lines[0]
+    assert json.loads(lines[0]) == {
+        "at_ms": 1_800_000_000_000, "level": "info", "event": "health", "agent": "support/triage",
+        "reason": 'a "quote"\nand a line',
+    }  # fmt: skip
+
+
+def test_a_line_for_people_cannot_be_broken_or_forged_by_what_is_in_it() -> None:
+    tell, lines = teller(as_json=False)
+    tell.say("warning", "change-ended", reason="x\n2027-01-15T08:00:00.000Z info forged", agent="support/triage")
+    assert lines == [
+        "2027-01-15T08:00:00.000Z warning change-ended "
+        'reason="x\\n2027-01-15T08:00:00.000Z info forged" agent=support/triage'
+    ]
+
+
+def test_the_same_plan_is_told_once_and_again_when_it_changed() -> None:
+    tell, lines = teller()
+    for made in (plan(change()), plan(change()), plan(), plan(change())):
+        tell.planned(made, ("tick",), ())
+    assert [json.loads(line)["changes"] for line in lines] == [{"update": 1}, {}, {"update": 1}]
+
+
+def test_the_same_failure_is_told_once() -> None:
+    tell, lines = teller()
+    for message in ("the disk is full", "the disk is full", "it is away"):
+        tell.failed(RegistryError(message, hint="free some space"), 5.04)
+    assert [(json.loads(line)["error"], json.loads(line)["again_in_s"]) for line in lines] == [
+        ("the disk is full", 5.0),
+        ("it is away", 5.0),
+    ]
+
+
+def test_text_is_bounded_and_a_broken_pipe_stops_nothing() -> None:
+    tell, lines = teller()
+    tell.say("error", "x", reason="r" * (MAX_TEXT * 2))
+    assert len(json.loads(lines[0])["reason"]) == MAX_TEXT
+
+    def gone(_line: str) -> None:
+        raise BrokenPipeError
+
+    Teller(clock=FakeClock(), write=gone).say("error", "x")
+
+
+def test_levels_below_what_is_asked_for_are_not_told() -> None:
+    tell, lines = teller("warning")
+    tell.say("info", "x")
+    tell.say("debug", "x")
+    tell.say("error", "y")
+    assert [json.loads(line)["event"] for line in lines] == ["y"]

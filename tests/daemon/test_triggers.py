@@ -1,0 +1,110 @@
+"""What wakes the loop: commits, objects, wishes, files, time; and what happens when a trigger fails."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.daemon.telling import Teller
+from reconciler.daemon.triggers import Timers, follow_cluster, follow_registry, follow_source, keep_up
+from reconciler.daemon.wakes import Pace, Wakes
+from reconciler.model.errors import SourceError
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import AnyState, Manifest
+from tests.contracts.values import record, write
+from tests.doubles.clock import FakeClock
+from tests.doubles.never_ready import NeverReadyCluster
+from tests.doubles.source import MemorySource
+from tests.doubles.world import open_cluster, open_registry
+
+
+class Broken:
+    """Work that fails as often as it is told, then goes on for ever."""
+
+    def __init__(self, failures: int) -> None:
+        self.left, self.runs = failures, 0
+
+    async def __call__(self) -> None:
+        self.runs += 1
+        if self.left:
+            self.left -= 1
+            raise SourceError("the repository cannot be reached")
+        await asyncio.Event().wait()
+
+
+async def test_a_trigger_that_fails_is_tried_again_after_a_growing_while_and_told() -> None:
+    clock, lines, work = FakeClock(), [], Broken(4)
+    tell = Teller(clock=clock, write=lines.append)
+    task = asyncio.create_task(keep_up("git", work, clock, Pace(jitter=lambda: 1.0), tell))
+    while work.runs < 5:
+        await asyncio.sleep(0)
+    assert clock.slept == [5, 10, 20, 40]
+    assert all("the repository cannot be reached" in line for line in lines)
+    task.cancel()
+
+
+async def test_a_commit_wakes_once() -> None:
+    source, wakes, clock = MemorySource(), Wakes(), SystemClock()
+    first = source.commit({"fleet.yaml": "a"})
+    task = asyncio.create_task(follow_source(source, "", wakes, clock, lambda: 0.01))
+    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {first[:7]}",)
+    second = source.commit({"fleet.yaml": "b"})
+    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {second[:7]}",)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wakes.wait(), 0.1)
+    task.cancel()
+
+
+async def test_what_we_render_and_somebody_changed_wakes(tmp_path: Path) -> None:
+    cluster, wakes = open_cluster(NeverReadyCluster, tmp_path), Wakes()
+    task = asyncio.create_task(follow_cluster(cluster, wakes))
+    woken = asyncio.create_task(wakes.wait())
+    ref = ObjectRef(group="", kind="ConfigMap", namespace="support", name="x")
+    for number in itertools.count():
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "x", "namespace": "support"},
+            "data": {"count": str(number)},
+        }
+        manifest = Manifest(ref=ref, body=body, hash="", agent=AgentName.parse("support/x"))
+        await cluster.apply(manifest, AnyState())
+        await asyncio.sleep(0.02)  # it may not listen yet
+        if woken.done():
+            break
+    assert woken.result()[0] == "local: ConfigMap support/x"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await cluster.close()
+
+
+async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) -> None:
+    clock, wakes = FakeClock(), Wakes()
+    registry = await open_registry(tmp_path, clock)
+    ours, theirs = AgentName.parse("support/ours"), AgentName.parse("support/theirs")
+    task = asyncio.create_task(follow_registry(registry, wakes, clock, lambda name: name == ours, 0.01))
+    while not clock.slept:
+        await asyncio.sleep(0)
+    for name in (ours, theirs):
+        await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
+    assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {theirs}",)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await registry.close()
+
+
+async def test_of_two_timers_for_one_reason_the_earlier_counts() -> None:
+    wakes = Wakes()
+    timers = Timers(wakes)
+    timers.after(60, "an agent may be tried again")
+    timers.after(0.01, "an agent may be tried again")
+    timers.after(60, "an agent may be tried again")
+    timers.after(60, "other")
+    assert await asyncio.wait_for(wakes.wait(), 5) == ("an agent may be tried again",)
+    timers.after(0.01, "an agent may be tried again")
+    assert await asyncio.wait_for(wakes.wait(), 5) == ("an agent may be tried again",)
+    timers.close()
