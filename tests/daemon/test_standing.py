@@ -15,6 +15,7 @@ from reconciler.daemon.standing import LEADER_LEASE, Standing
 from reconciler.daemon.telling import Teller
 from reconciler.model.errors import RegistryError
 from reconciler.model.registry import Lease
+from tests.daemon.waiting import until
 from tests.doubles.world import open_registry
 
 
@@ -55,8 +56,7 @@ async def test_the_second_stands_by_until_the_first_ends(registry: SqliteRegistr
     one, two = Watcher(registry, "one"), Watcher(registry, "two")
     first, second = one.start(), two.start()
     await asyncio.wait_for(one.began.wait(), 5)
-    while not two.lines:
-        await asyncio.sleep(0.01)
+    await until(lambda: two.lines)
     assert "stands-by" in two.lines[0]
     assert "one" in two.lines[0]
     assert not two.began.is_set()

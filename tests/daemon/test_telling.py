@@ -28,10 +28,9 @@ def test_a_line_for_machines_is_one_json_object_whatever_is_in_it() -> None:
 def test_a_line_for_people_cannot_be_broken_or_forged_by_what_is_in_it() -> None:
     tell, lines = teller(as_json=False)
     tell.say("warning", "change-ended", reason="x\n2027-01-15T08:00:00.000Z info forged", agent="support/triage")
-    assert lines == [
-        "2027-01-15T08:00:00.000Z warning change-ended "
-        'reason="x\\n2027-01-15T08:00:00.000Z info forged" agent=support/triage'
-    ]
+    head, rest = lines[0].split(" reason=")
+    assert head == "2027-01-15T08:00:00.000Z warning change-ended"
+    assert rest == '"x\\n2027-01-15T08:00:00.000Z info forged" agent=support/triage'
 
 
 def test_the_same_plan_is_told_once_and_again_when_it_changed() -> None:

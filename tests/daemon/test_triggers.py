@@ -16,6 +16,7 @@ from reconciler.model.errors import SourceError
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Manifest
 from tests.contracts.values import record, write
+from tests.daemon.waiting import until
 from tests.doubles.clock import FakeClock
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.source import MemorySource
@@ -37,11 +38,11 @@ class Broken:
 
 
 async def test_a_trigger_that_fails_is_tried_again_after_a_growing_while_and_told() -> None:
-    clock, lines, work = FakeClock(), [], Broken(4)
+    lines: list[str] = []
+    clock, work = FakeClock(), Broken(4)
     tell = Teller(clock=clock, write=lines.append)
     task = asyncio.create_task(keep_up("git", work, clock, Pace(jitter=lambda: 1.0), tell))
-    while work.runs < 5:
-        await asyncio.sleep(0)
+    await until(lambda: work.runs == 5)
     assert clock.slept == [5, 10, 20, 40]
     assert all("the repository cannot be reached" in line for line in lines)
     task.cancel()
@@ -87,8 +88,7 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     registry = await open_registry(tmp_path, clock)
     ours, theirs = AgentName.parse("support/ours"), AgentName.parse("support/theirs")
     task = asyncio.create_task(follow_registry(registry, wakes, clock, lambda name: name == ours, 0.01))
-    while not clock.slept:
-        await asyncio.sleep(0)
+    await until(lambda: clock.slept)
     for name in (ours, theirs):
         await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
     assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {theirs}",)
