@@ -45,8 +45,12 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "", "how the server is reached")
 	file := flag.String("f", "", "YAML documents")
 	concurrency := flag.Int("concurrency", 10, "how many objects at once")
+	apply := flag.Bool("apply", true, "apply the objects; without it, only -wait")
 	wait := flag.Bool("wait", false, "wait until every Deployment of the file is available, too")
 	flag.Parse()
+	if !*apply {
+		*concurrency = 0
+	}
 	if err := run(*kubeconfig, *file, *concurrency, *wait); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
