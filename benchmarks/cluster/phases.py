@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +18,23 @@ from benchmarks.cluster import drift, ground
 from benchmarks.cluster.contenders import Contenders, Timing, events
 from tests.controlplane.plane import ControlPlane
 
-STEADY_S = 60
-PLANS = 5
-COMMITS = 3
-DRIFTS = 24
-SINGLES = 25
 Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounds:
+    """How often each thing is measured, and for how many seconds nothing is done."""
+
+    applies: int = 3
+    plans: int = 5
+    commits: int = 3
+    drifts: int = 24
+    singles: int = 25
+    steady_s: int = 60
+
+
+QUICK = Rounds(applies=1, plans=1, commits=1, drifts=4, singles=2, steady_s=5)
+"""To see that every phase comes to its end; what it measures is worth nothing."""
 
 
 def numbers(timing: Timing) -> Result:
@@ -37,11 +50,12 @@ def forget(root: Path) -> None:
 class Ours:
     """`reconciler` on the fleet. `agents` is its size, `share` how many agents one commit changes."""
 
-    def __init__(self, plane: ControlPlane, root: Path, contenders: Contenders, agents: int) -> None:
+    def __init__(self, plane: ControlPlane, root: Path, contenders: Contenders, agents: int, rounds: Rounds) -> None:
         self._plane = plane
         self._root = root
         self._contenders = contenders
         self._agents = agents
+        self._rounds = rounds
         self._share = max(1, agents // 100)
 
     def apply_all(self) -> Result:
@@ -54,7 +68,7 @@ class Ours:
 
     def cold_plans(self) -> list[Result]:
         """Plans of fresh processes that find nothing to do."""
-        return [numbers(self._contenders.ours("plan", "--detailed-exitcode")) for _ in range(PLANS)]
+        return [numbers(self._contenders.ours("plan", "--detailed-exitcode")) for _ in range(self._rounds.plans)]
 
     def apply_nothing(self) -> Result:
         """Apply what is there."""
@@ -63,7 +77,7 @@ class Ours:
     def commits(self) -> list[Result]:
         """One commit that changes a hundredth of the fleet, applied until all of it is ready again."""
         results = []
-        for number in range(COMMITS):
+        for number in range(self._rounds.commits):
             ground.change(self._root, range(self._share), f"commit-{number}")
             results.append(numbers(self._contenders.ours("apply", "--auto-approve", "-o", "json")))
         return results
@@ -71,7 +85,7 @@ class Ours:
     def singles(self, how: Callable[[int], None]) -> list[Result]:
         """One agent a commit: from the commit to ready, and what of that the change itself took."""
         results = []
-        for number in range(SINGLES):
+        for number in range(self._rounds.singles):
             how(number)
             started = time.perf_counter()
             timing = self._contenders.ours("apply", "--auto-approve", "-o", "json")
@@ -95,8 +109,9 @@ class Ours:
 class Staying:
     """The process of stay.py, led line by line."""
 
-    def __init__(self, plane: ControlPlane, root: Path, log: Path) -> None:
+    def __init__(self, plane: ControlPlane, root: Path, log: Path, rounds: Rounds) -> None:
         self._plane = plane
+        self._rounds = rounds
         with log.open("w") as complained:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.cluster.stay", str(root)],
@@ -138,18 +153,18 @@ class Staying:
     def steady(self) -> Result:
         """A while without changes: our own count of requests, and the server's beside what it counts without us."""
         before = ground.server_work(self._plane)
-        ours = self.ask(f"steady {STEADY_S}")
+        ours = self.ask(f"steady {self._rounds.steady_s}")
         return {**ours, "server": ground.server_work(self._plane).since(before).requests}
 
     def drifts(self) -> list[Result]:
         """Foreign writes of several kinds to several agents, and how long each stayed."""
         results = []
-        for number in range(DRIFTS):
+        for number in range(self._rounds.drifts):
             foreign = drift.KINDS[number % len(drift.KINDS)]
             where = ground.SPACES[number % len(ground.SPACES)], f"agent-{number:05d}"
             undone = drift.undo_time(self._plane, foreign, *where)
             results.append({"what": foreign.what, "undone_s": undone})
-            self._plane.wait_for("a well agent", lambda where=where: _well(self._plane, *where))
+            self._plane.wait_for("a well agent", partial(_well, self._plane, *where))
         return results
 
 
@@ -161,8 +176,8 @@ def _well(plane: ControlPlane, namespace: str, name: str) -> bool:
     return bool(status.get("observedGeneration") == one["metadata"]["generation"] and counts == [replicas] * 3)
 
 
-def baseline(plane: ControlPlane) -> int:
+def baseline(plane: ControlPlane, seconds: float) -> int:
     """Requests that the server counts while only its own controllers are there."""
     before = ground.server_work(plane)
-    time.sleep(STEADY_S)
+    time.sleep(seconds)
     return ground.server_work(plane).since(before).requests

@@ -18,10 +18,9 @@ from typing import TypeVar
 
 from benchmarks.cluster import ground
 from benchmarks.cluster.contenders import Contenders
-from benchmarks.cluster.phases import Ours, Result, Staying, baseline, forget, numbers
+from benchmarks.cluster.phases import QUICK, Ours, Result, Rounds, Staying, baseline, forget, numbers
 from tests.controlplane.plane import ControlPlane
 
-APPLIES = 3
 Answer = TypeVar("Answer")
 KUBECTL_DIFF_AT_ONCE = 10
 
@@ -29,10 +28,11 @@ KUBECTL_DIFF_AT_ONCE = 10
 class Bench:
     """One size on one plane."""
 
-    def __init__(self, plane: ControlPlane, folder: Path, agents: int, skipped: frozenset[str]) -> None:
+    def __init__(self, plane: ControlPlane, folder: Path, agents: int, skipped: frozenset[str], rounds: Rounds) -> None:
         self._plane = plane
         self._root = folder / "fleet"
         self._skipped = skipped
+        self._rounds = rounds
         self._manifests = folder / "manifests.yaml"
         self._changed = folder / "changed.yaml"
         self._folder = folder
@@ -43,8 +43,8 @@ class Bench:
     def measure(self) -> Result:
         """Everything, in order."""
         self._prepare()
-        ours = Ours(self._plane, self._root, self.contenders, self._agents)
-        self.results["baseline_requests"] = self._told("idle", lambda: baseline(self._plane))
+        ours = Ours(self._plane, self._root, self.contenders, self._agents, self._rounds)
+        self.results["baseline_requests"] = self._told("idle", lambda: baseline(self._plane, self._rounds.steady_s))
         self._applies(ours)
         self._ours(ours)
         for name, phase in (("kubectl", self._kubectl), ("kapp", self._kapp)):
@@ -77,11 +77,11 @@ class Bench:
         """Apply of all, ours and the bare loop's in turn, so that both meet the same server and the same machine."""
         self.results["ours"] = {"plan_of_creates": self._told("ours: plan of creates", ours.plan_of_creates)}
         mine, bare = [], []
-        for number in range(APPLIES):
+        for number in range(self._rounds.applies):
             bare.append(self._told("bare loop: apply", self._bare))
             self._told("empty", lambda: ground.empty(self._plane))
             mine.append(self._told("ours: apply", ours.apply_all))
-            if number + 1 < APPLIES:
+            if number + 1 < self._rounds.applies:
                 self._told("empty", lambda: ground.empty(self._plane))
                 forget(self._root)
         self.results["ours"]["apply"] = mine
@@ -95,7 +95,7 @@ class Bench:
         mine = self.results["ours"]
         mine["cold"] = self._told("ours: cold plans", ours.cold_plans)
         mine["apply_nothing"] = self._told("ours: apply of nothing", ours.apply_nothing)
-        with Staying(self._plane, self._root, self._folder / "stay.log") as stay:
+        with Staying(self._plane, self._root, self._folder / "stay.log", self._rounds) as stay:
             mine["warm"] = self._told("ours: warm plans", lambda: stay.ask("plans"))
             mine["watching"] = self._told("ours: warm plans with watches", lambda: stay.ask("watch"))
             mine["steady"] = self._told("ours: steady", stay.steady)
@@ -143,14 +143,16 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000")
     parser.add_argument("--skip", default="", help="peers to leave out, as kubectl,kapp")
     parser.add_argument("--raw", type=Path, help="where to write all numbers as JSON")
+    parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
     options = parser.parse_args()
+    rounds = QUICK if options.quick else Rounds()
     results = []
     for size in map(int, options.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
             nodes = ground.nodes_for(size)
             with ControlPlane.start(Path(folder) / "plane", name="bench", nodes=nodes) as plane:
                 skipped = frozenset(options.skip.split(","))
-                results.append(Bench(plane, Path(folder), size, skipped).measure())
+                results.append(Bench(plane, Path(folder), size, skipped, rounds).measure())
         if options.raw:
             options.raw.write_text(json.dumps(results, indent=1))
     print(json.dumps(results, indent=1))

@@ -119,9 +119,9 @@ class Stay:
         for task in self._tasks:
             if not task.done():
                 task.cancel()
-        for task in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(task, Exception):
-                raise task
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
 
 async def _each(events: AsyncIterator[ObjectRef], act: Callable[[], object]) -> None:
