@@ -19,7 +19,7 @@ from tests.controlplane.plane import ControlPlane
 HERE = Path(__file__).parent
 BUILT = HERE.parent / "bin"
 CONCURRENCY = 10
-"""How many agents `reconciler apply` changes at once, as it is without an option; the bare loop has as many workers."""
+"""How many agents `reconciler apply` writes at once, as it is without an option; the bare loop has as many workers."""
 
 
 class DidNotWork(Exception):
@@ -32,7 +32,6 @@ class Timing:
 
     wall_s: float
     client_cpu_s: float
-    client_peak_mb: float
     server_cpu_s: float
     requests: int
     said: str
@@ -98,7 +97,6 @@ class Contenders:
         return Timing(
             wall_s=wall,
             client_cpu_s=used.ru_utime + used.ru_stime,
-            client_peak_mb=used.ru_maxrss / 1024,
             server_cpu_s=work.cpu_s,
             requests=work.requests,
             said=said.read_text(),

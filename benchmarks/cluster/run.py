@@ -1,4 +1,4 @@
-"""All measurements against one API server: `python -m benchmarks.cluster.run [--sizes 1000] [--raw FILE]`, as JSON.
+"""All measurements against one API server: `python -m benchmarks.cluster.run [--sizes 1000] [--write FILE]`.
 
 `reconciler`, kubectl, kapp and a bare client-go loop bring the same manifests to the same server, one after another,
 and nothing is left between them. Programs: those of `make control-plane`, and kapp and bareloop in benchmarks/bin.
@@ -19,8 +19,11 @@ from typing import TypeVar
 from benchmarks.cluster import ground
 from benchmarks.cluster.contenders import Contenders
 from benchmarks.cluster.phases import QUICK, Ours, Result, Rounds, Staying, baseline, forget, numbers
+from benchmarks.cluster.report import report
 from tests.controlplane.plane import ControlPlane
 
+START = "<!-- figures on a real API server: written by `make bench-kubernetes` -->"
+END = "<!-- end of figures on a real API server -->"
 Answer = TypeVar("Answer")
 KUBECTL_DIFF_AT_ONCE = 10
 
@@ -143,10 +146,24 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000")
     parser.add_argument("--skip", default="", help="peers to leave out, as kubectl,kapp")
     parser.add_argument("--raw", type=Path, help="where to write all numbers as JSON")
+    parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw wrote earlier")
+    parser.add_argument("--write", type=Path, help="the document to write the report into, between its marks")
     parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
     options = parser.parse_args()
+    results = json.loads(options.from_raw.read_text()) if options.from_raw else _measured(options)
+    text = report(results)
+    print(text)
+    if options.write is not None:
+        before, mark, rest = options.write.read_text().partition(START)
+        _, end, after = rest.partition(END)
+        if not mark or not end:
+            raise SystemExit(f"{options.write} has no marks to write between: {START} and {END}")
+        options.write.write_text(f"{before}{START}\n{text}\n{END}{after}")
+
+
+def _measured(options: argparse.Namespace) -> list[Result]:
     rounds = QUICK if options.quick else Rounds()
-    results = []
+    results: list[Result] = []
     for size in map(int, options.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
             nodes = ground.nodes_for(size)
@@ -155,7 +172,7 @@ def main() -> None:
                 results.append(Bench(plane, Path(folder), size, skipped, rounds).measure())
         if options.raw:
             options.raw.write_text(json.dumps(results, indent=1))
-    print(json.dumps(results, indent=1))
+    return results
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Stay:
             changes = len((await compute_plan(self._session, policy=Policy(), cache=self._cache)).changes)
             times.append(time.perf_counter() - started)
         requests = (self._cluster.requests - before) / ROUNDS
-        return {"plan_s": statistics.median(times), "requests": requests, "changes": changes}
+        return {"plan_s": statistics.median(times), "requests": requests, "changes": changes, "rounds": ROUNDS}
 
     async def watch(self) -> dict[str, Any]:
         """Listen to all that we render, and to pods, whose copy tells what room there is; then plan out of that."""
