@@ -49,6 +49,7 @@ class Contenders:
         self._root = root
         self._kubectl = [found["kubectl"], f"--kubeconfig={plane.kubeconfig}"]
         self._environment = {**os.environ, "KUBECACHEDIR": str(work / "kubectl-cache"), "HOME": str(work)}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled once
 
     def ours(self, *arguments: str, codes: Sequence[int] = (0,)) -> Timing:
         """`reconciler ...` in a process of its own."""
