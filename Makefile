@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes check format bench mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes check format bench bench-kubernetes mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -77,6 +77,19 @@ schemas docs: $(STAMP) ## write the generated schemas and reference anew
 bench: $(STAMP) ## benchmarks at 1,000 and 10,000 agents, written into docs/performance.md
 	$(BIN)/python -m benchmarks.run --write docs/performance.md
 
+SIZES ?= 1000
+
+bench-kubernetes: $(STAMP) control-plane benchmarks/bin/kapp benchmarks/bin/bareloop ## against a real API server, beside kubectl, kapp and a bare loop: needs Go
+	$(BIN)/python -m benchmarks.cluster.run --sizes $(SIZES) --write docs/performance.md
+
+benchmarks/bin/kapp: benchmarks/kapp/go.mod benchmarks/kapp/go.sum
+	@command -v go >/dev/null || { echo "Go is needed to build kapp: see https://go.dev/dl" >&2; exit 1; }
+	cd benchmarks/kapp && GOFLAGS=-mod=mod CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath -o ../bin/kapp carvel.dev/kapp/cmd/kapp
+
+benchmarks/bin/bareloop: benchmarks/clientgo/main.go benchmarks/clientgo/go.mod benchmarks/clientgo/go.sum
+	@command -v go >/dev/null || { echo "Go is needed to build the bare loop: see https://go.dev/dl" >&2; exit 1; }
+	cd benchmarks/clientgo && CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath -o ../bin/bareloop .
+
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
@@ -88,4 +101,4 @@ lock: ## write requirements/*.txt anew (needs uv)
 		pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo tests/controlplane/bin tests/helm/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants
+	rm -rf $(VENV) .demo tests/controlplane/bin tests/helm/bin benchmarks/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants

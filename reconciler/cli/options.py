@@ -64,7 +64,12 @@ ForgetCluster = Annotated[
 ]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Parallelism = Annotated[
-    str | None, typer.Option("--parallelism", metavar="N", help="How many changes at once (default 10).")
+    str | None,
+    typer.Option(
+        "--parallelism",
+        metavar="N",
+        help="How many agents to write at once (default 10); pods of ten times as many may start.",
+    ),
 ]
 Timeout = Annotated[
     str | None,

@@ -31,6 +31,7 @@ from reconciler.engine.locks import apply_lock
 from reconciler.engine.observe import ask_who
 from reconciler.engine.rollback import Way, roll_back, undo_creation
 from reconciler.engine.run import Failed, OutOfReach, Replan, Replanner, Run, Unfinished, describe
+from reconciler.engine.turns import Turns
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.events import (
@@ -362,14 +363,14 @@ async def conclude(run: Run, entry: JournalEntry, going_back: Awaitable[Way]) ->
 
 async def _waves(run: Run, changes: Sequence[Change], parallelism: int) -> list[ChangeFinished]:
     """All changes, in the order of the plan: one wave after another, agents of a wave at once, deletes last."""
-    slots = asyncio.Semaphore(max(1, parallelism))
+    turns = Turns(parallelism)
     results: dict[AgentName, asyncio.Task[ChangeFinished]] = {}
     for _wave, group in groupby(changes, key=lambda change: (change.action is Action.DELETE, change.wave)):
         tasks: list[asyncio.Task[ChangeFinished]] = []
         for change in group:
             # only what stands earlier in the plan is waited for, so nothing can wait in a circle
             before = {name: results[name] for name in change.after if name in results}
-            task = asyncio.create_task(_one(run, change, before, slots))
+            task = asyncio.create_task(_one(run, change, before, turns))
             results[change.name] = task
             tasks.append(task)
         await _all(tasks)
@@ -388,16 +389,16 @@ async def _all(tasks: Iterable[asyncio.Task[ChangeFinished]]) -> None:
 
 
 async def _one(
-    run: Run, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]], slots: asyncio.Semaphore
+    run: Run, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]], turns: Turns
 ) -> ChangeFinished:
     for name, task in sorted(before.items()):
         done = await task
         if done.outcome not in WORKED:
             return skip(run, change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
-    async with slots:
+    async with turns.one() as turn:
         if run.stop.is_set():
             return skip(run, change, "the run was asked to stop before it began")
-        finished = await run_change(run, change)
+        finished = await run_change(run, change, turn)
     run.emit(finished)
     return finished
 

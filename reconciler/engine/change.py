@@ -18,6 +18,7 @@ from reconciler.engine.rollback import Way, remove_all
 from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, pods_of, watch
 from reconciler.engine.run import Failed, OutOfReach, Replan, Run, Unfinished, describe, together
 from reconciler.engine.settle import settle, wait_pods_gone
+from reconciler.engine.turns import Turn
 from reconciler.model.agent import Agent
 from reconciler.model.errors import (
     OutcomeUnknown,
@@ -37,11 +38,14 @@ from reconciler.model.source import JsonObject
 REPLANS = 3
 
 
-async def run_change(run: Run, change: Change) -> ChangeFinished:
-    """Do a change to its end. Raises LockLost; every other failure is in the answer."""
+async def run_change(run: Run, change: Change, turn: Turn) -> ChangeFinished:
+    """Do a change to its end. Raises LockLost; every other failure is in the answer.
+
+    `turn` is over when its objects are on their clusters: their pods come up while others have theirs.
+    """
     started = run.clock.monotonic()
     run.emit(ChangeStarted(agent=change.name, action=change.action))
-    done = Done()
+    done = Done(turn=turn)
     try:
         way = await _with_replans(run, change, done)
     except (Unfinished, RegistryError, OutcomeUnknown) as error:
@@ -166,6 +170,7 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
         await _effects(run, change, done, [item for item in change.objects if not _leaves(change, item)])
         if run.stop.is_set():
             raise Unfinished("interrupted while it rolled out")
+        done.turn.end()
         result = await _watch(run, change, agent, done)
         if result.end is RolloutEnd.READY:
             await _effects(run, change, done, [item for item in change.objects if _leaves(change, item)])
@@ -276,5 +281,7 @@ async def _delete(run: Run, change: Change, record: Record | None, done: Done) -
     held = {
         (item.cluster, item.ref): item.uid for item in done.record.inventory if item.cluster not in change.untouched
     }
-    await wait_pods_gone(run, await remove_all(run, uids | held))
+    ending = await remove_all(run, uids | held)
+    done.turn.end()
+    await wait_pods_gone(run, ending)
     return await deleted(run, done.record, done.entry, untouched=left)

@@ -17,6 +17,7 @@ from itertools import groupby
 from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, first, note_commit, open_ways, skip
 from reconciler.engine.change import run_change, same_aim
 from reconciler.engine.run import Replanner, Run
+from reconciler.engine.turns import Turns
 from reconciler.model.events import ChangeFinished
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, Change, Plan
@@ -48,10 +49,10 @@ class Continuous:
     on_end: Callable[[ChangeFinished | BaseException | None], None]
     _work: dict[AgentName, _Work] = field(default_factory=dict)
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
-    _slots: asyncio.Semaphore = field(init=False)
+    _turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(max(1, self.options.parallelism))
+        self._turns = Turns(self.options.parallelism)
 
     @property
     def busy(self) -> frozenset[AgentName]:
@@ -138,7 +139,7 @@ class Continuous:
             self.on_end(None)
 
     async def _back(self, run: Run, entry: JournalEntry, back: Back) -> ChangeFinished:
-        async with self._slots:
+        async with self._turns.one():
             return await conclude(run, entry, back(run))
 
     async def _one(self, run: Run, change: Change) -> ChangeFinished:
@@ -146,7 +147,7 @@ class Continuous:
             before = self._work.get(name)
             if before is not None and (done := await asyncio.shield(before.task)).outcome not in WORKED:
                 return skip(run, change, f"it waits for {name}, which was not brought up: {done.reason}")
-        async with self._slots:
+        async with self._turns.one() as turn:
             if run.stop.is_set():
                 return skip(run, change, "the work was stopped before it began")
-            return await run_change(run, change)
+            return await run_change(run, change, turn)

@@ -1,4 +1,5 @@
-"""Following clusters while much is done there: they may then answer reads from what their events say.
+"""Following clusters while much is done there: they may then answer reads from what their events say, and each event
+wakes whoever waits for that object.
 
 Costs one list and one watch a kind, so that it only begins where single reads would cost more.
 """
@@ -28,7 +29,7 @@ async def following(run: Run, changes: Sequence[Change]) -> AsyncIterator[None]:
         for name in {item.cluster for item in change.objects}:
             count[name] = count.get(name, 0) + 1
     tasks = [
-        asyncio.create_task(_listen(cluster))
+        asyncio.create_task(_listen(run, name, cluster))
         for name, number in sorted(count.items())
         if number >= FOLLOW_FROM and (cluster := run.clusters.get(name)) is not None
         if not isinstance(cluster, Unreadable)
@@ -41,11 +42,14 @@ async def following(run: Run, changes: Sequence[Change]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _listen(cluster: Cluster) -> None:
-    """Take in what changes, and do nothing about it. A cluster that cannot be followed is asked each time."""
+async def _listen(run: Run, name: str, cluster: Cluster) -> None:
+    """Take in what changes, and wake whoever waits for it. A cluster that cannot be followed is asked each time."""
+    run.bells.followed.add(name)
     try:
         async with aclosing(cluster.changes(Scope(kinds=(*RENDERED_KINDS, *POD_KINDS)))) as changes:
-            async for _ in changes:
-                pass
+            async for ref in changes:
+                run.bells.ring(name, ref)
     except ReconcilerError:
         return
+    finally:
+        run.bells.followed.discard(name)

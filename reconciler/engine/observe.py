@@ -114,24 +114,35 @@ async def attend(work: Awaitable[Value], cluster: Cluster, patience: Patience, *
 
     Raises what `work` raises, and Silent: then nothing is known of what came of it.
     """
-    clock = asyncio.get_running_loop().time
-    until = clock() + limit_s
-    task = asyncio.ensure_future(work)
-    try:
+    loop = asyncio.get_running_loop()
+    gone: list[str] = []
+    doubts: list[asyncio.Task[None]] = []
+
+    async def doubt() -> None:
         while True:
-            left = until - clock()
-            done, _ = await asyncio.wait({task}, timeout=min(patience.connect_s, max(0.0, left)))
-            if done:
-                return task.result()
-            if left <= patience.connect_s:
-                raise Silent(f"cluster {cluster.name} did not answer within {limit_s:g} s", gone=False)
-            if not isinstance(who := await ask_who(cluster, patience), Found):
-                why = who.reason if isinstance(who, Unreadable) else f"cluster {cluster.name} is nobody"
-                raise Silent(why, gone=True)
+            who = await ask_who(cluster, patience)
+            if not isinstance(who, Found):
+                break
+            await asyncio.sleep(patience.connect_s)
+        if not deadline.expired():
+            gone.append(who.reason if isinstance(who, Unreadable) else f"cluster {cluster.name} is nobody")
+            deadline.reschedule(loop.time())
+
+    # most answers come before anybody doubts: a task of its own for each call would cost more than the call
+    later = loop.call_later(patience.connect_s, lambda: doubts.append(loop.create_task(doubt())))
+    try:
+        async with asyncio.timeout(limit_s) as deadline:
+            return await work
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        silence = f"cluster {cluster.name} did not answer within {limit_s:g} s"
+        raise Silent(gone[0] if gone else silence, gone=bool(gone)) from error
     finally:
-        if not task.done():
+        later.cancel()
+        for task in doubts:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*doubts, return_exceptions=True)
 
 
 async def bounded(work: Awaitable[Observation[Value]], what: str, deadline_s: float) -> Observation[Value]:

@@ -14,6 +14,7 @@ from reconciler.engine.rollback import Way, roll_back, turn, undo_creation
 from reconciler.engine.rollout import RolloutResult
 from reconciler.engine.run import Run
 from reconciler.engine.settle import settle
+from reconciler.engine.turns import Turn
 from reconciler.model.agent import Agent
 from reconciler.model.events import Outcome
 from reconciler.model.identity import format_path
@@ -39,6 +40,8 @@ READY, FAILED = "ready", "failed"
 class Done:
     """What has been done so far, kept while an agent is planned again."""
 
+    turn: Turn
+    """Among those who write to clusters: given back while pods come and go."""
     applied: dict[Key, tuple[LiveObject, str]] = field(default_factory=dict)
     deleted: list[Key] = field(default_factory=list)
     entry: JournalEntry | None = None

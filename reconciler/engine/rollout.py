@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from reconciler.engine.bells import rung
 from reconciler.engine.observe import read
 from reconciler.engine.pods import Trouble, is_of_template, summary, trouble
 from reconciler.engine.run import Run, together
@@ -28,6 +30,8 @@ from reconciler.ports import Cluster
 
 POD_KINDS = (("", "v1", "Pod"),)
 FIRST_POLL_S, MOST_POLL_S, POLL_GROWTH = 0.05, 0.5, 1.4
+RUNG_POLL_S = 1.0
+"""How often somebody looks whom events wake: pods ring for nobody, and an event may be lost."""
 SILENT_S = 30.0
 """How long a rollout waits for a cluster that says nothing: a restarted API server is back by then."""
 LOG_LINES = 5
@@ -86,11 +90,20 @@ async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeou
     same template that was there before (when it only scales) failed by itself. The evidence against new ones is what
     a kubelet calls CrashLoopBackOff: the process has ended, was started again at once, and has ended again.
     """
+    with run.bells.listening((target.cluster, target.ref) for target in targets) as bell:
+        return await _watch(run, agent, targets, bell, timeout_s=timeout_s)
+
+
+async def _watch(
+    run: Run, agent: AgentName, targets: Sequence[Target], bell: asyncio.Event | None, *, timeout_s: float
+) -> RolloutResult:
     until = run.clock.monotonic() + timeout_s
-    pause = FIRST_POLL_S
+    pause = FIRST_POLL_S if bell is None else RUNG_POLL_S
     told: tuple[int, int, str] | None = None
     silent: dict[str, float] = {}
     while True:
+        if bell is not None:
+            bell.clear()  # before the look: what changes during it is looked at again
         look = await _look(run, targets)
         silent = await _wait_for_silent(run, look, silent)
         status = look.status
@@ -103,8 +116,8 @@ async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeou
         if end is not None:
             return end
         await run.lock.keep()
-        await run.clock.sleep(min(pause, max(0.0, until - run.clock.monotonic()) + 0.001))
-        pause = min(MOST_POLL_S, pause * POLL_GROWTH)
+        await rung(bell, run.clock, min(pause, max(0.0, until - run.clock.monotonic()) + 0.001))
+        pause = pause if bell is not None else min(MOST_POLL_S, pause * POLL_GROWTH)
 
 
 async def _wait_for_silent(run: Run, look: _Look, silent: Mapping[str, float]) -> dict[str, float]:

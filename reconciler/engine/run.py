@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from reconciler.engine.bells import Bells
 from reconciler.engine.locks import ApplyLock
 from reconciler.engine.observe import Silent, ask_who, attend
 from reconciler.engine.world import Patience, Retry
@@ -88,6 +89,7 @@ class Run:
     open_entries: dict[AgentName, tuple[JournalEntry, ...]] = field(default_factory=dict)
     sequence: int = 0
     """The registry's change sequence after the last write."""
+    bells: Bells = field(default_factory=Bells)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def reach(self, name: str) -> Cluster:

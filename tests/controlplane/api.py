@@ -7,6 +7,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 from tests.controlplane.pki import Identity
 
 TIMEOUT_S = 10
+JSON = "application/json"
 
 
 class Refused(Exception):
@@ -32,12 +35,14 @@ class Api:
         self._context = ssl.create_default_context(cafile=str(authority))
         self._context.load_cert_chain(identity.certificate, identity.key)
 
-    def ask(self, verb: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S) -> bytes:
+    def ask(
+        self, verb: str, path: str, body: object = None, *, timeout_s: float = TIMEOUT_S, content_type: str = JSON
+    ) -> bytes:
         """Send one request; raise `Refused` for an error, `OSError` when nobody answers."""
         connection = http.client.HTTPSConnection(self._host, timeout=timeout_s, context=self._context)
         content = None if body is None else json.dumps(body)
         try:
-            connection.request(verb, path, content, {"Content-Type": "application/json", "Accept": "application/json"})
+            connection.request(verb, path, content, {"Content-Type": content_type, "Accept": JSON})
             response = connection.getresponse()
             data = response.read()
         except http.client.HTTPException as error:
@@ -51,6 +56,19 @@ class Api:
     def json(self, verb: str, path: str, body: object = None) -> Any:
         """Send one request and return the object in its answer."""
         return json.loads(self.ask(verb, path, body))
+
+    @contextmanager
+    def lines(self, path: str, *, timeout_s: float = TIMEOUT_S) -> Iterator[Iterator[bytes]]:
+        """Follow an answer line by line, as of a watch; the server is listening when the block begins."""
+        connection = http.client.HTTPSConnection(self._host, timeout=timeout_s, context=self._context)
+        try:
+            connection.request("GET", path, headers={"Accept": JSON})
+            response = connection.getresponse()
+            if response.status >= http.client.BAD_REQUEST:
+                raise Refused(response.status, _message(response.read()))
+            yield iter(response)
+        finally:
+            connection.close()
 
 
 def _message(data: bytes) -> str:

@@ -98,6 +98,11 @@ class KubernetesCluster:
         """Only from inside: from outside, a pod's address belongs to whatever network we are in."""
         return self._at.inside
 
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far."""
+        return self._at.opened.requests if self._at.opened else 0
+
     async def close(self) -> None:
         """End watches and connections."""
         await self._watches.close()

@@ -116,9 +116,10 @@ class Database:
         return await self._call(doing, work, self._connection)
 
     async def _call(self, doing: str, work: Callable[[U], T], value: U) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, doing, work, value)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.guarded, doing, work, value)
 
-    def _guarded(self, doing: str, work: Callable[[U], T], value: U) -> T:
+    def guarded(self, doing: str, work: Callable[[U], T], value: U) -> T:
+        """Do `work` on the thread that this is called on; failures of SQLite are said as the port says them."""
         try:
             return work(value)
         except ReconcilerError:

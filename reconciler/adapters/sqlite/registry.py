@@ -11,9 +11,9 @@ from typing import Self
 
 from reconciler.adapters.sqlite import codec
 from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.grouping import GroupedWrites
 from reconciler.adapters.sqlite.ids import IdMaker
 from reconciler.adapters.sqlite.schema import migrate
-from reconciler.adapters.sqlite.writing import write_all
 from reconciler.model.audit import AuditVerdict, verify_chain
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
@@ -49,6 +49,7 @@ class SqliteRegistry:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._writes = GroupedWrites(database)
         self._new_id = IdMaker(clock)
         self._cached: RegistrySnapshot | None = None
 
@@ -119,15 +120,7 @@ class SqliteRegistry:
 
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            try:
-                with self._database.transaction(connection):
-                    return write_all(connection, write)
-            except (TypeError, ValueError) as error:
-                raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
-
-        return await self._database.run("write", work)
+        return await self._writes.commit(write)
 
     async def open_journal(self) -> tuple[JournalEntry, ...]:
         def work(connection: sqlite3.Connection) -> tuple[JournalEntry, ...]:

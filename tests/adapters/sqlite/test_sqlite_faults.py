@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.adapters.sqlite.codec import encode
 from reconciler.adapters.sqlite.schema import MIGRATIONS
 from reconciler.model.audit import next_entry
-from reconciler.model.errors import OutcomeUnknown, RegistryError
+from reconciler.model.errors import OutcomeUnknown, RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
-from reconciler.model.registry import AgentState, JournalPhase
+from reconciler.model.registry import AgentState, JournalPhase, Write
 from tests.contracts.values import TRIAGE, fact, health, intent, record, revision, write
 from tests.doubles.clock import FakeClock
 
@@ -272,6 +273,112 @@ async def test_a_commit_that_sqlite_took_back_is_refused(opened: Any) -> None:
     with pytest.raises(RegistryError, match="cannot write"):
         await registry.commit(write(record()))
     registry._database._connection = real
+    assert await registry.get(TRIAGE) == Absent()
+
+
+# writes that come at once
+
+
+class Counting:
+    """A connection that counts its transactions, and whose COMMIT may fail as if the disk did."""
+
+    def __init__(self, real: sqlite3.Connection, *, fails: bool = False) -> None:
+        self._real, self._fails = real, fails
+        self.begun = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *rest: Any) -> Any:
+        self.begun += sql == "BEGIN IMMEDIATE"
+        if sql == "COMMIT" and self._fails:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+            raise error
+        return self._real.execute(sql, *rest)
+
+
+async def at_once(registry: SqliteRegistry, *writes: Write) -> list[int | BaseException]:
+    """What becomes of writes that all come while the registry's thread is busy."""
+    free = threading.Event()
+    busy = asyncio.ensure_future(registry._database.run("wait", lambda _: free.wait(30)))
+    tasks = [asyncio.ensure_future(registry.commit(one)) for one in writes]
+    await asyncio.sleep(0)  # each has begun
+    free.set()
+    await busy
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def several(count: int) -> list[Write]:
+    names = [AgentName(namespace="support", name=f"agent-{number}") for number in range(count)]
+    return [write(record(name), audit=(fact(agent=name),)) for name in names]
+
+
+async def test_writes_that_come_at_once_share_a_transaction(opened: Any) -> None:
+    registry = await opened()
+    counting = registry._database._connection = Counting(registry._database._connection)
+    assert await at_once(registry, *several(20)) == list(range(1, 21))
+    assert counting.begun == 1
+    verdict = await registry.verify_audit()
+    assert (verdict.sound, verdict.count) == (True, 20)
+
+
+async def test_one_that_is_refused_leaves_the_others_that_came_with_it(opened: Any) -> None:
+    registry = await opened()
+    stale = write(record(version=7), journal=(intent("stale"),), audit=(fact(),))
+    no_json = write(record(), audit=(fact(object()),))  # type: ignore[arg-type]
+    one, two, three = several(3)
+    outcomes = await at_once(registry, one, stale, two, no_json, three)
+    assert [type(outcome) for outcome in outcomes] == [int, RegistryConflict, int, RegistryError, int]
+    assert await registry.open_journal() == ()
+    verdict = await registry.verify_audit()
+    assert (verdict.sound, verdict.count) == (True, 3)
+
+
+async def test_two_at_once_to_one_record_are_one_after_the_other(opened: Any) -> None:
+    registry = await opened()
+    outcomes = await at_once(registry, write(record()), write(record(version=2)), write(record(version=2)))
+    assert [type(outcome) for outcome in outcomes] == [int, int, RegistryConflict]
+
+
+async def test_one_that_fills_the_disk_is_refused_alone(opened: Any) -> None:
+    registry = await opened()
+    small, big, other = several(3)
+    big = replace(big, audit=(fact("x" * 3_000_000),))
+    pages = "PRAGMA max_page_count = {}"
+    await registry._database.run("limit", lambda c: c.execute(pages.format(400)).fetchone())
+    outcomes = await at_once(registry, small, big, other)
+    assert [type(outcome) for outcome in outcomes] == [int, RegistryError, int]
+    assert (await registry.verify_audit()).count == 2
+
+
+async def test_none_is_answered_when_the_disk_fails_and_all_may_be_repeated(opened: Any) -> None:
+    registry = await opened()
+    real = registry._database._connection
+    registry._database._connection = Counting(real, fails=True)
+    writes = several(3)
+    stale = write(record(version=7))
+    outcomes = await at_once(registry, *writes, stale)
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 3 + [RegistryConflict]
+    registry._database._connection = real
+    for one in writes:
+        await registry.commit(one)
+    verdict = await registry.verify_audit()
+    assert (verdict.sound, verdict.count) == (True, 3)
+
+
+async def test_a_write_whose_caller_has_gone_does_not_come_later(opened: Any) -> None:
+    registry = await opened()
+    free = threading.Event()
+    busy = asyncio.ensure_future(registry._database.run("wait", lambda _: free.wait(30)))
+    gone = asyncio.ensure_future(registry.commit(write(record())))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    free.set()
+    await busy
+    (other,) = several(1)
+    await registry.commit(other)
     assert await registry.get(TRIAGE) == Absent()
 
 

@@ -1,0 +1,46 @@
+"""How many agents are changed at once: few write to clusters, more wait for their pods. No I/O.
+
+A rollout takes seconds and costs nobody anything, and a write takes milliseconds: who waits keeps nobody from writing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+WAITING_EACH = 10
+"""How many are under way for each that writes. All of them have pods that start, and old ones beside them."""
+
+
+class Turn:
+    """The turn of one agent to write. It ends once, by itself or when it is given back earlier."""
+
+    def __init__(self, slots: asyncio.Semaphore | None = None) -> None:
+        self._slots = slots
+
+    def end(self) -> None:
+        """Let the next one write."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.release()
+
+
+class Turns:
+    """Turns of `parallelism` agents at once, first come, first served. One at once is one to its very end."""
+
+    def __init__(self, parallelism: int) -> None:
+        at_once = max(1, parallelism)
+        self._writing = asyncio.Semaphore(at_once)
+        self._under_way = asyncio.Semaphore(at_once * WAITING_EACH if at_once > 1 else 1)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Turn]:
+        """Wait for a turn; the agent is under way to the end of the block, and its turn may end before."""
+        async with self._under_way:
+            await self._writing.acquire()
+            turn = Turn(self._writing)
+            try:
+                yield turn
+            finally:
+                turn.end()
