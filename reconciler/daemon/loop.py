@@ -143,7 +143,12 @@ class Loop:
 
     async def _do(self, plan: Plan) -> None:
         now = self.world.clock.monotonic()
-        waiting = {change.name for change in plan.changes if self.backlog.holds(change, now)}
+        pending = self._worker.pending if self._worker is not None else frozenset()
+        waiting: set[AgentName] = set()
+        for change in plan.changes:  # each comes after those that it depends on
+            upstream = any(name in waiting or name in pending for name in change.after)
+            if self.backlog.holds(change, now) or (upstream and change.name not in pending):
+                waiting.add(change.name)
         if (due := self.backlog.next_due(plan, now)) is not None:
             self.timer(due, "an agent may be tried again")
         todo = replace(plan, changes=tuple(change for change in plan.changes if change.name not in waiting))
@@ -186,7 +191,7 @@ class Loop:
         change = self._changes.pop(end.agent, None)
         if end.outcome in WORKED:
             self.backlog.worked(end.agent)
-        elif change is not None and not self._stop.is_set():
+        elif change is not None and end.outcome is not Outcome.SKIPPED and not self._stop.is_set():
             self.backlog.failed(change, self.world.clock.monotonic())
         self.wakes.wake(f"{end.agent} ended")
 

@@ -391,16 +391,22 @@ async def _all(tasks: Iterable[asyncio.Task[ChangeFinished]]) -> None:
 async def _one(
     run: Run, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]], turns: Turns
 ) -> ChangeFinished:
+    finished = await _after(run, change, before, turns)
+    run.emit(finished)
+    return finished
+
+
+async def _after(
+    run: Run, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]], turns: Turns
+) -> ChangeFinished:
     for name, task in sorted(before.items()):
         done = await task
         if done.outcome not in WORKED:
-            return skip(run, change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
+            return skip(change, f"it waits for {name}, which was {_WORDS[done.outcome]}")
     async with turns.one() as turn:
         if run.stop.is_set():
-            return skip(run, change, "the run was asked to stop before it began")
-        finished = await run_change(run, change, turn)
-    run.emit(finished)
-    return finished
+            return skip(change, "the run was asked to stop before it began")
+        return await run_change(run, change, turn)
 
 
 _WORDS: Mapping[Outcome, str] = {
@@ -413,8 +419,9 @@ _WORDS: Mapping[Outcome, str] = {
 }
 
 
-def skip(run: Run, change: Change, reason: str) -> ChangeFinished:
-    event = ChangeFinished(
+def skip(change: Change, reason: str) -> ChangeFinished:
+    """How a change ends that never began."""
+    return ChangeFinished(
         agent=change.name,
         action=change.action,
         outcome=Outcome.SKIPPED,
@@ -424,5 +431,3 @@ def skip(run: Run, change: Change, reason: str) -> ChangeFinished:
         duration_ms=0,
         reason=reason,
     )
-    run.emit(event)
-    return event

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -48,6 +48,8 @@ class Continuous:
     options: ApplyOptions
     on_end: Callable[[ChangeFinished | BaseException | None], None]
     _work: dict[AgentName, _Work] = field(default_factory=dict)
+    _pending: dict[AgentName, Change] = field(default_factory=dict)
+    """Changes whose wave has not come yet."""
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
     _turns: Turns = field(init=False)
 
@@ -56,8 +58,13 @@ class Continuous:
 
     @property
     def busy(self) -> frozenset[AgentName]:
-        """Agents with work that has not ended."""
-        return frozenset(self._work)
+        """Agents with work that has not ended, or has not begun because others come first."""
+        return frozenset((*self._work, *self._pending))
+
+    @property
+    def pending(self) -> frozenset[AgentName]:
+        """Agents whose work has not begun: whoever depends on them is not to be offered."""
+        return frozenset(self._pending)
 
     @property
     def idle(self) -> bool:
@@ -72,12 +79,14 @@ class Continuous:
         """
         lost = {name: item for name, item in self.run.lost.items() if item[1] != math.inf}
         run = replace(self.run, commit_id=plan.revision.commit, replan=replan, lost=lost, open_entries={})
-        self._stop_others(plan)
         await first(run, plan, self.options)
-        fresh = replace(plan, changes=tuple(change for change in plan.changes if change.name not in self._work))
-        for entry, back in await open_ways(run, fresh, spare=self.busy):
+        self._leave_what_changed(plan)
+        busy = self.busy
+        fresh = tuple(change for change in plan.changes if change.name not in busy)
+        for entry, back in await open_ways(run, replace(plan, changes=fresh), spare=busy):
             self._start(run, entry.agent, None, partial(self._back, entry=entry, back=back))
-        batch = asyncio.create_task(self._batch(run, plan, fresh.changes))
+        self._pending |= {change.name: change for change in fresh}
+        batch = asyncio.create_task(self._batch(run, plan))
         self._batches.add(batch)
         batch.add_done_callback(self._batch_ended)
 
@@ -92,23 +101,36 @@ class Continuous:
         while not self.idle:
             await asyncio.gather(*self._batches, *(work.task for work in self._work.values()), return_exceptions=True)
 
-    def _stop_others(self, plan: Plan) -> None:
+    def _leave_what_changed(self, plan: Plan) -> None:
+        """Stop what is wanted otherwise now, and forget what has not begun and is wanted otherwise, or no more."""
         wanted = {change.name: change for change in plan.changes}
+        for name, change in list(self._pending.items()):
+            if name not in wanted or not same_aim(change, wanted[name]):
+                del self._pending[name]
         for name, work in self._work.items():
             now = wanted.get(name)
             if now is not None and work.change is not None and not same_aim(work.change, now):
                 work.stop.set()
 
-    async def _batch(self, run: Run, plan: Plan, changes: Iterable[Change]) -> None:
-        """The changes of one plan in its order: wave after wave, deletes last."""
-        for _wave, group in groupby(changes, key=lambda change: (change.action is Action.DELETE, change.wave)):
-            tasks = [self._start(run, change.name, change, partial(self._one, change=change)) for change in group]
-            await asyncio.gather(*tasks)
+    async def _batch(self, run: Run, plan: Plan) -> None:
+        """The changes of one plan in its order, wave after wave, deletes last; among them those that others do."""
+        for (deletes, _wave), group in groupby(plan.changes, key=_turn_of):
+            tasks = []
+            for change in group:
+                if self._pending.get(change.name) is change:
+                    del self._pending[change.name]
+                    tasks.append(self._start(run, change.name, change, partial(self._one, change=change)))
+                elif not deletes and (others := self._work.get(change.name)) is not None:
+                    tasks.append(others.task)
+            if tasks:
+                await asyncio.wait(tasks)
         if not run.stop.is_set():
             await note_commit(run, plan)
 
     def _batch_ended(self, batch: asyncio.Task[None]) -> None:
         self._batches.discard(batch)
+        if not self._batches:
+            self._pending.clear()  # one that failed in the middle leaves none behind
         if not batch.cancelled() and (error := batch.exception()) is not None:
             self.on_end(error)
         if self.idle:
@@ -146,8 +168,12 @@ class Continuous:
         for name in sorted(change.after):
             before = self._work.get(name)
             if before is not None and (done := await asyncio.shield(before.task)).outcome not in WORKED:
-                return skip(run, change, f"it waits for {name}, which was not brought up: {done.reason}")
+                return skip(change, f"it waits for {name}, which was not brought up: {done.reason}")
         async with self._turns.one() as turn:
             if run.stop.is_set():
-                return skip(run, change, "the work was stopped before it began")
+                return skip(change, "the work was stopped before it began")
             return await run_change(run, change, turn)
+
+
+def _turn_of(change: Change) -> tuple[bool, int]:
+    return change.action is Action.DELETE, change.wave
