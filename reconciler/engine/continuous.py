@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -51,6 +51,8 @@ class Continuous:
     _pending: dict[AgentName, Change] = field(default_factory=dict)
     """Changes whose wave has not come yet."""
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
+    _fleet: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """For what is read and written of the fleet as a whole: plans end beside each other."""
     _turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,7 +81,8 @@ class Continuous:
         """
         lost = {name: item for name, item in self.run.lost.items() if item[1] != math.inf}
         run = replace(self.run, commit_id=plan.revision.commit, replan=replan, lost=lost, open_entries={})
-        await first(run, plan, self.options)
+        async with self._fleet:
+            await first(run, plan, self.options)
         self._leave_what_changed(plan)
         busy = self.busy
         fresh = tuple(change for change in plan.changes if change.name not in busy)
@@ -114,18 +117,21 @@ class Continuous:
 
     async def _batch(self, run: Run, plan: Plan) -> None:
         """The changes of one plan in its order, wave after wave, deletes last; among them those that others do."""
+        tasks: dict[AgentName, asyncio.Task[ChangeFinished]] = {}
         for (deletes, _wave), group in groupby(plan.changes, key=_turn_of):
-            tasks = []
             for change in group:
                 if self._pending.get(change.name) is change:
                     del self._pending[change.name]
-                    tasks.append(self._start(run, change.name, change, partial(self._one, change=change)))
+                    before = {name: tasks[name] for name in change.after if name in tasks}
+                    own = partial(self._one, change=change, before=before)
+                    tasks[change.name] = self._start(run, change.name, change, own)
                 elif not deletes and (others := self._work.get(change.name)) is not None:
-                    tasks.append(others.task)
+                    tasks[change.name] = others.task
             if tasks:
-                await asyncio.wait(tasks)
+                await asyncio.wait(tasks.values())
         if not run.stop.is_set():
-            await note_commit(run, plan)
+            async with self._fleet:
+                await note_commit(run, plan)
 
     def _batch_ended(self, batch: asyncio.Task[None]) -> None:
         self._batches.discard(batch)
@@ -164,11 +170,12 @@ class Continuous:
         async with self._turns.one():
             return await conclude(run, entry, back(run))
 
-    async def _one(self, run: Run, change: Change) -> ChangeFinished:
-        for name in sorted(change.after):
-            before = self._work.get(name)
-            if before is not None and (done := await asyncio.shield(before.task)).outcome not in WORKED:
-                return skip(change, f"it waits for {name}, which was not brought up: {done.reason}")
+    async def _one(
+        self, run: Run, *, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]]
+    ) -> ChangeFinished:
+        for name, task in sorted(before.items()):
+            if (done := await asyncio.shield(task)).outcome not in WORKED:
+                return skip(change, f"it waits for {name}, which was not brought up: {done.reason or done.text}")
         async with self._turns.one() as turn:
             if run.stop.is_set():
                 return skip(change, "the work was stopped before it began")

@@ -1,0 +1,179 @@
+"""Plans that come while older ones are being done: each agent by itself, and none twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.engine.apply import locked
+from reconciler.engine.continuous import Continuous
+from reconciler.engine.reconcile import replanner
+from reconciler.engine.world import Stores
+from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Plan
+from tests.adapters.kubernetes.conftest import until
+from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
+from tests.doubles.source import MemorySource
+from tests.doubles.world import GivenWorld, open_cluster, open_registry
+from tests.engine.fleets import NOTHING, OPTIONS, agent, plan_of, snapshot
+
+SLOW, FAST, NEXT = (AgentName.parse(f"support/{name}") for name in ("slow", "fast", "next"))
+STUCK = f"acme/{SILENT}:1"
+"""Runs in no time, and never says so: its rollout goes on for as long as it may."""
+
+
+class Keeper:
+    """A fleet, and who does its changes as plans come."""
+
+    def __init__(self, world: GivenWorld, source: MemorySource, work: Continuous, ends: list[ChangeFinished]) -> None:
+        self.world, self.source, self.work, self.ends = world, source, work, ends
+        self.rests = 0
+
+    async def commit(self, **files: str | None) -> Plan:
+        """Commit agents by name, plan, and offer what is planned."""
+        self.source.commit({f"agents/{name}.yaml": text for name, text in files.items()})
+        return await self.look()
+
+    async def look(self) -> Plan:
+        plan = await plan_of(self.world)
+        await self.work.offer(plan, replanner(self.world, plan))
+        return plan
+
+    async def end_of(self, name: AgentName) -> ChangeFinished:
+        """How the next change of an agent ends."""
+        known = len(self._ends(name))
+        await until(lambda: len(self._ends(name)) > known)
+        return self._ends(name)[-1]
+
+    def outcomes(self, name: AgentName) -> list[Outcome]:
+        return [end.outcome for end in self._ends(name)]
+
+    def _ends(self, name: AgentName) -> list[ChangeFinished]:
+        return [end for end in self.ends if end.agent == name]
+
+
+@asynccontextmanager
+async def keeping(folder: Path) -> AsyncIterator[Keeper]:
+    source, clock, stop = MemorySource(), SystemClock(), asyncio.Event()
+    source.commit({"fleet.yaml": NOTHING})
+    registry = await open_registry(folder, clock)
+    cluster = open_cluster(NeverReadyCluster, folder)
+    stores = Stores(registry=registry, clusters={"local": cluster})
+    ends: list[ChangeFinished] = []
+    broken: list[BaseException] = []
+    rests: list[None] = []
+
+    def ended(end: ChangeFinished | BaseException | None) -> None:
+        if end is None:
+            rests.append(None)
+        elif isinstance(end, ChangeFinished):
+            ends.append(end)
+        else:
+            broken.append(end)
+
+    try:
+        async with locked(
+            stores, clock, fleet="acme", commit="", options=OPTIONS, stop=stop, emit=lambda _event: None
+        ) as run:
+            work = Continuous(run=run, options=OPTIONS, on_end=ended)
+            yield Keeper(GivenWorld(source, clock, stores), source, work, ends)
+            work.stop()
+            await work.ended()
+            assert rests, "nobody was told that nothing is under way any more"
+    finally:
+        await cluster.close()
+        await registry.close()
+    assert broken == []
+
+
+@pytest.fixture
+async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
+    async with keeping(tmp_path) as made:
+        yield made
+
+
+async def test_a_slow_agent_holds_up_nobody_and_is_begun_once(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    await keeper.commit(fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    await keeper.look()
+    assert keeper.work.busy == {SLOW}
+    assert keeper.outcomes(SLOW) == []
+
+
+async def test_a_newer_commit_stops_the_older_work_on_its_agent_and_goes_on_from_there(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    assert keeper.work.busy == {SLOW}
+    await until(lambda: not keeper.work.pending)
+    await keeper.commit(slow=agent("slow", image="acme/agent:2"))
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED])
+    await keeper.look()
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED, Outcome.APPLIED])
+    assert (await plan_of(keeper.world)).changes == ()
+    assert await (await keeper.world.stores(None)).registry.open_journal() == ()  # type: ignore[arg-type]
+
+
+async def test_a_later_wave_waits_for_the_earlier_one_through_all_plans(keeper: Keeper) -> None:
+    """`next` is in wave 1; other plans come while wave 0 is under way."""
+    await keeper.commit(slow=agent("slow", image=STUCK), next=agent("next", "  wave: 1\n"))
+    for number in range(3):
+        await keeper.commit(fast=agent("fast", image=f"acme/agent:{number}"))
+        await until(lambda number=number: len(keeper.outcomes(FAST)) > number)  # type: ignore[misc]
+    assert keeper.work.busy == {SLOW, NEXT}
+    assert keeper.outcomes(NEXT) == []
+
+
+async def test_what_waits_for_its_wave_and_is_wanted_otherwise_is_done_as_it_is_wanted_last(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK), next=agent("next", "  wave: 1\n"))
+    await keeper.commit(slow=agent("slow", image="acme/agent:2"), next=agent("next", "  replicas: 3\n"))
+    await until(lambda: keeper.outcomes(NEXT) == [Outcome.APPLIED])
+    assert (await snapshot(keeper.world)).records[NEXT].placement[0].replicas == 3
+    assert keeper.outcomes(NEXT) == [Outcome.APPLIED]
+
+
+async def test_who_depends_on_an_agent_that_fails_is_not_begun(keeper: Keeper) -> None:
+    await keeper.commit(
+        slow=agent("slow", image=f"acme/{NEVER_READY}:1"), fast=agent("fast", "  dependsOn: [support/slow]\n")
+    )
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.SKIPPED])
+    assert keeper.outcomes(SLOW) == [Outcome.UNDONE]
+    assert FAST not in (await snapshot(keeper.world)).records
+
+
+async def test_an_agent_that_leaves_while_it_comes_up_is_deleted(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK), fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    await keeper.commit(slow=None)
+    await until(lambda: len(keeper.outcomes(SLOW)) == 1)
+    await keeper.look()
+    await until(lambda: keeper.outcomes(SLOW)[1:] == [Outcome.APPLIED])
+    assert set((await snapshot(keeper.world)).records) == {FAST}
+
+
+async def test_what_is_stopped_goes_on_with_the_next(tmp_path: Path) -> None:
+    async with keeping(tmp_path) as first:
+        await first.commit(slow=agent("slow", image=STUCK))
+        await until(lambda: not first.work.pending)
+    assert first.outcomes(SLOW) == [Outcome.FAILED]
+    assert "the next apply goes on with it" in first.ends[0].reason
+    async with keeping(tmp_path) as second:
+        await second.commit(slow=agent("slow", image="acme/agent:2"))
+        await until(lambda: second.outcomes(SLOW) == [Outcome.APPLIED])
+        assert (await plan_of(second.world)).changes == ()
+
+
+async def test_an_offer_after_the_stop_begins_nothing(keeper: Keeper) -> None:
+    await keeper.commit(fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    keeper.work.stop()
+    plan = await keeper.commit(next=agent("next"))
+    assert [change.name for change in plan.changes] == [NEXT]
+    await until(lambda: keeper.outcomes(NEXT) == [Outcome.SKIPPED])
+    assert NEXT not in (await snapshot(keeper.world)).records
