@@ -1,255 +1,367 @@
-"""The shipped rights on a real control plane: a fleet lives its whole life with them, and needs every one of them."""
+"""The shipped rights on a real control plane: a fleet lives its whole life with them, the server grants nothing beside
+them, and without any single one something stops, with the refusal in the words that people get.
+"""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from reconciler.adapters.kubernetes import transport as transports
-from reconciler.engine.observe import observe
+from reconciler.engine.rollout import POD_KINDS
+from reconciler.engine.run import describe
 from reconciler.engine.sweep import sweep
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import NotAllowed
+from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.health import HealthState
 from reconciler.model.identity import ObjectRef
-from reconciler.model.objects import OPTIONAL_KINDS, Found, LogOptions, Scope
-from reconciler.model.plan import Policy
+from reconciler.model.objects import RENDERED_KINDS, Found, LogOptions, Scope, Unreadable
+from reconciler.model.plan import Action, Policy
+from reconciler.ports import Cluster
 from tests.controlplane.plane import ControlPlane, KubectlFailed
-from tests.deploy.shipped import BASE, One, kustomized, only, rules_of, singly
+from tests.deploy.accounts import Accounts, allowed, granted, wait_until_granted
+from tests.deploy.life import AccountFleet, Asked, recorded
+from tests.deploy.shipped import BASE, CHART, One, kustomized, only, rights_of, singly
 from tests.doubles.metrics_api import MetricsApi
 from tests.doubles.prober import TableProber
-from tests.engine.fleets import FleetRepo, _fleet, agent, applied, finished, plan_of
+from tests.engine.fleets import plan_of
+from tests.helm.helm import Helm
+from tests.multicluster.fleets import SERVICE_EXPORTS
 
 pytestmark = pytest.mark.controlplane
 
-OPTIONAL = {group for group, _, _ in OPTIONAL_KINDS}
-NEEDED = [one for one in singly() if one.group not in OPTIONAL]
-"""Where no optional API is installed, its rights are not used."""
-ACCOUNT = "reconciler"
-
-
-class AccountFleet(FleetRepo):
-    """A fleet whose one cluster is reached as a service account; its agents live in one namespace."""
-
-    def __init__(self, root: Path, plane: ControlPlane, namespace: str, kubeconfig: Path) -> None:
-        clusters = f"    - {{name: {plane.name}, kubernetes: {{kubeconfig: {kubeconfig}, context: {plane.name}}}}}\n"
-        super().__init__(
-            root,
-            f"apiVersion: agents.codevald.io/v1\nkind: Fleet\nmetadata: {{name: {namespace}}}\nspec:\n"
-            f"  deletions: {{max: 100, percent: 100}}\n  clusters:\n{clusters}",
-        )
-        self.plane, self.namespace = plane, namespace
-
-    def declare(self, names: list[str], *, image: str, replicas: int) -> None:
-        """Commit these agents, one of them autoscaled."""
-        files = {}
-        for name in names:
-            body = (
-                "  systemMessage: Be brief.\n"
-                "  ports: [{name: http, port: 8080}]\n"
-                "  resources: {requests: {cpu: 100m, memory: 32Mi}}\n"
-                "  rollout: {timeout: 90s}\n"
-            )
-            scaled = "  autoscaling: {min: 2, max: 4, metrics: [{cpu: 50%}]}\n"
-            body += scaled if name == "auto" else f"  replicas: {replicas}\n"
-            files[f"agents/{name}.yaml"] = agent(name, body, namespace=self.namespace, image=image)
-        self.commit(files)
-
-
-async def life(fleet: AccountFleet, names: list[str]) -> dict[str, Any]:
-    """Create agents, update and scale them, look at them, read a log, delete them all; what was seen at each step."""
-    seen: dict[str, Any] = {}
-    fleet.declare(names, image="acme/agent:1", replicas=2)
-    async with await fleet.session() as session:
-        declared = (await _fleet(session)).fleet
-        assert declared is not None
-        stores = await session.stores(declared)
-        sight = (await observe(stores, Scope())).clusters[fleet.plane.name]
-        seen["identity"] = isinstance(sight.identity, Found)
-        seen["capacity"] = isinstance(sight.capacity, Found)
-        seen["unreadable"] = sorted(sight.live.value.unreadable) if isinstance(sight.live, Found) else "all"
-        seen["create"] = _told(await applied(session))
-        fleet.declare(names, image="acme/agent:2", replicas=3)
-        seen["update"] = _told(await applied(session))
-        seen["no more changes"] = not (await plan_of(session)).changes
-        agents = (await _fleet(session)).agents
-        found = await sweep(stores, agents, TableProber(), session.clock, previous={}, at_once=True)
-        seen["health"] = sorted((name.name, one.state.value) for name, one in found.assessments.items())
-        usage = await stores.clusters[fleet.plane.name].usage(Scope(namespaces=frozenset({fleet.namespace})))
-        seen["usage"] = isinstance(usage, Found) and len(usage.value.pods) > 0
-        seen["log"] = await _log(fleet, stores.clusters[fleet.plane.name])
-        fleet.commit({f"agents/{name}.yaml": None for name in names})
-        seen["delete"] = _told(await applied(session, policy=Policy(allow_empty=True)))
-    return seen
-
-
-def _told(events: list[Any]) -> list[tuple[str, str]]:
-    return sorted((name.rpartition("/")[2], event.outcome.value) for name, event in finished(events).items())
-
-
-async def _log(fleet: AccountFleet, cluster: Any) -> bool:
-    """Whether a log of any pod can be read."""
-    pods = fleet.plane.pods(fleet.namespace)
-    if not pods:
-        return False
-    ref = ObjectRef(group="", kind="Pod", namespace=fleet.namespace, name=pods[0]["metadata"]["name"])
-    try:
-        return bool([line async for line in cluster.logs(ref, LogOptions(tail=3))])
-    except ReconcilerError:
-        return False
+ALL = singly()
+OBJECTS = list(dict.fromkeys((one.group, one.resource) for one in ALL if one.verb == "create"))
+"""What we make, in the order of application."""
+WITHIN_S = 30
 
 
 @pytest.fixture(scope="module")
-def shipped_account(control_plane: ControlPlane):
-    """The kubeconfig of the account that the kustomize base makes, with what it grants and nothing else."""
-    objects = kustomized(BASE)
-    control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(objects))
-    where = only(objects, "Namespace")["metadata"]["name"]
-    yield control_plane.service_account_kubeconfig(where, ACCOUNT)
-    control_plane.kubectl("delete", "--wait=false", "-f", "-", input=yaml.safe_dump_all(objects))
+def exporting(control_plane: ControlPlane) -> Iterator[None]:
+    """The plane serves every kind that we render, for as long as these tests run."""
+    crd = f"crd/{SERVICE_EXPORTS['metadata']['name']}"
+    control_plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(SERVICE_EXPORTS))
+    control_plane.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
+    control_plane.wait_for("the API of ServiceExports", lambda: _serves_exports(control_plane))
+    yield
+    control_plane.kubectl("delete", crd)
+    control_plane.wait_for("an end of ServiceExports", lambda: not _serves_exports(control_plane))
+
+
+def _serves_exports(plane: ControlPlane) -> bool:
+    groups = plane.api.json("GET", "/apis")["groups"]
+    return SERVICE_EXPORTS["spec"]["group"] in {group["name"] for group in groups}
+
+
+@contextlib.contextmanager
+def installed(plane: ControlPlane, objects: list[Any]) -> Iterator[Path]:
+    """The kubeconfig of the account that these objects make, with what they grant and nothing else."""
+    content = yaml.safe_dump_all(objects)
+    plane.kubectl("apply", "-f", "-", input=content)
+    try:
+        account = only(objects, "ServiceAccount")["metadata"]
+        name, where = account["name"], account["namespace"]
+        wait_until_granted(plane, where, name, rights_of(only(objects, "ClusterRole")))
+        yield plane.service_account_kubeconfig(where, name)
+    finally:
+        plane.kubectl("delete", "--wait=false", "-f", "-", input=content)
+
+
+@pytest.fixture(scope="module")
+def shipped(control_plane: ControlPlane) -> Iterator[Path]:
+    """The account that `kubectl apply -k` makes."""
+    with installed(control_plane, kustomized(BASE)) as account:
+        yield account
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> set[One]:
-    """Every right that requests of ours have used, as the API server's authorizer sees them."""
-    used: set[One] = set()
-
-    class Recording(transports.Transport):
-        async def call(self, request, **options):
-            used.update(_rights(request))
-            reply = await super().call(request, **options)
-            if request.method == "PATCH" and reply.code == 201:
-                used.update(one._replace(verb="create") for one in _rights(request))
-            return reply
-
-        def stream(self, request, **options):
-            used.update(_rights(request))
-            return super().stream(request, **options)
-
-    monkeypatch.setattr(transports, "Transport", Recording)
-    return used
+def accounts(control_plane: ControlPlane, namespace: str) -> Iterator[Accounts]:
+    made = Accounts(control_plane, namespace)
+    yield made
+    made.forget()
 
 
-def _rights(request: transports.Request) -> list[One]:
-    """The right that a request needs; none for what everybody may ask, as the version."""
-    head, *steps = request.path.strip("/").split("/")
-    if head not in ("api", "apis") or len(steps) < 2:
-        return []
-    group, steps = ("", steps[1:]) if head == "api" else (steps[0], steps[2:])
-    if not steps:
-        return []
-    if steps[0] == "namespaces" and len(steps) > 2:
-        steps = steps[2:]
-    resource, *rest = steps
-    watching = (request.query or {}).get("watch") == "1"
-    reading = "watch" if watching else "get" if rest else "list"
-    verb = {"GET": reading, "PATCH": "patch", "DELETE": "delete"}[request.method]
-    name = rest[0] if resource == "namespaces" else ""
-    return [One(group, "/".join([resource, *rest[1:]]), verb, name)]
+@pytest.fixture
+def fleet(control_plane: ControlPlane, namespace: str, exporting: None, tmp_path: Path) -> AccountFleet:
+    return AccountFleet(tmp_path / "fleet", control_plane, namespace)
 
 
-MANY = ["auto", *(f"agent-{number}" for number in range(10))]
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return recorded(monkeypatch)
 
 
-@pytest.fixture(autouse=True)
-def measured(metrics_api: MetricsApi, namespace: str) -> None:
-    """Let the metrics API know what pods use, too little for the autoscaler to act on."""
-    for name in MANY:
-        metrics_api.use(namespace, name, cpu="1m", memory="1Mi")
-    metrics_api.use(namespace, "web", cpu="1m", memory="1Mi")
+THEIRS = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: theirs}
+spec:
+  replicas: 1
+  selector: {matchLabels: {agents.codevald.io/agent: theirs}}
+  template:
+    metadata: {labels: {agents.codevald.io/agent: theirs}}
+    spec: {containers: [{name: agent, image: "acme/agent:1"}]}
+"""
+MANY = [f"agent-{number}" for number in range(9)]
 
 
-async def test_a_fleet_lives_with_the_shipped_rights_and_uses_each(
-    control_plane, metrics_api, namespace, shipped_account, asked, tmp_path
+async def test_a_fleet_lives_its_whole_life_with_what_is_shipped_and_uses_all_of_it(
+    control_plane: ControlPlane,
+    metrics_api: MetricsApi,
+    namespace: str,
+    shipped: Path,
+    fleet: AccountFleet,
+    asked: Asked,
 ):
-    seen = await life(AccountFleet(tmp_path / "fleet", control_plane, namespace, shipped_account), MANY)
-    assert seen["create"] == [(name, "applied") for name in sorted(MANY)]
-    assert seen["update"] == [(name, "applied") for name in sorted(MANY)]
-    assert seen["delete"] == [(name, "applied") for name in sorted(MANY)]
-    assert seen["unreadable"] == []
-    assert all(seen[step] for step in ("identity", "capacity", "no more changes", "usage", "log")), seen
-    assert sorted(asked) == sorted(NEEDED), "no right that is not used, none used that is not in the table"
+    control_plane.kubectl("apply", "-n", namespace, "-f", "-", input=THEIRS)
+    for name in ("auto", "theirs", *MANY):
+        metrics_api.use(namespace, name, cpu="1m", memory="1Mi")
+    fleet.declare({"auto": fleet.everything(), "theirs": "  adopt: true\n", **dict.fromkeys(MANY, "")})
+    async with fleet.as_account(shipped) as session:
+        await done(
+            fleet, session, {"auto": Action.CREATE, "theirs": Action.ADOPT, **dict.fromkeys(MANY, Action.CREATE)}
+        )
+        fleet.declare({"auto": fleet.everything()}, image="acme/agent:2")
+        fleet.declare({MANY[0]: "  replicas: 3\n"})
+        await done(fleet, session, {"auto": Action.UPDATE, MANY[0]: Action.SCALE})
+        plan = await plan_of(session)
+        assert (plan.changes, plan.holds) == ((), ())
+        assert not [item for item in plan.completeness if item.problem]
+
+        stores, cluster = await fleet.cluster(session)
+        agents = await fleet.agents(session)
+        found = await sweep(stores, agents, TableProber(), session.clock, previous={}, at_once=True)
+        assert not found.unreadable
+        assert {one.state for one in found.assessments.values()} == {HealthState.HEALTHY}
+        usage = await cluster.usage(Scope(namespaces=frozenset({namespace})))
+        assert isinstance(usage, Found)
+        assert len(usage.value.pods) == len(control_plane.pods(namespace))
+        assert await log_of(cluster, control_plane, namespace)
+
+        everybody = ("auto", "theirs", *MANY)
+        fleet.leave(*everybody)
+        await done(fleet, session, dict.fromkeys(everybody, Action.DELETE), policy=Policy(allow_empty=True))
+    assert not asked.refused
+    assert sorted(asked.used) == sorted(ALL), "no right that is not used, none used that is not shipped"
+
+
+async def done(fleet: AccountFleet, session: Any, wanted: dict[str, Action], **options: Any) -> None:
+    """Plan and apply: these changes, and all to their end."""
+    events = await fleet.apply(session, **options)
+    assert {name: (event.action, event.outcome, event.reason) for name, event in events.items()} == {
+        name: (action, Outcome.APPLIED, "") for name, action in wanted.items()
+    }
+
+
+async def log_of(cluster: Cluster, plane: ControlPlane, namespace: str) -> list[str]:
+    ref = ObjectRef(group="", kind="Pod", namespace=namespace, name=plane.pods(namespace)[0]["metadata"]["name"])
+    return [line async for line in cluster.logs(ref, LogOptions(tail=3))]
+
+
+@pytest.mark.helm
+def test_of_the_chart_and_of_kustomize_the_server_grants_the_table_and_nothing_beside_it(
+    control_plane: ControlPlane, namespace: str, shipped: Path, accounts: Accounts, helm: Helm
+):
+    anybody = granted(control_plane, accounts.kubeconfig("nobody", []), namespace)
+    assert granted(control_plane, shipped, namespace) - anybody == set(ALL)
+    with installed(control_plane, helm.template(CHART, namespace=namespace)) as by_chart:
+        assert granted(control_plane, by_chart, namespace) - anybody == set(ALL)
+    assert {one.verb for one in anybody} == {"create"}, "reviews of oneself, and no more"
 
 
 FORBIDDEN = [
-    ("list", "secrets"),
-    ("get", "secrets"),
-    ("watch", "secrets"),
-    ("create", "secrets"),
-    ("create", "pods/exec"),
-    ("create", "pods"),
-    ("delete", "pods"),
-    ("update", "deployments"),
-    ("deletecollection", "deployments"),
-    ("create", "clusterroles"),
-    ("create", "rolebindings"),
-    ("create", "serviceaccounts/token"),
-    ("impersonate", "users"),
-    ("create", "namespaces"),
-    ("list", "namespaces"),
-    ("patch", "nodes"),
-    ("get", "*"),
+    *(One("", "secrets", verb) for verb in ("get", "list", "watch", "create", "patch", "update", "delete")),
+    *(One("", f"pods/{how}", verb) for how in ("exec", "attach", "portforward") for verb in ("get", "create")),
+    *(One("", "pods", verb) for verb in ("create", "patch", "delete", "deletecollection")),
+    *(One("", "nodes/proxy", verb) for verb in ("get", "create")),
+    *(One("", "nodes", verb) for verb in ("get", "patch", "delete")),
+    *(One("", "services/proxy", verb) for verb in ("get", "create")),
+    *(One("", "namespaces", verb) for verb in ("list", "watch", "create", "patch", "delete")),
+    One("", "namespaces", "get", "default"),
+    One("", "serviceaccounts/token", "create"),
+    *(One("", who, "impersonate") for who in ("users", "groups", "serviceaccounts")),
+    *(
+        One("rbac.authorization.k8s.io", kind, verb)
+        for kind in ("roles", "rolebindings", "clusterroles", "clusterrolebindings")
+        for verb in ("get", "list", "create", "patch", "update", "bind", "escalate")
+    ),
+    *(One("apps", kind, "create") for kind in ("daemonsets", "statefulsets", "replicasets")),
+    *(One("batch", kind, "create") for kind in ("jobs", "cronjobs")),
+    *(One("apps", "deployments", verb) for verb in ("update", "deletecollection")),
+    One("certificates.k8s.io", "certificatesigningrequests", "create"),
+    One("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "create"),
+    One("*", "*", "get"),
 ]
 
 
-@pytest.mark.parametrize(("verb", "resource"), FORBIDDEN)
-def test_the_shipped_account_may_not(control_plane, shipped_account, verb, resource):
-    assert not control_plane.allowed(verb, resource, "kube-system", kubeconfig=shipped_account)
-    assert not control_plane.allowed(verb, resource, "default", kubeconfig=shipped_account)
+def test_the_shipped_account_may_neither_read_secrets_nor_gain_rights_nor_enter_pods(
+    control_plane: ControlPlane, namespace: str, shipped: Path
+):
+    for where in ("kube-system", namespace, ""):
+        assert allowed(control_plane, shipped, FORBIDDEN, where) == set()
+    assert allowed(control_plane, shipped, ALL, "") == set(ALL), "it is not that all is denied"
 
 
-def test_the_shipped_account_gets_no_secret_from_the_server(control_plane, namespace, shipped_account):
+def test_the_shipped_account_gets_no_secret_out_of_the_server(
+    control_plane: ControlPlane, namespace: str, shipped: Path
+):
     control_plane.kubectl("create", "secret", "generic", "key", "--from-literal=k=v", "-n", namespace)
     for arguments in (("secrets", "-A"), ("secret", "key", "-n", namespace), ("secrets", "-n", namespace, "--watch")):
         with pytest.raises(KubectlFailed, match="forbidden"):
-            control_plane.kubectl("get", *arguments, kubeconfig=shipped_account)
+            control_plane.kubectl("get", *arguments, kubeconfig=shipped)
 
 
-def account_with(plane: ControlPlane, namespace: str, rights: list[One]) -> Path:
-    """An account that may do exactly that, everywhere."""
-    name = f"partly-{namespace}"
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
-    made = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": ACCOUNT, "namespace": namespace}},
-        {**role, "rules": rules_of(rights)},
-        {**role, "kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [subject]},
-    ]
-    content = json.dumps({"apiVersion": "v1", "kind": "List", "items": made})
-    plane.kubectl("apply", "-f", "-", input=content)
-    return plane.service_account_kubeconfig(namespace, ACCOUNT)
+MAKING = ("get", "create", "patch")
 
 
-FEW = ["auto", "web"]
-WELL = {
-    "identity": True,
-    "capacity": True,
-    "unreadable": [],
-    "create": [("auto", "applied"), ("web", "applied")],
-    "update": [("auto", "applied"), ("web", "applied")],
-    "no more changes": True,
-    "usage": True,
-    "log": True,
-    "delete": [("auto", "applied"), ("web", "applied")],
-}
-QUIETLY = "watch"
-"""Without it nothing fails: what is not told is asked for, at the price of requests."""
-
-
-@pytest.mark.parametrize("missing", [one for one in NEEDED if one.verb != QUIETLY], ids=str)
-async def test_without_any_single_right_something_fails_and_is_seen(
-    control_plane, metrics_api, namespace, tmp_path, missing
+async def test_without_a_right_to_make_an_object_the_creation_stops_there_and_goes_on_with_it(
+    control_plane: ControlPlane, namespace: str, fleet: AccountFleet, accounts: Accounts
 ):
-    account = account_with(control_plane, namespace, [one for one in NEEDED if one != missing])
-    fleet = AccountFleet(tmp_path / "fleet", control_plane, namespace, account)
-    seen = await life(fleet, FEW)
-    assert {key: seen[key] for key in WELL} != WELL
+    """Kind by kind in the order of application; each time, what comes before it has been made."""
+    steps = [One(*kind, verb) for kind in OBJECTS for verb in MAKING]
+    fleet.declare({"auto": fleet.everything()})
+    for step in steps:
+        event = (await try_without(step, fleet, accounts))["auto"]
+        assert_refused(event, step)
+        assert made(control_plane, namespace) == OBJECTS[: OBJECTS.index((step.group, step.resource))]
+    whole = accounts.kubeconfig("whole", ALL)
+    async with fleet.as_account(whole) as session:
+        assert (await fleet.apply(session))["auto"].outcome is Outcome.APPLIED
+    assert made(control_plane, namespace) == OBJECTS
 
 
-async def test_with_all_of_them_nothing_fails(control_plane, metrics_api, namespace, tmp_path):
-    account = account_with(control_plane, namespace, NEEDED)
-    seen = await life(AccountFleet(tmp_path / "fleet", control_plane, namespace, account), FEW)
-    assert {key: seen[key] for key in WELL} == WELL
+async def test_without_the_right_to_delete_a_kind_its_object_stays_and_is_told_until_the_right_is_there(
+    control_plane: ControlPlane, namespace: str, fleet: AccountFleet, accounts: Accounts
+):
+    """An agent for each kind. What may be deleted goes, and who comes later with the right deletes the rest."""
+    steps = {f"{resource[:-1]}-agent": One(group, resource, "delete") for group, resource in OBJECTS}
+    fleet.declare(dict.fromkeys(steps, fleet.everything()))
+    whole = accounts.kubeconfig("whole", ALL)
+    async with fleet.as_account(whole) as session:
+        await done(fleet, session, dict.fromkeys(steps, Action.CREATE))
+    for name, step in steps.items():
+        fleet.leave(name)
+        event = (await try_without(step, fleet, accounts))[name]
+        assert_refused(event, step)
+        assert made(control_plane, namespace, name) == [(step.group, step.resource)]
+    async with fleet.as_account(whole) as session:
+        await fleet.apply(session, policy=Policy(allow_empty=True))
+    assert [made(control_plane, namespace, name) for name in steps] == [[] for _ in steps]
+
+
+async def try_without(missing: One, fleet: AccountFleet, accounts: Accounts) -> dict[str, ChangeFinished]:
+    async with fleet.as_account(accounts.lacking(missing)) as session:
+        return await fleet.apply(session, policy=Policy(allow_empty=True))
+
+
+def assert_refused(event: ChangeFinished, missing: One) -> None:
+    assert event.outcome is Outcome.FAILED
+    assert_told(event.reason, missing)
+
+
+def assert_told(text: str, missing: One) -> None:
+    """The API server's words for a right that lacks, and what to do, have reached people."""
+    assert f'cannot {missing.verb} resource "{missing.resource}" in API group "{missing.group}"' in text
+    assert "grant it in RBAC: docs/kubernetes.md lists what is needed" in text
+
+
+def made(plane: ControlPlane, namespace: str, name: str = "auto") -> list[tuple[str, str]]:
+    """Kinds of which there is an object of the agent, in the order of application."""
+    kinds = ",".join(f"{resource}.{group}".rstrip(".") for group, resource in OBJECTS)
+    items = plane.get(kinds, "-n", namespace, "-l", f"agents.codevald.io/agent={name}")["items"]
+    found = {(item["apiVersion"].rpartition("/")[0], f"{item['kind'].lower()}s") for item in items}
+    return [kind for kind in OBJECTS if kind in found]
+
+
+PLANNED = [
+    *(One(*kind, "list") for kind in OBJECTS),
+    One("", "pods", "list"),
+    One("", "nodes", "list"),
+    One("", "namespaces", "get", "kube-system"),
+]
+"""Without one of these a plan does not see what it would have to."""
+LOOKED = [One("", "pods", "get"), One("", "pods/log", "get"), One("metrics.k8s.io", "pods", "list")]
+"""Without one of these people are shown less."""
+FOLLOWED = [one for one in ALL if one.verb == "watch"]
+"""Without one of these all is done, and each look costs a request."""
+
+
+def test_there_is_no_right_of_which_nobody_knows_what_would_stop_without_it():
+    made_with = [One(*kind, verb) for kind in OBJECTS for verb in (*MAKING, "delete")]
+    assert sorted([*made_with, *PLANNED, *LOOKED, *FOLLOWED]) == sorted(ALL)
+
+
+@pytest.mark.parametrize("missing", PLANNED, ids=str)
+async def test_without_a_right_to_see_all_nothing_is_planned_and_the_plan_says_why(
+    missing: One, fleet: AccountFleet, accounts: Accounts
+):
+    pinned = missing not in [One(*kind, "list") for kind in OBJECTS]  # else it would be made on the spare cluster
+    fleet.declare({"auto": "" if pinned else fleet.everything()})
+    async with fleet.as_account(accounts.lacking(missing)) as session:
+        plan = await plan_of(session)
+    assert plan.changes == ()
+    (hold,) = plan.holds
+    assert hold.blocks_exit
+    assert_told(hold.text, missing)
+
+
+async def test_without_a_right_to_look_closely_logs_and_measures_are_refused_with_the_reason(
+    control_plane: ControlPlane,
+    metrics_api: MetricsApi,
+    namespace: str,
+    fleet: AccountFleet,
+    accounts: Accounts,
+):
+    metrics_api.use(namespace, "auto", cpu="1m", memory="1Mi")
+    fleet.declare({"auto": ""})
+    async with fleet.as_account(accounts.kubeconfig("whole", ALL)) as session:
+        await done(fleet, session, {"auto": Action.CREATE})
+        assert await log_of((await fleet.cluster(session))[1], control_plane, namespace)
+    for missing in LOOKED:
+        async with fleet.as_account(accounts.lacking(missing)) as session:
+            _stores, cluster = await fleet.cluster(session)
+            if missing.group:
+                usage = await cluster.usage(Scope(namespaces=frozenset({namespace})))
+                assert isinstance(usage, Unreadable)
+                assert usage.refused
+                assert_told(usage.reason, missing)
+                continue
+            with pytest.raises(NotAllowed) as refused:
+                await log_of(cluster, control_plane, namespace)
+            assert_told(describe(refused.value), missing)
+
+
+async def test_without_the_right_to_watch_a_kind_every_look_at_it_costs_a_request(
+    namespace: str, fleet: AccountFleet, accounts: Accounts, asked: Asked
+):
+    """With all of them a look costs none: what is known is kept up by what the server tells."""
+    scope = Scope(kinds=(*RENDERED_KINDS, *POD_KINDS), namespaces=frozenset({namespace}))
+
+    async def costs(account: Path, missing: One | None) -> set[One]:
+        """What a look asks for once all that can be followed is."""
+        least = set() if missing is None else {missing._replace(verb="list")}
+        async with fleet.as_account(account) as session:
+            _stores, cluster = await fleet.cluster(session)
+            listening = asyncio.ensure_future(anext(cluster.changes(Scope(kinds=scope.kinds))))
+            asked.refused.clear()
+            async with asyncio.timeout(WITHIN_S):
+                while True:
+                    told = missing is None or missing in asked.refused
+                    asked.used.clear()
+                    assert isinstance(await cluster.observe(scope), Found)
+                    seen = {one for one in asked.used if one.verb != "watch"}
+                    if told and seen <= least:
+                        break
+                    await asyncio.sleep(0.02)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            return seen
+
+    assert await costs(accounts.kubeconfig("whole", ALL), None) == set()
+    for missing in FOLLOWED:
+        assert await costs(accounts.lacking(missing), missing) == {missing._replace(verb="list")}
