@@ -383,6 +383,17 @@ class TestPreconditions:
         await cluster.delete(ref, AnyState())
 
 
+TEXTS = {
+    "ends of lines": "a \n b\r\nc\rd\n\n",
+    "other ends of lines": "a \u2028 b \u2029 c \x85 d",
+    "controls": "\0 \t \x1b[31m \x7f \x80 \x9f",
+    "marks": "\ufeff \ufffe \uffff \u202e",
+    "scripts": "\xe9 e\u0301 \u6771\u4eac \U0001f916 \U0001ffff",
+    "quotes": "\"'`\\ \\n \\u0041 # : - {{ .X }} $(Y)",
+}
+"""Texts of which YAML, JSON and databases have opinions."""
+
+
 class TestReapplying:
     async def test_the_same_configuration_changes_nothing(self, cluster):
         body = deployment(replicas=2, minReadySeconds=0)
@@ -450,6 +461,13 @@ class TestReapplying:
         assert first.metadata["annotations"] == {"note": ""}
         assert first.body["spec"]["template"]["spec"]["securityContext"] == {}
         assert first.body["spec"]["template"]["spec"]["volumes"] == [{"name": "v", "emptyDir": {}}]
+
+    @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+    async def test_texts_come_back_as_they_were_said(self, cluster, text):
+        first = await apply(cluster, config(a=text))
+        assert first.body["data"] == {"a": text}
+        assert (await live(cluster, ref_of(config()))).body["data"] == {"a": text}
+        assert await apply(cluster, config(a=text)) == first
 
     async def test_service_account_gets_its_twin(self, cluster):
         body = deployment()
