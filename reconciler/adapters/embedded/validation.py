@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from typing import Any
 
 from reconciler.adapters.embedded.schema_tables import Kind, kind_of
 from reconciler.model.errors import Rejected
 from reconciler.model.identity import ObjectRef
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 
@@ -277,16 +276,8 @@ def _resources(resources: Body, path: str) -> Iterator[str]:
                 yield f"{path}.{group}[{name}]: Invalid value: {text!r}: must be greater than or equal to 0"
     for name, text in resources.get("requests", {}).items():
         limit = limits.get(name)
-        if limit is not None and _amount(text) > _amount(limit):
+        if limit is not None and stored_amount(text) > stored_amount(limit):
             yield f"{path}.requests: Invalid value: {text!r}: must be less than or equal to {name} limit of {limit}"
-
-
-def _amount(text: str) -> Fraction:
-    """The value of a stored quantity; nano and micro are finer than ours reads."""
-    scale = {"n": 10**9, "u": 10**6}.get(text[-1:])
-    if text.startswith("-"):
-        return Fraction(-1)
-    return Fraction(text[:-1]) / scale if scale else Quantity.parse(text).value
 
 
 def _probe(probe: Body, path: str, *, settles: bool) -> Iterator[str]:
