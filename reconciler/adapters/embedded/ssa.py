@@ -27,7 +27,7 @@ _NEVER_OWNED: Fields = {
         f"f:{name}": _LEAF
         for name in (
             "name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields",
-            "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName",
+            "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
         )
     },
 }  # fmt: skip

@@ -33,7 +33,9 @@ def allocate(db: Database, body: dict[str, Any], ref: ObjectRef, live: dict[str,
     address = spec["clusterIP"]
     if address != "None" and address != was.get("clusterIP"):
         _claim(db, address, uid, ref)
-    if spec.get("type") in {"NodePort", "LoadBalancer"}:
+    if spec.get("type") == "NodePort" or (
+        spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
+    ):
         _node_ports(db, spec, was, uid, ref)
 
 
