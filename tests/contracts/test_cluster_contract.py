@@ -7,7 +7,7 @@ nothing that runs pods. `Hand` writes as other clients of the same cluster do, p
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,6 @@ from reconciler.model.objects import (
 )
 from reconciler.model.ownership import OwnedPath
 from reconciler.ports import Cluster
-from tests.controlplane.fixtures import require_programs
 from tests.controlplane.plane import ControlPlane
 
 Body = dict[str, Any]
@@ -104,7 +103,7 @@ class KubectlHand:
 
 @asynccontextmanager
 async def kubernetes(plane: ControlPlane) -> AsyncIterator[BackEnd]:
-    """A real API server without controllers, so that nobody but the test writes; emptied after each test."""
+    """The API server without controllers, emptied after each test."""
     login = Login(kubeconfig=str(plane.kubeconfig))
     cluster = KubernetesCluster("real", login, SystemClock())
     try:
@@ -117,12 +116,10 @@ async def kubernetes(plane: ControlPlane) -> AsyncIterator[BackEnd]:
 
 
 @pytest.fixture(scope="session")
-def bare_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    require_programs()
-    with ControlPlane.start(tmp_path_factory.mktemp("bare"), controllers=False) as plane:
-        for namespace in NAMESPACES:
-            plane.kubectl("create", "namespace", namespace)
-        yield plane
+def contract_plane(bare_plane: ControlPlane) -> ControlPlane:
+    for namespace in NAMESPACES:
+        bare_plane.kubectl("create", "namespace", namespace)
+    return bare_plane
 
 
 @pytest.fixture(params=BACK_ENDS)
@@ -131,7 +128,7 @@ async def back_end(
 ) -> AsyncIterator[BackEnd]:
     record_property("backend", f"{request.param} cluster")
     if request.param == "kubernetes":
-        async with kubernetes(request.getfixturevalue("bare_plane")) as reached:
+        async with kubernetes(request.getfixturevalue("contract_plane")) as reached:
             yield reached
         return
     async with embedded(tmp_path) as opened:
