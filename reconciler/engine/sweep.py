@@ -43,7 +43,7 @@ from reconciler.model.objects import (
 )
 from reconciler.model.registry import RegistrySnapshot
 from reconciler.model.source import JsonObject
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 from reconciler.placement.wellness import Sight
 from reconciler.plan.guard import strangers
 from reconciler.ports import Clock, Prober
@@ -296,7 +296,7 @@ def _bound(containers: Sequence[Mapping[str, Any]], name: str) -> float | None:
         if text is None:
             return None
         try:
-            total += float(Quantity.parse(str(text)).value)
+            total += float(stored_amount(str(text)))
         except ValueError:
             return None
     return total if containers else None

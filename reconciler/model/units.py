@@ -27,6 +27,8 @@ _SCALE = {
 }  # fmt: skip
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+_STORED = re.compile(r"([+-]?)0*(?=[0-9.])(.*?)([nu]?)\Z", re.ASCII)
+_SMALL = {"": 1, "u": 10**6, "n": 10**9}
 _EXPONENT = re.compile(r"[eE][+-]?[0-9]+\Z", re.ASCII)
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS = 10 * 365 * 86_400_000
@@ -59,6 +61,20 @@ class Quantity:
 
     def __str__(self) -> str:
         return self.text
+
+
+@lru_cache(maxsize=4096)
+def stored_amount(text: str) -> Fraction:
+    """The value of a quantity as servers keep those of others: signed, in billionths, with any number of zeros before.
+
+    Raises ValueError for what is none.
+    """
+    found = _STORED.match(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a quantity")
+    sign, digits, small = found.groups()
+    value = Quantity.parse(digits).value / _SMALL[small]
+    return -value if sign == "-" else value
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,12 @@ LIST_KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 """Lists that merge by keys; the first tuple whose keys an item has counts. Every other list is atomic."""
 
-WHOLE = frozenset({"selector", "labelSelector", "nodeSelector", "scaleTargetRef", "secretKeyRef", "configMapKeyRef"})
+WHOLE = frozenset(
+    {
+        *("selector", "labelSelector", "nodeSelector", "scaleTargetRef", "secretRef", "nodePublishSecretRef"),
+        *("configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"),
+    }
+)
 """Maps that are owned and replaced as a whole: one key more is another value."""
 
 _DEFAULTED = {"protocol": "TCP"}

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from reconciler.model.ownership import OwnedPath
 from reconciler.model.source import JsonObject
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 from reconciler.plan.fieldpaths import WHOLE, identity_of, item_with, keys_of, step_of
-
-_quantity = lru_cache(maxsize=4096)(Quantity.parse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +81,8 @@ def _walk_list(
 
 
 def _other_sources(wanted: JsonObject, live: Any, shown: tuple[str, ...], fields: OwnedPath) -> Iterator[Obstacle]:
-    """A volume has one source, and every key but its name is one."""
-    for key in sorted(set(live or ()) - {"name"} - wanted.keys()):
+    """A volume has one source, and every key but its name is one. Where none is wanted, any will do."""
+    for key in sorted(set(live or ()) - {"name"} - wanted.keys()) if wanted.keys() - {"name"} else ():
         yield Obstacle(shown=(*shown, key), fields=(*fields, f"f:{key}"), live=live[key])
 
 
@@ -117,7 +114,10 @@ def _amounts(wanted: JsonObject, live: JsonObject) -> _Found:
     for ours, theirs, above in (("requests", "limits", True), ("limits", "requests", False)):
         said, there = wanted.get(ours) or {}, live.get(theirs) or {}
         for name in sorted(set(said) & set(there) - set(wanted.get(theirs) or {})):
-            want, have = _quantity(str(said[name])), _quantity(str(there[name]))
+            try:
+                want, have = stored_amount(str(said[name])), stored_amount(str(there[name]))
+            except ValueError:
+                continue  # whoever can read it may say that it is in the way
             if want > have if above else want < have:
                 yield (theirs, name), there[name]
 

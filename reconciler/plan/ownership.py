@@ -10,18 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from reconciler.model.objects import FIELD_MANAGER, HANDOVER_MANAGER
 from reconciler.model.ownership import OwnedPath
 from reconciler.model.plan import Missing
 from reconciler.model.source import JsonObject
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 from reconciler.plan.fieldpaths import WHOLE, identity_in, identity_of, item_with, keys_of, step_of
 from reconciler.plan.obstacles import obstacles
 
-_quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _QUANTITY_FIELDS = frozenset({"requests", "limits"})
 AUTOSCALERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler"})
 CONTROLLERS = frozenset({"kube-controller-manager", "horizontal-pod-autoscaler", "kube-scheduler", "kubelet"})
@@ -202,14 +200,17 @@ def _intact(wanted: JsonObject, live: JsonObject) -> bool:
     """
     for entry in live.get("metadata", {}).get("managedFields") or ():
         if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
-            said = {key: value for key, value in wanted.items() if key not in _TYPE}
-            said["metadata"] = {key: value for key, value in wanted["metadata"].items() if key not in _IDENTITY}
+            said = {key: value for key, value in wanted.items() if key not in _NOBODYS}
+            said["metadata"] = {key: value for key, value in wanted["metadata"].items() if key not in _SERVERS}
             return _all_in(said, entry.get("fieldsV1") or {})
     return False
 
 
-_IDENTITY = frozenset({"name", "namespace"})
-_TYPE = frozenset({"apiVersion", "kind"})
+_NOBODYS = frozenset({"apiVersion", "kind", "status"})
+_SERVERS = frozenset(
+    {"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "resourceVersion", "managedFields"}
+)
+"""Fields of metadata that stand in nobody's managedFields, though a manifest may say them: nothing of it is kept."""
 
 
 def _all_in(wanted: JsonObject, tree: JsonObject) -> bool:
@@ -274,9 +275,7 @@ def _walk(
     `shown` is the path for people, `fields` the same in managedFields' terms.
     """
     for key, want in wanted.items():
-        if not shown and key in ("apiVersion", "kind"):
-            continue
-        if shown == ("metadata",) and key in ("name", "namespace"):
+        if (not shown and key in _NOBODYS) or (shown == ("metadata",) and key in _SERVERS):
             continue
         have = live.get(key, _ABSENT) if isinstance(live, Mapping) else _ABSENT
         step = f"f:{key}"
@@ -322,7 +321,7 @@ def _same(want: Any, have: Any, key: str, parents: tuple[str, ...]) -> bool:
         return _is_zero(want) and key != "replicas" and "annotations" not in parents
     if parents and parents[-1] in _QUANTITY_FIELDS and isinstance(want, str):
         try:
-            return _quantity(want) == _quantity(str(have))
+            return stored_amount(want) == stored_amount(str(have))
         except ValueError:
             return False
     return False

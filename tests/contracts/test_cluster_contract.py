@@ -7,7 +7,7 @@ nothing that runs pods. `Hand` writes as other clients of the same cluster do, p
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,6 @@ from reconciler.model.objects import (
 )
 from reconciler.model.ownership import OwnedPath
 from reconciler.ports import Cluster
-from tests.controlplane.fixtures import require_programs
 from tests.controlplane.plane import ControlPlane
 
 Body = dict[str, Any]
@@ -104,7 +103,7 @@ class KubectlHand:
 
 @asynccontextmanager
 async def kubernetes(plane: ControlPlane) -> AsyncIterator[BackEnd]:
-    """A real API server without controllers, so that nobody but the test writes; emptied after each test."""
+    """The API server without controllers, emptied after each test."""
     login = Login(kubeconfig=str(plane.kubeconfig))
     cluster = KubernetesCluster("real", login, SystemClock())
     try:
@@ -117,12 +116,10 @@ async def kubernetes(plane: ControlPlane) -> AsyncIterator[BackEnd]:
 
 
 @pytest.fixture(scope="session")
-def bare_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    require_programs()
-    with ControlPlane.start(tmp_path_factory.mktemp("bare"), controllers=False) as plane:
-        for namespace in NAMESPACES:
-            plane.kubectl("create", "namespace", namespace)
-        yield plane
+def contract_plane(bare_plane: ControlPlane) -> ControlPlane:
+    for namespace in NAMESPACES:
+        bare_plane.kubectl("create", "namespace", namespace)
+    return bare_plane
 
 
 @pytest.fixture(params=BACK_ENDS)
@@ -131,7 +128,7 @@ async def back_end(
 ) -> AsyncIterator[BackEnd]:
     record_property("backend", f"{request.param} cluster")
     if request.param == "kubernetes":
-        async with kubernetes(request.getfixturevalue("bare_plane")) as reached:
+        async with kubernetes(request.getfixturevalue("contract_plane")) as reached:
             yield reached
         return
     async with embedded(tmp_path) as opened:
@@ -383,6 +380,17 @@ class TestPreconditions:
         await cluster.delete(ref, AnyState())
 
 
+TEXTS = {
+    "ends of lines": "a \n b\r\nc\rd\n\n",
+    "other ends of lines": "a \u2028 b \u2029 c \x85 d",
+    "controls": "\0 \t \x1b[31m \x7f \x80 \x9f",
+    "marks": "\ufeff \ufffe \uffff \u202e",
+    "scripts": "\xe9 e\u0301 \u6771\u4eac \U0001f916 \U0001ffff",
+    "quotes": "\"'`\\ \\n \\u0041 # : - {{ .X }} $(Y)",
+}
+"""Texts of which YAML, JSON and databases have opinions."""
+
+
 class TestReapplying:
     async def test_the_same_configuration_changes_nothing(self, cluster):
         body = deployment(replicas=2, minReadySeconds=0)
@@ -450,6 +458,13 @@ class TestReapplying:
         assert first.metadata["annotations"] == {"note": ""}
         assert first.body["spec"]["template"]["spec"]["securityContext"] == {}
         assert first.body["spec"]["template"]["spec"]["volumes"] == [{"name": "v", "emptyDir": {}}]
+
+    @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+    async def test_texts_come_back_as_they_were_said(self, cluster, text):
+        first = await apply(cluster, config(a=text))
+        assert first.body["data"] == {"a": text}
+        assert (await live(cluster, ref_of(config()))).body["data"] == {"a": text}
+        assert await apply(cluster, config(a=text)) == first
 
     async def test_service_account_gets_its_twin(self, cluster):
         body = deployment()
@@ -575,6 +590,18 @@ class TestOwnership:
         assert list(owned(again, "reconciler")["f:spec"]["f:template"]["f:spec"]["f:containers"]) == [
             'k:{"name":"app"}'
         ]
+
+    async def test_nothing_said_of_a_map_takes_nothing_out_of_it(self, cluster):
+        body = {**config(), "data": None}
+        await apply(cluster, config(a="1"), manager="other")
+        second = await apply(cluster, body)
+        assert second.body["data"] == {"a": "1"}
+        assert "f:data" in owned(second, "reconciler")
+        assert await apply(cluster, body) == second
+
+    async def test_nothing_said_of_a_single_value_takes_it_out(self, cluster):
+        await apply(cluster, deployment(minReadySeconds=3))
+        assert "minReadySeconds" not in (await apply(cluster, deployment(minReadySeconds=None))).body["spec"]
 
     async def test_status_is_nobodys_through_apply(self, cluster):
         body = deployment()
@@ -784,6 +811,16 @@ class TestRefusals:
         other = f"{address.rpartition('.')[0]}.{last % 250 + 1}"
         with pytest.raises(Rejected):
             await apply(cluster, service(clusterIP=other))
+
+    async def test_what_only_another_type_of_service_has_goes_with_the_type(self, cluster):
+        ports = [{"port": 80, "name": "http"}]
+        balanced = await apply(cluster, service(type="LoadBalancer", ports=ports))
+        assert balanced.body["spec"]["ports"][0]["nodePort"]
+        spec = (await apply(cluster, service(ports=ports))).body["spec"]
+        assert spec["type"] == "ClusterIP"
+        assert spec["clusterIP"] == balanced.body["spec"]["clusterIP"]
+        assert not {"externalTrafficPolicy", "allocateLoadBalancerNodePorts"} & spec.keys()
+        assert "nodePort" not in spec["ports"][0]
 
     async def test_a_headless_service_has_no_address(self, cluster):
         first = await apply(cluster, service(clusterIP="None"))

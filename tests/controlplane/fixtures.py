@@ -1,6 +1,6 @@
-"""What tests ask for: `control_plane`, one a worker process; `namespace`, a fresh one in it; `control_planes`, planes
-of a test's own. Where the programs are missing these tests are skipped, and one line at the end says what to type; in
-CI they fail.
+"""What tests ask for: `control_plane`, one a worker process; `namespace`, a fresh one in it; `bare_plane`, one without
+controllers; `control_planes`, planes of a test's own. Where the programs are missing these tests are skipped, and one
+line at the end says what to type; in CI they fail.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NO_PLANE = "no control plane"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that asks for a plane, so that `-m controlplane` selects them all and nobody has to remember."""
     for item in items:
-        if {"control_plane", "control_planes"} & set(getattr(item, "fixturenames", ())):
+        if {"control_plane", "bare_plane", "control_planes"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("controlplane")
 
 
@@ -69,6 +69,16 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     from tests.controlplane.plane import ControlPlane
 
     with ControlPlane.start(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def bare_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real API server without controllers, so that nobody but the test writes; shared by the tests of one worker."""
+    require_programs()
+    from tests.controlplane.plane import ControlPlane
+
+    with ControlPlane.start(tmp_path_factory.mktemp("bare"), controllers=False) as plane:
         yield plane
 
 

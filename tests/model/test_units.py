@@ -16,6 +16,7 @@ from reconciler.model.units import (
     QUANTITY_PATTERN,
     Duration,
     Quantity,
+    stored_amount,
 )
 
 
@@ -166,3 +167,27 @@ def test_the_published_duration_pattern_is_what_is_read(text: str) -> None:
     except ValueError as error:
         read = "longer than" in str(error)
     assert read == bool(re.fullmatch(DURATION_PATTERN[1:-1], text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1500m", Fraction(3, 2)),
+        ("+1", 1),
+        ("-2Ki", -2048),
+        ("250n", Fraction(1, 4_000_000)),
+        ("100u", Fraction(1, 10_000)),
+        ("0250m", Fraction(1, 4)),
+        ("0" * 60 + "1", 1),
+        ("0", 0),
+        ("000.5", Fraction(1, 2)),
+    ],
+)
+def test_what_servers_keep_of_others_amounts_is_read(text: str, value: Fraction) -> None:
+    assert stored_amount(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "+", "-", "n", "much", "--1", "+-1", "1 ", "1x", "9" * 100])
+def test_what_is_no_stored_amount(text: str) -> None:
+    with pytest.raises(ValueError, match="not a quantity"):
+        stored_amount(text)

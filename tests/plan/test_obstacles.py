@@ -47,10 +47,25 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         container(lifecycle={"preStop": {"exec": {"command": ["x"]}}}),
         [f"{AGENT}.lifecycle.preStop.exec"],
     ),
+    "a limit below ours, as servers keep some texts": (
+        container(resources={"requests": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}}),
+        container(resources={"limits": {"cpu": "+0500m", "memory": "-1", "nvidia.com/gpu": "0" * 40 + "1"}}),
+        [f"{AGENT}.resources.limits.cpu", f"{AGENT}.resources.limits.memory"],
+    ),
+    "a limit that is no amount": (
+        container(resources={"requests": {"cpu": "1"}}),
+        container(resources={"limits": {"cpu": "much"}}),
+        [],
+    ),
     "another source of a volume": (
         pod(volumes=[{"name": "config", "configMap": {"name": "x"}}]),
         pod(volumes=[{"name": "config", "emptyDir": {}}, {"name": "theirs", "emptyDir": {}}]),
         [f"{POD}.volumes[config].emptyDir"],
+    ),
+    "a source of a volume that wants none": (
+        pod(volumes=[{"name": "scratch"}]),
+        pod(volumes=[{"name": "scratch", "emptyDir": {}}]),
+        [],
     ),
     "a container port of the same name": (
         container(ports=[{"name": "http", "containerPort": 80}]),

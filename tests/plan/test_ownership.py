@@ -65,16 +65,49 @@ def test_zero_values_are_not_stored_and_not_missed(field: str, value: Any) -> No
     assert lost(container(**{field: value}), there) == ()
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_nobody_can_own_is_not_missed(*, changed: bool) -> None:
+    """A manifest may say fields of the server's own, as exported ones do: they are in nobody's managedFields."""
+    said = {"creationTimestamp": None, "generation": 0, "selfLink": "/x", "labels": {"a": "b"}}
+    wanted = {"metadata": {"name": "x", "namespace": "y"} | said, "status": {"replicas": 3}, "spec": {"replicas": 1}}
+    ours = owned_by(FIELD_MANAGER, {"f:metadata": {"f:labels": {"f:a": {}}}, "f:spec": {"f:replicas": {}}})
+    given = {"creationTimestamp": "2026-01-01T00:00:00Z", "generation": 4, "labels": {"a": "b"}}
+    there = {"metadata": given | {"managedFields": [ours]}, "spec": {"replicas": 1}, "status": {"replicas": 1}}
+    assert lost(wanted, there, changed=changed) == ()
+
+
 def test_zero_replicas_and_empty_annotations_mean_something() -> None:
     wanted = {"spec": {"replicas": 0}, "metadata": {"annotations": {"a": ""}}}
     there = live({"spec": {}}, owned_by("kubectl", {}, operation="Update"))
     assert {item.path for item in lost(wanted, there)} == {"spec.replicas", "metadata.annotations.a"}
 
 
-@pytest.mark.parametrize(("want", "have", "same"), [("1000m", "1", True), ("0.5Gi", "512Mi", True), ("1", "2", False)])
+@pytest.mark.parametrize(
+    ("want", "have", "same"),
+    [
+        ("1000m", "1", True),
+        ("0.5Gi", "512Mi", True),
+        ("1", "2", False),
+        ("250m", "+0250m", True),
+        ("1m", "1000u", True),
+    ],
+)
 def test_quantities_are_compared_by_value(want: str, have: str, *, same: bool) -> None:
     there = live(container(resources={"limits": {"cpu": have}}))
     assert bool(lost(container(resources={"limits": {"cpu": want}}), there)) is not same
+
+
+def test_a_source_that_is_owned_as_a_whole_is_ours_to_the_last_field() -> None:
+    source = {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1024Ki"}}
+    stored = {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}
+    fields: dict[str, Any] = {"f:name": {}, "f:valueFrom": {"f:resourceFieldRef": {}}}
+    there = live(
+        container(env=[{"name": "A", "valueFrom": stored}], image="b:2"),
+        owned_by(FIELD_MANAGER, in_container({"f:name": {}, "f:env": {'k:{"name":"A"}': fields}})),
+        owned_by("kubectl", in_container({"f:image": {}}), operation="Update"),
+    )
+    (item,) = lost(container(env=[{"name": "A", "valueFrom": source}], image="a:1"), there)
+    assert item.path.endswith(".image")
 
 
 def test_what_is_no_quantity_differs() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.adapters.embedded.storage_values import canonical_quantity
 from reconciler.model.objects import Capacity, NodeCapacity
-from reconciler.model.units import Quantity
+from reconciler.model.units import Quantity, stored_amount
 
 MACHINE_NODE = "this-machine"
 EMPTY_NODE = "nothing-runs"
@@ -86,7 +86,7 @@ def pod_requests(pod: Mapping[str, Any]) -> dict[str, Fraction]:
 
 def _amount(text: str) -> Fraction:
     try:
-        return Quantity.parse(text).value
+        return stored_amount(text)
     except ValueError:
         return Fraction(0)
 

@@ -9,7 +9,7 @@ The facts are those of the Kubernetes 1.36 API (its OpenAPI description and the 
     [T set]         a list of distinct scalars      T!     a map or type, replaced as a whole
     T*              kept when it is zero or empty; everything else that is zero is owned, but not stored
 
-Rare volume and gateway types are opaque; alpha fields are left out.
+Alpha fields are left out. The types of volumes are in `schema_volumes`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from reconciler.adapters.embedded.schema_volumes import VOLUMES
 from reconciler.model.errors import Rejected
 from reconciler.model.identity import ObjectRef
 
@@ -248,10 +249,14 @@ PodAffinity
   preferredDuringSchedulingIgnoredDuringExecution [any]; requiredDuringSchedulingIgnoredDuringExecution [any]
 PodSecurityContext
   appArmorProfile Profile; fsGroup int*; fsGroupChangePolicy str*; runAsGroup int*; runAsNonRoot bool*; runAsUser int*
-  seLinuxChangePolicy str*; seLinuxOptions any; seccompProfile Profile; supplementalGroups [int]
-  supplementalGroupsPolicy str*; sysctls [any]; windowsOptions any
+  seLinuxChangePolicy str*; seLinuxOptions SELinux; seccompProfile Profile; supplementalGroups [int]
+  supplementalGroupsPolicy str*; sysctls [any]; windowsOptions Windows
 Profile
   localhostProfile str*; type str
+SELinux
+  level str; role str; type str; user str
+Windows
+  gmsaCredentialSpec str*; gmsaCredentialSpecName str*; hostProcess bool*; runAsUserName str*
 """
 
 _CONTAINER = """
@@ -312,48 +317,10 @@ Probe
   periodSeconds int; successThreshold int; tcpSocket TcpAction; terminationGracePeriodSeconds int*; timeoutSeconds int
 SecurityContext
   allowPrivilegeEscalation bool*; appArmorProfile Profile; capabilities Capabilities; privileged bool*; procMount str*
-  readOnlyRootFilesystem bool*; runAsGroup int*; runAsNonRoot bool*; runAsUser int*; seLinuxOptions any
-  seccompProfile Profile; windowsOptions any
+  readOnlyRootFilesystem bool*; runAsGroup int*; runAsNonRoot bool*; runAsUser int*; seLinuxOptions SELinux
+  seccompProfile Profile; windowsOptions Windows
 Capabilities
   add [str]; drop [str]
-Volume
-  awsElasticBlockStore any; azureDisk any; azureFile any; cephfs any; cinder any; configMap ConfigMapVolume
-  csi CsiVolume
-  downwardAPI DownwardVolume; emptyDir EmptyDir; ephemeral any; fc any; flexVolume any; flocker any
-  gcePersistentDisk any; gitRepo any; glusterfs any; hostPath HostPath; image ImageVolume; iscsi any; name str
-  nfs NfsVolume; persistentVolumeClaim ClaimVolume; photonPersistentDisk any; portworxVolume any
-  projected ProjectedVolume; quobyte any; rbd any; scaleIO any; secret SecretVolume; storageos any; vsphereVolume any
-ConfigMapVolume
-  defaultMode int*; items [KeyToPath]; name str; optional bool*
-SecretVolume
-  defaultMode int*; items [KeyToPath]; optional bool*; secretName str
-KeyToPath
-  key str; mode int*; path str
-CsiVolume
-  driver str; fsType str*; nodePublishSecretRef Reference; readOnly bool*; volumeAttributes {str}
-DownwardVolume
-  defaultMode int*; items [DownwardFile]
-DownwardFile
-  fieldRef FieldRef; mode int*; path str; resourceFieldRef ResourceFieldRef
-EmptyDir
-  medium str; sizeLimit quantity*
-HostPath
-  path str; type str*
-ImageVolume
-  pullPolicy str; reference str
-NfsVolume
-  path str; readOnly bool; server str
-ClaimVolume
-  claimName str; readOnly bool
-ProjectedVolume
-  defaultMode int*; sources [ProjectedSource]
-ProjectedSource
-  clusterTrustBundle any; configMap ConfigMapVolume; downwardAPI DownwardVolume; podCertificate any
-  secret ProjectedSecret; serviceAccountToken TokenSource
-ProjectedSecret
-  items [KeyToPath]; name str; optional bool*
-TokenSource
-  audience str; expirationSeconds int*; path str
 """
 
 _SCALARS = frozenset({"str", "int", "bool", "quantity", "intstr", "time", "bytes", "any"})
@@ -409,7 +376,7 @@ def _list_type(text: str, nodes: dict[str, Node], atomic: dict[str, Node]) -> No
 
 
 def _kinds() -> dict[tuple[str, str], Kind]:
-    nodes = _build(_META, _SIMPLE, _AUTOSCALER, _WORKLOAD, _CONTAINER)
+    nodes = _build(_META, _SIMPLE, _AUTOSCALER, _WORKLOAD, _CONTAINER, VOLUMES)
     kinds = {}
     for line in _KINDS.strip().splitlines():
         api, name, where, generation = line.split()

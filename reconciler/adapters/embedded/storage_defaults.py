@@ -1,7 +1,7 @@
 """Fields that API servers fill in, one function a kind; they belong to no applier.
 
 Covered: what the built-in defaulting of Kubernetes 1.36 stores for the kinds that are known here. Left out: what
-admission plugins add to pods (tolerations, priority, tokens), and the defaults of rare volume types.
+admission plugins add to pods (tolerations, priority, tokens).
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ Body = dict[str, Any]
 
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _MODE = 420
+_STORAGE: dict[str, Body] = {
+    "azureDisk": {"cachingMode": "ReadWrite", "fsType": "ext4", "kind": "Shared", "readOnly": False},
+    "iscsi": {"iscsiInterface": "default", "lun": 0},
+    "rbd": {"keyring": "/etc/ceph/keyring", "pool": "rbd", "user": "admin"},
+    "scaleIO": {"fsType": "xfs", "storageMode": "ThinProvisioned"},
+}
 _UP = [{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]
+_OF_OTHER_VERSIONS = frozenset(
+    f"autoscaling.alpha.kubernetes.io/{name}" for name in ("behavior", "conditions", "current-metrics", "metrics")
+)
+"""Annotations in which autoscaling/v1 keeps what it has no fields for; in v2 they mean nothing."""
 _DOWN = [{"type": "Percent", "value": 100, "periodSeconds": 15}]
 
 
@@ -98,17 +108,25 @@ def _container(container: Body) -> None:
         if isinstance(handler, dict):
             _handler(handler)
     for variable in container.get("env", ()):
-        field = variable.get("valueFrom", {}).get("fieldRef")
-        if field is not None:
-            field.setdefault("apiVersion", "v1")
+        source = variable.get("valueFrom", {})
+        _of_the_pod(source)
+        if "fileKeyRef" in source:
+            source["fileKeyRef"].setdefault("optional", False)
+
+
+def _of_the_pod(source: Body) -> None:
+    """A field or a resource of the pod itself, wherever it is asked for."""
+    if "fieldRef" in source:
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if "resourceFieldRef" in source:
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 def _pull_policy(image: str) -> str:
-    """Always for `latest` or no tag at all, unless a digest pins it."""
-    if "@" in image:
-        return "IfNotPresent"
-    _, colon, tag = image.rpartition("/")[2].partition(":")
-    return "IfNotPresent" if colon and tag != "latest" else "Always"
+    """Always for `latest`, and for neither a tag nor a digest."""
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2] or ("" if digest else "latest")
+    return "Always" if tag == "latest" else "IfNotPresent"
 
 
 def _handler(handler: Body) -> None:
@@ -131,15 +149,31 @@ def _volume(volume: Body) -> None:
         volume["hostPath"].setdefault("type", "")
     if "image" in volume and "pullPolicy" not in volume["image"]:
         volume["image"]["pullPolicy"] = _pull_policy(volume["image"].get("reference", ""))
-    for item in volume.get("projected", {}).get("sources", ()):
-        if "serviceAccountToken" in item:
-            item["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    for item in (volume, *volume.get("projected", {}).get("sources", ())):
+        _volume_source(item)
+    for source, defaults in _STORAGE.items():
+        for key, value in defaults.items() if source in volume else ():
+            volume[source].setdefault(key, value)
+
+
+def _volume_source(source: Body) -> None:
+    if "serviceAccountToken" in source:
+        source["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    for file in source.get("downwardAPI", {}).get("items", ()):
+        _of_the_pod(file)
+    template = source.get("ephemeral", {}).get("volumeClaimTemplate")
+    if template is not None:
+        template.setdefault("metadata", {})
+        claim = template.setdefault("spec", {})
+        claim.setdefault("volumeMode", "Filesystem")
+        claim.setdefault("resources", {})
 
 
 def _service(body: Body) -> None:
     spec = body.setdefault("spec", {})
-    spec.setdefault("sessionAffinity", "None")
-    if spec["sessionAffinity"] == "ClientIP":
+    if spec.setdefault("sessionAffinity", "None") == "None":
+        spec.pop("sessionAffinityConfig", None)
+    elif spec["sessionAffinity"] == "ClientIP":
         spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}).setdefault("timeoutSeconds", 10_800)
     type_ = spec.setdefault("type", "ClusterIP")
     for port in spec.get("ports", ()):
@@ -149,7 +183,7 @@ def _service(body: Body) -> None:
     if type_ == "ExternalName":
         return
     spec.setdefault("internalTrafficPolicy", "Cluster")
-    if type_ in {"NodePort", "LoadBalancer"}:
+    if type_ in {"NodePort", "LoadBalancer"} or spec.get("externalIPs"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if type_ == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -159,6 +193,9 @@ def _service(body: Body) -> None:
 
 
 def _autoscaler(body: Body) -> None:
+    annotations = body["metadata"].get("annotations", {})
+    for name in _OF_OTHER_VERSIONS & annotations.keys():
+        del annotations[name]
     spec = body.setdefault("spec", {})
     spec.setdefault("minReplicas", 1)
     if not spec.get("metrics"):

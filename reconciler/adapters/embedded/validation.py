@@ -1,35 +1,29 @@
 """What makes an object invalid, beyond the types of its fields: names, required fields, ranges, what may not change.
 
 Pure: an object in, problems out, in the words that API servers use (`spec.selector: Required value`). Covered are the
-rules that a manifest written by hand meets; rare field combinations of pods are not checked.
+rules that a manifest written by hand meets. Pods are in `validation_pods`, values of every kind in `validation_leaves`.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from typing import Any
 
+from reconciler.adapters.embedded import validation_leaves as leaf
 from reconciler.adapters.embedded.schema_tables import Kind, kind_of
+from reconciler.adapters.embedded.validation_pods import pod_spec
 from reconciler.model.errors import Rejected
 from reconciler.model.identity import ObjectRef
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 
-_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z")
 _SERVICE = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
-_QUALIFIED = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
-_PORT_NAME = re.compile(r"(?=[-a-z0-9]{1,15}\Z)(?=.*[a-z])(?!.*--)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?\Z")
-_ENV_NAME = re.compile(r"[ -<>-~]+\Z")
-_PERCENT = re.compile(r"[0-9]{1,9}%\Z")
-_RESTART = frozenset({"Always", "OnFailure", "Never"})
-_PROTOCOLS = frozenset({"TCP", "UDP", "SCTP"})
 _MAX_DATA = 1_048_576
-_MAX_ANNOTATIONS = 262_144
+_MAX_STABILIZATION_S, _MAX_PERIOD_S = 3_600, 1_800
 _MUTABLE_IN_POD = frozenset(
     {"activeDeadlineSeconds", "tolerations", "containers", "initContainers", "terminationGracePeriodSeconds"}
 )
@@ -58,7 +52,7 @@ def admit(obj: Any) -> tuple[Kind, ObjectRef]:
         raise Rejected(f"{ref}: metadata.namespace: Forbidden: not allowed on this type", ref=ref)
     if not ref.name:
         raise Rejected(f"{ref}: metadata.name: Required value: name or generateName is required", ref=ref)
-    if kind.namespaced and not _LABEL.match(namespace):
+    if kind.namespaced and not leaf.LABEL.match(namespace):
         raise Rejected(
             f"{ref}: metadata.namespace: Invalid value: {namespace[:80]!r}: must be an RFC 1123 label", ref=ref
         )
@@ -67,7 +61,7 @@ def admit(obj: Any) -> tuple[Kind, ObjectRef]:
 
 def validate_create(body: Body, kind: Kind, ref: ObjectRef) -> None:
     """Raises Rejected with every problem of a new object."""
-    problems = [*_name(kind, ref), *_metadata(body["metadata"], "metadata")]
+    problems = [*_name(kind, ref), *leaf.metadata(body["metadata"], "metadata")]
     check = _CHECKS.get(kind.name)
     if check is not None:
         problems += check(body)
@@ -76,7 +70,7 @@ def validate_create(body: Body, kind: Kind, ref: ObjectRef) -> None:
 
 def validate_update(live: Body, body: Body, kind: Kind, ref: ObjectRef) -> None:
     """Raises Rejected with every problem of a changed object, changes of what may not change first."""
-    problems = [*_immutable(live, body, kind), *_metadata(body["metadata"], "metadata")]
+    problems = [*_immutable(live, body, kind), *leaf.metadata(body["metadata"], "metadata")]
     check = _CHECKS.get(kind.name)
     if check is not None:
         problems += check(body)
@@ -91,37 +85,10 @@ def _refuse(problems: list[str], kind: Kind, ref: ObjectRef) -> None:
 
 
 def _name(kind: Kind, ref: ObjectRef) -> Iterator[str]:
-    label = {"Service": _SERVICE, "Namespace": _LABEL}.get(kind.name, _SUBDOMAIN)
+    label = {"Service": _SERVICE, "Namespace": leaf.LABEL}.get(kind.name, leaf.SUBDOMAIN)
     if len(ref.name) > 253 or not label.match(ref.name):
         what = {"Service": "a DNS-1035 label", "Namespace": "an RFC 1123 label"}.get(kind.name, "an RFC 1123 subdomain")
         yield f"metadata.name: Invalid value: {ref.name[:80]!r}: must be {what}, lower case"
-
-
-def _metadata(metadata: Body, path: str) -> Iterator[str]:
-    for key, value in metadata.get("labels", {}).items():
-        yield from _qualified(key, f"{path}.labels")
-        yield from _label_value(value, f"{path}.labels")
-    size = 0
-    for key, value in metadata.get("annotations", {}).items():
-        yield from _qualified(key, f"{path}.annotations")
-        size += len(key) + len(value)
-    if size > _MAX_ANNOTATIONS:
-        yield f"{path}.annotations: Too long: may not be more than {_MAX_ANNOTATIONS} bytes"
-    for owner in metadata.get("ownerReferences", ()):
-        for key in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(key):
-                yield f"{path}.ownerReferences.{key}: Required value"
-
-
-def _qualified(key: str, path: str) -> Iterator[str]:
-    prefix, slash, name = key.rpartition("/")
-    if not _QUALIFIED.match(name) or (slash and (len(prefix) > 253 or not _SUBDOMAIN.match(prefix.lower()))):
-        yield f"{path}: Invalid value: {key[:80]!r}: must be a qualified name like 'example.com/name'"
-
-
-def _label_value(value: str, path: str) -> Iterator[str]:
-    if value and not _QUALIFIED.match(value):
-        yield f"{path}: Invalid value: {value[:80]!r}: a label's value has at most 63 letters, digits, '-', '_' and '.'"
 
 
 def _immutable(live: Body, body: Body, kind: Kind) -> Iterator[str]:
@@ -157,7 +124,7 @@ def _deployment(body: Body) -> Iterator[str]:
     yield from _workload(body)
     spec = body["spec"]
     for name in ("minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit"):
-        yield from _not_negative(spec.get(name), f"spec.{name}")
+        yield from leaf.not_negative(spec.get(name), f"spec.{name}")
     if spec.get("progressDeadlineSeconds", 600) <= spec.get("minReadySeconds", 0):
         yield "spec.progressDeadlineSeconds: Invalid value: must be greater than minReadySeconds"
     strategy = spec.get("strategy", {})
@@ -169,135 +136,34 @@ def _deployment(body: Body) -> Iterator[str]:
         yield f"{path}.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"
     elif rolling is not None:
         for name in ("maxSurge", "maxUnavailable"):
-            yield from _count(rolling.get(name), f"{path}.rollingUpdate.{name}")
+            yield from leaf.count(rolling.get(name), f"{path}.rollingUpdate.{name}")
+        yield from leaf.at_most_all(rolling.get("maxUnavailable"), f"{path}.rollingUpdate.maxUnavailable")
         if all(rolling.get(name) in (0, "0%") for name in ("maxSurge", "maxUnavailable")):
             yield f"{path}.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"
 
 
 def _workload(body: Body) -> Iterator[str]:
     spec = body["spec"]
-    yield from _not_negative(spec.get("replicas"), "spec.replicas")
+    yield from leaf.not_negative(spec.get("replicas"), "spec.replicas")
     selector, template = spec.get("selector"), spec.get("template", {})
     if selector is None:
         yield "spec.selector: Required value"
     else:
-        yield from _selector(selector, "spec.selector")
+        yield from leaf.selector(selector, "spec.selector")
         labels = template.get("metadata", {}).get("labels", {})
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             yield "spec.selector: Invalid value: empty selector is invalid"
         elif any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
             yield "spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`"
-    yield from _metadata(template.get("metadata", {}), "spec.template.metadata")
+    yield from leaf.metadata(template.get("metadata", {}), "spec.template.metadata")
     pod = template.get("spec", {})
-    yield from _pod_spec(pod, "spec.template.spec")
+    yield from pod_spec(pod, "spec.template.spec")
     if pod.get("restartPolicy", "Always") != "Always":
         yield 'spec.template.spec.restartPolicy: Unsupported value: supported values: "Always"'
 
 
-def _selector(selector: Body, path: str) -> Iterator[str]:
-    for key, value in (selector.get("matchLabels") or {}).items():
-        yield from _qualified(key, f"{path}.matchLabels")
-        yield from _label_value(value, f"{path}.matchLabels")
-    for item in selector.get("matchExpressions") or ():
-        operator, values = item.get("operator"), item.get("values")
-        if operator not in {"In", "NotIn", "Exists", "DoesNotExist"}:
-            yield f"{path}.matchExpressions.operator: Invalid value: {operator!r}: not a valid selector operator"
-        elif (operator in {"In", "NotIn"}) != bool(values):
-            yield f"{path}.matchExpressions.values: must be set for In and NotIn, and only for them"
-
-
 def _pod(body: Body) -> Iterator[str]:
-    yield from _pod_spec(body["spec"], "spec")
-
-
-def _pod_spec(pod: Body, path: str) -> Iterator[str]:
-    containers = pod.get("containers", [])
-    if not containers:
-        yield f"{path}.containers: Required value"
-    volumes = {volume.get("name") for volume in pod.get("volumes", ())}
-    for volume in pod.get("volumes", ()):
-        yield from _dns_label(volume.get("name"), f"{path}.volumes.name")
-        if len(set(volume) - {"name"}) > 1:
-            yield f"{path}.volumes[{volume.get('name')}]: Forbidden: may not specify more than 1 volume type"
-    for name in ("containers", "initContainers"):
-        for index, container in enumerate(pod.get(name, ())):
-            yield from _container(container, volumes, f"{path}.{name}[{index}]")
-    if pod.get("restartPolicy") not in _RESTART:
-        yield f"{path}.restartPolicy: Unsupported value: {pod.get('restartPolicy')!r}"
-    yield from _not_negative(pod.get("terminationGracePeriodSeconds"), f"{path}.terminationGracePeriodSeconds")
-
-
-def _container(container: Body, volumes: set[Any], path: str) -> Iterator[str]:
-    yield from _dns_label(container.get("name"), f"{path}.name")
-    if not container.get("image", "").strip():
-        yield f"{path}.image: Required value"
-    yield from _container_ports(container.get("ports", ()), f"{path}.ports")
-    for index, variable in enumerate(container.get("env", ())):
-        yield from _variable(variable, f"{path}.env[{index}]")
-    for index, mount in enumerate(container.get("volumeMounts", ())):
-        if mount.get("name") not in volumes:
-            yield f"{path}.volumeMounts[{index}].name: Not found: {mount.get('name')!r}"
-    yield from _resources(container.get("resources", {}), f"{path}.resources")
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if name in container:
-            yield from _probe(container[name], f"{path}.{name}", settles=name == "readinessProbe")
-
-
-def _container_ports(ports: Sequence[Body], path: str) -> Iterator[str]:
-    names: set[str] = set()
-    for index, port in enumerate(ports):
-        where = f"{path}[{index}]"
-        yield from _port(port.get("containerPort"), f"{where}.containerPort")
-        yield from _protocol(port.get("protocol"), f"{where}.protocol")
-        name = port.get("name", "")
-        if name and not _PORT_NAME.match(name):
-            yield f"{where}.name: Invalid value: {name[:80]!r}: at most 15 of a-z, 0-9 and '-', one of them a letter"
-        if name and name in names:
-            yield f"{where}.name: Duplicate value: {name!r}"
-        names.add(name)
-
-
-def _variable(variable: Body, path: str) -> Iterator[str]:
-    if not _ENV_NAME.match(variable.get("name", "")):
-        yield f"{path}.name: Invalid value: {variable.get('name', '')[:80]!r}: printable ASCII without '='"
-    source = variable.get("valueFrom")
-    if source is None:
-        return
-    if variable.get("value"):
-        yield f"{path}.valueFrom: Invalid value: may not be specified when `value` is not empty"
-    if len(source) != 1:
-        yield f"{path}.valueFrom: Invalid value: must specify exactly one of its sources"
-
-
-def _resources(resources: Body, path: str) -> Iterator[str]:
-    limits = resources.get("limits", {})
-    for group in ("requests", "limits"):
-        for name, text in resources.get(group, {}).items():
-            if text.startswith("-"):
-                yield f"{path}.{group}[{name}]: Invalid value: {text!r}: must be greater than or equal to 0"
-    for name, text in resources.get("requests", {}).items():
-        limit = limits.get(name)
-        if limit is not None and _amount(text) > _amount(limit):
-            yield f"{path}.requests: Invalid value: {text!r}: must be less than or equal to {name} limit of {limit}"
-
-
-def _amount(text: str) -> Fraction:
-    """The value of a stored quantity; nano and micro are finer than ours reads."""
-    scale = {"n": 10**9, "u": 10**6}.get(text[-1:])
-    if text.startswith("-"):
-        return Fraction(-1)
-    return Fraction(text[:-1]) / scale if scale else Quantity.parse(text).value
-
-
-def _probe(probe: Body, path: str, *, settles: bool) -> Iterator[str]:
-    handlers = [name for name in ("exec", "grpc", "httpGet", "tcpSocket") if name in probe]
-    if len(handlers) != 1:
-        problem = "Required value: must specify a handler type" if not handlers else "Forbidden: one handler type only"
-        yield f"{path}: {problem}"
-    for name in ("failureThreshold", "initialDelaySeconds", "periodSeconds", "successThreshold", "timeoutSeconds"):
-        yield from _not_negative(probe.get(name), f"{path}.{name}")
-    if not settles and probe.get("successThreshold", 1) != 1:
-        yield f"{path}.successThreshold: Invalid value: {probe['successThreshold']}: must be 1"
+    yield from pod_spec(body["spec"], "spec")
 
 
 def _service(body: Body) -> Iterator[str]:
@@ -310,26 +176,31 @@ def _service(body: Body) -> Iterator[str]:
     if spec["type"] == "ExternalName" and not spec.get("externalName"):
         yield "spec.externalName: Required value"
     yield from _service_ports(ports)
+    if spec.get("ipFamilyPolicy") == "RequireDualStack" or len(spec.get("ipFamilies", ())) > 1:
+        yield "spec.ipFamilyPolicy: Invalid value: this cluster is not configured for dual-stack services"
     if spec.get("sessionAffinity") not in {"None", "ClientIP"}:
         yield f"spec.sessionAffinity: Unsupported value: {spec.get('sessionAffinity')!r}"
     for key, value in spec.get("selector", {}).items():
-        yield from _qualified(key, "spec.selector")
-        yield from _label_value(value, "spec.selector")
+        yield from leaf.qualified(key, "spec.selector")
+        yield from leaf.label_value(value, "spec.selector")
 
 
 def _service_ports(ports: Sequence[Body]) -> Iterator[str]:
     names = set()
     for index, port in enumerate(ports):
         where = f"spec.ports[{index}]"
-        yield from _port(port.get("port"), f"{where}.port")
-        yield from _protocol(port.get("protocol"), f"{where}.protocol")
-        if isinstance(port.get("targetPort"), int):
-            yield from _port(port["targetPort"], f"{where}.targetPort")
+        yield from leaf.port(port.get("port"), f"{where}.port")
+        yield from leaf.protocol(port.get("protocol"), f"{where}.protocol")
+        target = port.get("targetPort")
+        if isinstance(target, int):
+            yield from leaf.port(target, f"{where}.targetPort")
+        elif not leaf.PORT_NAME.match(str(target)):
+            yield f"{where}.targetPort: Invalid value: {target!r}: at most 15 of a-z, 0-9 and '-', one a letter"
         name = port.get("name", "")
         if len(ports) > 1 and not name:
             yield f"{where}.name: Required value"
         if name:
-            yield from _dns_label(name, f"{where}.name")
+            yield from leaf.dns_label(name, f"{where}.name")
         if name and name in names:
             yield f"{where}.name: Duplicate value: {name!r}"
         names.add(name)
@@ -342,8 +213,19 @@ def _data(body: Body) -> Iterator[str]:
             size += len(value.encode())
             if not _DATA_KEY.match(key) or key in {".", ".."} or key.startswith(".."):
                 yield f"{name}[{key[:80]}]: Invalid value: a key has letters, digits, '-', '_' and '.'"
+    for key in body.get("data", {}).keys() & body.get("binaryData", {}).keys():
+        yield f"data[{key}]: Invalid value: {key!r}: duplicate of key present in binaryData"
+    for key, value in {**body.get("binaryData", {}), **(body.get("data", {}) if _is_secret(body) else {})}.items():
+        try:
+            base64.b64decode(value, validate=True)
+        except ValueError:
+            yield f"data[{key[:80]}]: Invalid value: illegal base64 data"
     if size > _MAX_DATA:
         yield f"data: Too long: may not be more than {_MAX_DATA} bytes"
+
+
+def _is_secret(body: Body) -> bool:
+    return bool(body["kind"] == "Secret")
 
 
 def _autoscaler(body: Body) -> Iterator[str]:
@@ -360,49 +242,43 @@ def _autoscaler(body: Body) -> Iterator[str]:
         if not target.get(key):
             yield f"spec.scaleTargetRef.{key}: Required value"
 
+    for index, metric in enumerate(spec.get("metrics", ())):
+        for source in metric.values():
+            if isinstance(source, dict):
+                yield from _metric(source, f"spec.metrics[{index}]")
+    for name, rules in spec.get("behavior", {}).items():
+        yield from _scaling_rules(rules, f"spec.behavior.{name}")
+
+
+def _metric(source: Body, path: str) -> Iterator[str]:
+    """A metric's name is part of the address at which it is asked for; what is aimed at is more than nothing."""
+    name = source.get("metric", {}).get("name", "")
+    if name in {".", ".."} or "/" in name or "%" in name:
+        yield f"{path}.metric.name: Invalid value: {name[:80]!r}: may not be '.' or '..', nor contain '/' or '%'"
+    for key in ("value", "averageValue"):
+        if key in source["target"] and stored_amount(source["target"][key]) <= 0:
+            yield f"{path}.target.{key}: Invalid value: {source['target'][key]!r}: must be positive"
+
+
+def _scaling_rules(rules: Body, path: str) -> Iterator[str]:
+    if not 0 <= rules.get("stabilizationWindowSeconds", 0) <= _MAX_STABILIZATION_S:
+        yield f"{path}.stabilizationWindowSeconds: Invalid value: must be between 0 and {_MAX_STABILIZATION_S}"
+    for index, policy in enumerate(rules.get("policies", ())):
+        if policy.get("periodSeconds", 0) > _MAX_PERIOD_S:
+            yield f"{path}.policies[{index}].periodSeconds: Invalid value: must be at most {_MAX_PERIOD_S}"
+        for key in ("value", "periodSeconds"):
+            if policy.get(key, 0) < 1:
+                yield f"{path}.policies[{index}].{key}: Invalid value: {policy.get(key, 0)}: must be greater than zero"
+
 
 def _disruption(body: Body) -> Iterator[str]:
     spec = body.get("spec", {})
     if "minAvailable" in spec and "maxUnavailable" in spec:
         yield "spec: Invalid value: minAvailable and maxUnavailable cannot be both set"
     for name in ("minAvailable", "maxUnavailable"):
-        yield from _count(spec.get(name), f"spec.{name}")
-    yield from _selector(spec.get("selector") or {}, "spec.selector")
-
-
-def _count(value: Any, path: str) -> Iterator[str]:
-    """A number that is not negative, or a percentage."""
-    if isinstance(value, str):
-        if not _PERCENT.match(value):
-            yield f"{path}: Invalid value: {value[:80]!r}: a valid percent string must be a number followed by '%'"
-    else:
-        yield from _not_negative(value, path)
-
-
-def _not_negative(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, int) and value < 0:
-        yield f"{path}: Invalid value: {value}: must be greater than or equal to 0"
-    if isinstance(value, int) and value >= 2**31:
-        yield f"{path}: Invalid value: {value}: must fit into 32 bits"
-
-
-def _port(value: Any, path: str) -> Iterator[str]:
-    if not isinstance(value, int):
-        yield f"{path}: Required value"
-    elif not 1 <= value <= 65_535:
-        yield f"{path}: Invalid value: {value}: must be between 1 and 65535, inclusive"
-
-
-def _protocol(value: Any, path: str) -> Iterator[str]:
-    if value not in _PROTOCOLS:
-        yield f'{path}: Unsupported value: {value!r}: supported values: "SCTP", "TCP", "UDP"'
-
-
-def _dns_label(value: Any, path: str) -> Iterator[str]:
-    if not value:
-        yield f"{path}: Required value"
-    elif not _LABEL.match(value):
-        yield f"{path}: Invalid value: {value[:80]!r}: must be an RFC 1123 label: at most 63 of a-z, 0-9 and '-'"
+        yield from leaf.count(spec.get(name), f"spec.{name}")
+        yield from leaf.at_most_all(spec.get(name), f"spec.{name}")
+    yield from leaf.selector(spec.get("selector") or {}, "spec.selector")
 
 
 _CHECKS: dict[str, Callable[[Body], Iterator[str]]] = {

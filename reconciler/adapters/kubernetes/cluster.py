@@ -14,6 +14,7 @@ import msgspec
 
 from reconciler.adapters.kubernetes import room
 from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Elsewhere, NoAccess, NotThere
+from reconciler.adapters.kubernetes.bodies import apply_body
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
 from reconciler.adapters.kubernetes.resources import BUILT_IN, Resource
@@ -298,7 +299,7 @@ class KubernetesCluster:
             what=f"apply {ref}",
             ref=ref,
             query={"fieldManager": manager, "force": "true" if force else "false"},
-            body=msgspec.json.encode(dict(body)),
+            body=apply_body(body),
             content_type=APPLY,
         )
         return await self._write(resource, ref, request)

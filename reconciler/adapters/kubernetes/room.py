@@ -9,12 +9,11 @@ import msgspec
 
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import Capacity, NodeCapacity, PodUsage, Usage
-from reconciler.model.units import Quantity
+from reconciler.model.units import Quantity, stored_amount
 
 _KEEPS_OFF = frozenset({"NoSchedule", "NoExecute"})
 _COUNTED = ("cpu", "memory", "pods")
 _NONE = Fraction(0)
-_SMALL = {"n": Fraction(1, 10**9), "u": Fraction(1, 10**6)}
 
 
 class _Name(msgspec.Struct):
@@ -148,9 +147,8 @@ def _add(total: dict[str, Fraction], amounts: Mapping[str, str]) -> None:
 
 def _amount(text: str) -> Fraction:
     """An amount as servers write it: metrics come in billionths. What is none counts nothing."""
-    scale = _SMALL.get(text[-1:])
     try:
-        return Quantity.parse(text[:-1]).value * scale if scale else Quantity.parse(text).value
+        return stored_amount(text)
     except ValueError:
         return _NONE
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reconciler.adapters.embedded import fieldset
@@ -152,15 +152,33 @@ def test_tables_have_a_type_for_every_field() -> None:
         ("1500Mi", "1500Mi"),
         ("1536Mi", "1536Mi"),
         ("0.0000000001", "1n"),
-        ("5.", "5"),
         (".5", "500m"),
-        ("+1", "1"),
         ("-1", "-1"),
+        ("1e-1", "100e-3"),
+        ("0.1Gi", "107374182400m"),
+        ("1000E0", "1e3"),
+        ("5.", "5."),
+        ("+1", "+1"),
+        ("1.500", "1.500"),
+        ("1E0", "1E0"),
+        ("0250m", "0250m"),
+        ("01Gi", "01Gi"),
+        ("08Gi", "8Gi"),
+        ("9000000000Gi", "9223372036854775807"),
     ],
 )
-def test_quantities_are_stored_canonically(text: str, stored: str) -> None:
+def test_quantities_are_stored_as_servers_store_them(text: str, stored: str) -> None:
+    """As recorded from 1.36.3: canonically, but for texts that are close enough to that."""
     assert canonical_quantity(text) == stored
     assert canonical_quantity(stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("0.0001", "1m"), ("1500u", "2m"), ("1.0000", "1"), ("0.1Ki", "102400m"), ("1.500", "1.500"), ("1n", "1m")],
+)
+def test_amounts_of_resources_are_whole_thousandths(text: str, stored: str) -> None:
+    assert canonical_quantity(text, milli=True) == stored
 
 
 @pytest.mark.parametrize("text", ["", "x", "1x", "1 Gi", "NaN", "1_000", "１", "--1", "1e", "9" * 100])
@@ -176,6 +194,7 @@ def test_what_is_no_quantity(text: str) -> None:
 )
 def test_canonical_quantities_keep_their_value(number: int, suffix: str) -> None:
     text = f"{number}{suffix}"
+    assume(Quantity.parse(text).value < 2**63)
     stored = canonical_quantity(text)
     assert Quantity.parse(stored) == Quantity.parse(text)
     assert canonical_quantity(stored) == stored

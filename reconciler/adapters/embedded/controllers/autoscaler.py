@@ -21,7 +21,7 @@ from reconciler.adapters.embedded.times import stamp
 from reconciler.model.errors import ClusterError
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import PodUsage
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 MANAGER = "horizontal-pod-autoscaler"
@@ -106,7 +106,7 @@ def _resource(source: Body, current: int, pods: list[Body], usage: dict[ObjectRe
             shown["averageUtilization"] = int(used / requested * 100)
         return utilisation_replicas(measured, used=used, requested=requested, target_percent=int(percent)), shown
     try:
-        wanted = Quantity.parse(str(target.get("averageValue", ""))).value
+        wanted = stored_amount(str(target.get("averageValue", "")))
     except ValueError as error:
         return str(error)
     return (ratio_replicas(measured, average / wanted) if wanted else current), shown
@@ -118,7 +118,7 @@ def _requested(pod: Body, name: str) -> Fraction | None:
         text = container.get("resources", {}).get("requests", {}).get(name)
         if text is None:
             return None
-        total += Quantity.parse(str(text)).value
+        total += stored_amount(str(text))
     return total
 
 

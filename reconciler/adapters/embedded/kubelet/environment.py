@@ -16,7 +16,7 @@ from typing import Any
 
 from reconciler.adapters.embedded.kubelet.files import ConfigError, PathMap, Sources
 from reconciler.adapters.embedded.kubelet.ports import HOST
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 _REFERENCE = re.compile(r"\$\$|\$\(([^()]*)\)")
@@ -214,6 +214,6 @@ def _resource(reference: Body, setting: Setting) -> str:
         machine = {"cpu": os.cpu_count() or 1, "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")}
         value = Fraction(machine.get(name, 0))
     else:
-        value = Quantity.parse(str(text)).value
-    divisor = Quantity.parse(str(reference.get("divisor") or "1")).value or Fraction(1)
+        value = stored_amount(str(text))
+    divisor = stored_amount(str(reference.get("divisor") or "1")) or Fraction(1)
     return str(-(-value // divisor))

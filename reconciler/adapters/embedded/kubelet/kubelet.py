@@ -30,7 +30,7 @@ from reconciler.adapters.embedded.kubelet.status import PORTS_ANNOTATION
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.model.errors import ClusterError
 from reconciler.model.identity import ObjectRef
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 MANAGER = "kubelet"
@@ -333,7 +333,7 @@ def _sweep(state: Path, names: set[tuple[str, str]]) -> None:
 def _memory_limit(spec: Body) -> int | None:
     text = spec.get("resources", {}).get("limits", {}).get("memory")
     try:
-        return int(Quantity.parse(str(text)).value) if text is not None else None
+        return int(stored_amount(str(text))) if text is not None else None
     except ValueError:
         return None
 
