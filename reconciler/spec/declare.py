@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reconciler.model.agent import Agent
+from reconciler.model.differing import differing
 from reconciler.model.fleet import Declaration, FleetSpec, Frozen
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Diagnostic, Document, Position, Revision, Severity
@@ -40,8 +41,8 @@ class SpecCache:
     give the same one to every `read_fleet`, one call at a time.
     """
 
-    blobs: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Path to blob id and mode, of ignored files too."""
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
+    """By path, those of ignored files too."""
     files: dict[str, FileReading] = field(default_factory=dict)
     entries: dict[AgentName, tuple[AgentEntry, ...]] = field(default_factory=dict)
     extending: dict[str, set[AgentName]] = field(default_factory=dict)
@@ -51,6 +52,8 @@ class SpecCache:
     chains: dict[str, Chain] = field(default_factory=dict)
     lineages: dict[tuple[str, ...], Lineage | ChainError] = field(default_factory=dict)
     resolved: dict[AgentName, Resolved] = field(default_factory=dict)
+    invalid: set[AgentName] = field(default_factory=set)
+    """Of the resolved ones, those that are no agent."""
     fleet: FleetSpec | None = None
     among: dict[AgentName, _Found] = field(default_factory=dict)
     noise: dict[object, _Found] = field(default_factory=dict)
@@ -115,14 +118,9 @@ class _Step:
 
     def _changed(self, blobs: Mapping[str, Blob]) -> list[str]:
         """Paths of the fleet whose content changed, came or went, sorted."""
-        known = self.cache.blobs
-        changed = [path for path, blob in blobs.items() if known.get(path) != (blob.id, blob.mode)]
-        gone = known.keys() - blobs.keys()
-        for path in changed:
-            known[path] = (blobs[path].id, blobs[path].mode)
-        for path in gone:
-            del known[path]
-        return sorted(filter(is_fleet_file, (*changed, *gone)))
+        changed = differing(self.cache.blobs, blobs, _same_blob)
+        self.cache.blobs = blobs
+        return sorted(filter(is_fleet_file, changed))
 
     def _read(self, changed: list[str], blobs: Mapping[str, Blob]) -> tuple[bool, bool]:
         """Read the changed files. Whether templates, and whether the fleet, are touched by them."""
@@ -141,7 +139,7 @@ class _Step:
             if bool(old and old.unreadable) != bool(new and new.unreadable):
                 # Hints for unknown templates name files that cannot be read: findings may now say something else.
                 templates = True
-                self.names.update(name for name, one in cache.resolved.items() if one.agent is None)
+                self.names |= cache.invalid
             cache.template_files.discard(path)
             if new is not None and new.templates:
                 cache.template_files.add(path)
@@ -247,8 +245,11 @@ class _Step:
             old = cache.resolved.pop(name, None)
             entries = cache.entries.get(name)
             new = self._one(name, entries, suggestions) if entries else None
+            cache.invalid.discard(name)
             if new is not None:
                 cache.resolved[name] = new
+                if new.agent is None:
+                    cache.invalid.add(name)
             cache.note(name, new.diagnostics if new else ())
             self._compare(name, old.agent if old else None, new.agent if new else None, (old is None) != (new is None))
 
@@ -316,7 +317,7 @@ class _Step:
 
     def _frozen(self) -> dict[AgentName, Frozen]:
         cache = self.cache
-        why = {name: one.diagnostics for name, one in cache.resolved.items() if one.agent is None} | cache.among
+        why = {name: cache.resolved[name].diagnostics for name in cache.invalid} | cache.among
         return {
             name: Frozen(
                 reason=why[name][0].message if why[name] else "invalid",
@@ -340,6 +341,10 @@ def _closure(names: set[str], documents: Iterable[tuple[str, Document]]) -> set[
                 reached.add(user)
                 waiting.append(user)
     return reached
+
+
+def _same_blob(one: Blob, other: Blob) -> bool:
+    return (one.id, one.mode) == (other.id, other.mode)
 
 
 def _by_name(name: AgentName) -> tuple[str, str]:
