@@ -1,14 +1,15 @@
 """What differs between two mappings, at the speed of C: ten thousand lookups by name cost more than a whole warm plan.
 
-May live here: comparing mappings as they are. Must not: know what they map.
+May live here: comparing mappings as they are, and making one from another. Must not: know what they map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import compress, count
 from operator import is_not
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -25,8 +26,8 @@ def differing(
     if before is now:
         return []
     old, new = list(before), list(now)
-    if len(old) == len(new) and not any(map(is_not, old, new)):
-        return _unlike(new, list(before.values()), list(now.values()), same)
+    if old == new:  # the same objects are passed over without being compared
+        return _unlike(new, before.values(), now.values(), same)
     head = _shared(old, new)
     tail = min(_shared(old[::-1], new[::-1]), len(old) - head, len(new) - head)
     values, others = list(before.values()), list(now.values())
@@ -48,7 +49,33 @@ def _shared(old: Sequence[Key], new: Sequence[Key]) -> int:
 
 
 def _unlike(
-    keys: Sequence[Key], old: Sequence[Value], new: Sequence[Value], same: Callable[[Value, Value], bool] | None
+    keys: Sequence[Key], old: Collection[Value], new: Collection[Value], same: Callable[[Value, Value], bool] | None
 ) -> list[Key]:
+    """Keys whose values, in order of the keys, are other objects."""
+    if same is None:
+        return list(compress(keys, map(is_not, old, new)))
     others = compress(zip(keys, old, new, strict=True), map(is_not, old, new))
-    return [key for key, a, b in others if same is None or not same(a, b)]
+    return [key for key, a, b in others if not same(a, b)]
+
+
+def patched(
+    before: Mapping[Key, Value], changes: Mapping[Key, Value | None], order: Callable[[Key], Any]
+) -> dict[Key, Value]:
+    """`before`, which is sorted by `order`, with values exchanged, sorted in, or (for None) taken out."""
+    result = dict(before)
+    came: list[tuple[Key, Value]] = []
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif key in result:
+            result[key] = value
+        else:
+            came.append((key, value))
+    if not came:
+        return result
+    keys, values = list(result), list(result.values())
+    for key, value in came:
+        at = bisect_left(keys, order(key), key=order)
+        keys.insert(at, key)
+        values.insert(at, value)
+    return dict(zip(keys, values, strict=True))

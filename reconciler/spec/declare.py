@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reconciler.model.agent import Agent
-from reconciler.model.differing import differing
+from reconciler.model.differing import differing, patched
 from reconciler.model.fleet import Declaration, FleetSpec, Frozen
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Diagnostic, Document, Position, Revision, Severity
@@ -284,26 +284,29 @@ class _Step:
         return resolve(name, entry.metadata, entry.document, base, cache.source)
 
     def _among(self) -> None:
-        resolved = self.cache.resolved
-        valid = {name: one.agent for name, one in resolved.items() if one.agent is not None}
         cache = self.cache
-        cache.among = judged(valid, declared=resolved.keys(), fleet=cache.fleet, source=cache.source)
+        before = cache.among
+        valid = [one.agent for one in cache.resolved.values() if one.agent is not None]
+        cache.among = judged(valid, declared=cache.resolved.keys(), fleet=cache.fleet, source=cache.source)
+        self.names |= before.keys() ^ cache.among.keys()
+
+    def _valid(self, name: AgentName) -> Agent | None:
+        one = self.cache.resolved.get(name)
+        return one.agent if one is not None and name not in self.cache.among else None
+
+    def _agents(self, before: Declaration | None) -> dict[AgentName, Agent]:
+        names = self.names if before is not None else sorted(self.names, key=_by_name)
+        found = {name: self._valid(name) for name in names}
+        if before is not None:
+            return patched(before.agents, found, _by_name)
+        return {name: agent for name, agent in found.items() if agent is not None}
 
     def _declaration(self, before: Declaration | None) -> Declaration:
         cache = self.cache
-        if before is None or self.regrouped:
-            valid = [name for name, one in cache.resolved.items() if one.agent is not None and name not in cache.among]
-            agents = {name: agent for name in sorted(valid, key=_by_name) if (agent := cache.resolved[name].agent)}
-        else:
-            agents = dict(before.agents)
-            for name in self.names & agents.keys():
-                agent = cache.resolved[name].agent
-                if agent is not None:
-                    agents[name] = agent
         return Declaration(
             revision=self.revision,
             fleet=cache.fleet,
-            agents=agents,
+            agents=self._agents(before),
             frozen_agents=self._frozen(),
             frozen_paths={
                 path: Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable)
@@ -351,16 +354,14 @@ def _by_name(name: AgentName) -> tuple[str, str]:
     return name.namespace, name.name
 
 
-def _radius(cache: SpecCache) -> dict[str, tuple[AgentName, ...]]:
+def _radius(cache: SpecCache) -> dict[str, frozenset[AgentName]]:
     """Each template with the agents that inherit from it: frozen ones too, and of templates that are missing."""
     asked = {name for name, agents in cache.extending.items() if agents}
     asked.update(parent for document in cache.templates.values() for parent in parents(document))
     result = {}
     for template in sorted(asked | cache.templates.keys()):
-        agents: set[AgentName] = set()
-        for name in _closure({template}, cache.templates.items()):
-            agents |= cache.extending.get(name, set())
-        result[template] = tuple(sorted(agents, key=_by_name))
+        users = (cache.extending.get(name, ()) for name in _closure({template}, cache.templates.items()))
+        result[template] = frozenset().union(*users)
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.model.differing import differing
+from reconciler.model.differing import differing, patched
 from reconciler.model.identity import AgentName
 
 KEYS = [f"key {number}" for number in range(8)]
@@ -47,3 +47,10 @@ def named() -> dict[AgentName, int]:
 
 def test_equal_keys_that_are_other_objects_are_the_same_keys():
     assert differing(named(), named()) == []
+
+
+@given(mappings, st.dictionaries(st.sampled_from(KEYS), st.none() | values))
+def test_a_patched_mapping_is_sorted_and_holds_what_changed(before, changes):
+    sorted_ = dict(sorted(before.items()))
+    wanted = {key: value for key, value in {**before, **changes}.items() if value is not None}
+    assert list(patched(sorted_, changes, str).items()) == sorted(wanted.items())
