@@ -17,7 +17,6 @@ from reconciler.model.units import Duration, Quantity
 from reconciler.spec.documents import item_name
 from reconciler.spec.validate import looks_secret
 
-_secret = lru_cache(maxsize=4096)(looks_secret)
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _duration = lru_cache(maxsize=4096)(Duration.parse)
 _path = attrgetter("path")
@@ -97,21 +96,21 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
     if any(path[: len(known)] == known for known in sensitive):
         return True
     if path[:1] == ("env",) and path[-1] == "value":
-        return _secret(path[1].strip("[]"))
-    return path[:1] in _FREE and "secret" not in path and any(map(_secret, path[1:]))
+        return looks_secret(path[1].strip("[]"))
+    return path[:1] in _FREE and "secret" not in path and any(map(looks_secret, path[1:]))
 
 
 def _hides(leaf: Any) -> bool:
     """Whether something inside a leaf (a list of things of several kinds is one) has a secret-looking name."""
     if isinstance(leaf, Mapping):
-        return any(_secret(str(key)) or _hides(value) for key, value in leaf.items())
+        return any(looks_secret(str(key)) or _hides(value) for key, value in leaf.items())
     return isinstance(leaf, list | tuple) and any(map(_hides, leaf))
 
 
 def masked(drift: Drift, agent: Agent) -> Drift:
     """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not."""
     names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
-    secret = any(map(_secret, names)) or any(map(_secret, drift.path.split(".")[-1:]))
+    secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
     literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
     before, after = (
         side
