@@ -17,6 +17,7 @@ from reconciler.engine.run import Replanner
 from reconciler.engine.wellness import Look, Noter, note
 from reconciler.engine.world import Stores, World
 from reconciler.model.agent import Agent
+from reconciler.model.differing import differing
 from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Manifest, Scope, Unreadable
@@ -183,11 +184,10 @@ class _Judged:
             unreachable=frozenset(name for name in live if name in others or not isinstance(live[name], Found)),
             leaving=leaving,
         )
-        changed = None
-        if before is not None:
-            agents = differing(before.request.agents, request.agents)
-            records = differing(before.request.records, request.records)
-            changed = None if agents is None or records is None else agents | records
+        if before is None:
+            return place(request)
+        then = before.request
+        changed = {*differing(then.agents, request.agents), *differing(then.records, request.records)}
         return place(request, previous=before, changed=changed)
 
 
@@ -239,9 +239,8 @@ def _render(
     names: Iterable[AgentName] = agents
     desired: dict[AgentName, Mapping[str, tuple[Manifest, ...]]] = {}
     if before is not None and before.exports == exports and not exports.unknown:
-        changed, moved = differing(before.agents, agents), differing(before.placed, where)
-        if changed is not None and moved is not None:
-            names, desired = changed | moved, dict(before.desired)
+        names = {*differing(before.agents, agents), *differing(before.placed, where)}
+        desired = dict(before.desired)
     for name in names:
         if name in agents and name in where:
             exported = exports.of(agents[name], where[name], records.get(name))
@@ -254,24 +253,6 @@ def _render(
         _Rendered(agents=agents, placed=where, exports=exports, desired=desired),
     )
     return desired
-
-
-def differing(before: Mapping[AgentName, object], after: Mapping[AgentName, object]) -> set[AgentName] | None:
-    """Names whose values are not the same objects, without looking anything up; None when too much has moved.
-
-    Ten thousand lookups by name cost more than all the rest of a warm plan.
-    """
-    if before is after:
-        return set()
-    if len(before) != len(after):
-        return None
-    found: set[AgentName] = set()
-    for (old, one), (new, other) in zip(before.items(), after.items(), strict=True):
-        if one is not other:
-            if old != new:
-                return None
-            found.add(new)
-    return found
 
 
 async def _rewound(world: World, observed: Observed, revision: Revision) -> bool:

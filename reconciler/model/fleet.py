@@ -106,7 +106,7 @@ class Declaration:
 
     `agents` are valid and complete. `frozen_agents` are declared but invalid. `frozen_paths` are files that cannot
     be read or hold nothing: records whose `source_path` is among them stay as they are. `templates` maps each
-    template to the agents that inherit from it, directly or not (its blast radius), sorted.
+    template to the agents that inherit from it, directly or not (its blast radius).
     """
 
     revision: Revision
@@ -114,7 +114,7 @@ class Declaration:
     agents: Mapping[AgentName, Agent]
     frozen_agents: Mapping[AgentName, Frozen]
     frozen_paths: Mapping[str, Frozen]
-    templates: Mapping[str, tuple[AgentName, ...]]
+    templates: Mapping[str, frozenset[AgentName]]
     diagnostics: tuple[Diagnostic, ...]
     files: int = 0
     """How many YAML files were read."""

@@ -36,9 +36,9 @@ def place(
     """
     world = _world(request)
     if previous is not None and _same_world(request, previous.request):
-        names = _changed(request, previous) if changed is None else set(changed) | _timed(request)
-        if not previous.growing - names:
-            return _Pass.resume(request, world, previous, names).run(names)
+        names = _changed(request, previous) if changed is None else set(changed)
+        names |= previous.timed | previous.growing  # time has passed, and what is free may be another
+        return _Pass.resume(request, world, previous, names).run(names)
     return _Pass(request, world, Ledger(), {}, {}, {}).run(None)
 
 
@@ -73,9 +73,9 @@ def _same_world(now: PlacementRequest, then: PlacementRequest) -> bool:
     )
 
 
-def _timed(request: PlacementRequest) -> set[AgentName]:
-    """Agents scaled by hand, and those that go back home some day: what they want changes with the time alone."""
-    return {name for name, record in request.records.items() if record.override is not None or record.home}
+def _is_timed(record: Record) -> bool:
+    """Whether an agent was scaled by hand, or goes back home some day: what it wants changes with the time alone."""
+    return record.override is not None or bool(record.home)
 
 
 def _changed(request: PlacementRequest, previous: PlacementResult) -> set[AgentName]:
@@ -89,7 +89,7 @@ def _changed(request: PlacementRequest, previous: PlacementResult) -> set[AgentN
         known = old_records.get(name)
         if known is not record and (known is None or (known.id, known.version) != (record.id, record.version)):
             names.add(name)
-    return names | _timed(request) | _timed(previous.request)
+    return names
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class _Pass:
 
     @classmethod
     def resume(cls, request: PlacementRequest, world: World, previous: PlacementResult, names: set[AgentName]) -> _Pass:
-        """Start from an earlier result without what `names` added to it."""
+        """Start from an earlier result without what `names` take in it; where they are is said anew by `run`."""
         run = cls(
             request,
             world,
@@ -117,19 +117,19 @@ class _Pass:
         then = previous.request
         old_world = replace(_world(then), rooms=world.rooms)
         for name in names:
-            for known in (run.placed, run.reservations, run.homes):
-                known.pop(name, None)
             run.count(old_world, name, then.agents.get(name), then.records.get(name), leaving=then.leaving, sign=-1)
         return run
 
     def run(self, names: set[AgentName] | None) -> PlacementResult:
         """Place `names`, or all."""
         request = self.request
-        everyone = request.agents.keys() | request.records.keys()
-        scope = sorted(everyone if names is None else names, key=_in_order)
+        scope = sorted(request.agents.keys() | request.records.keys() if names is None else names, key=_in_order)
         growing: dict[AgentName, Growing] = {}
+        timed = set()
         for name in scope:
             agent, record = request.agents.get(name), request.records.get(name)
+            if record is not None and _is_timed(record):
+                timed.add(name)
             decision = self.count(self.world, name, agent, record, leaving=request.leaving, sign=1)
             match decision:
                 case Settled():
@@ -137,7 +137,7 @@ class _Pass:
                 case Growing():
                     growing[name] = decision
                 case None:
-                    pass
+                    self._put(name, None)
         holds = self._grow(growing)
         return PlacementResult(
             placed=self.placed,
@@ -147,13 +147,21 @@ class _Pass:
             request=request,
             ledger=self.base,
             growing=frozenset(growing),
+            timed=frozenset(timed),
         )
 
-    def _put(self, name: AgentName, found: Settled) -> None:
-        self.placed[name] = found.placed
-        self.reservations[name] = found.reservations
-        if found.home:
+    def _put(self, name: AgentName, found: Settled | None) -> None:
+        """Say where an agent is, or that it is nowhere. One that was somewhere keeps its turn."""
+        if found is None:
+            self.placed.pop(name, None)
+            self.reservations.pop(name, None)
+        else:
+            self.placed[name] = found.placed
+            self.reservations[name] = found.reservations
+        if found is not None and found.home:
             self.homes[name] = found.home
+        else:
+            self.homes.pop(name, None)
 
     def count(
         self,
@@ -208,11 +216,10 @@ class _Pass:
     def _hold(self, code: HoldCode, agent: Agent, record: Record | None, want: Growing, text: str) -> Hold:
         """Leave an agent as its record says, and say why."""
         action = Action.CREATE
-        if record is not None:
-            self.placed[agent.name] = record.placement
-            self.reservations[agent.name] = record.reservations
-            if record.home:
-                self.homes[agent.name] = record.home
+        if record is None:
+            self._put(agent.name, None)
+        else:
+            self._put(agent.name, Settled(placed=record.placement, reservations=record.reservations, home=record.home))
             same = all(held.requests == want.shape.texts for held in record.reservations)
             action = Action.SCALE if same and record.reservations else Action.UPDATE
         return Hold(code=code, agents=(agent.name,), action=action, text=text, lift=_LIFT[code], origin=agent.position)

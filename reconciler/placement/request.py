@@ -56,3 +56,5 @@ class PlacementResult:
     """The clusters that agents were moved away from and go back to, of those that were."""
     growing: frozenset[AgentName] = field(default=frozenset(), repr=False)
     """Agents whose placement depended on what was left."""
+    timed: frozenset[AgentName] = field(default=frozenset(), repr=False)
+    """Agents whose placement may change with the time alone."""

@@ -34,7 +34,7 @@ from reconciler.model.registry import (
 )
 from reconciler.model.source import Provenance
 from reconciler.plan import scaling
-from reconciler.plan.attributes import OriginOf, compare, masked, risks
+from reconciler.plan.attributes import Inherited, compare, created, masked, risks
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.foreign import claimed
 from reconciler.plan.guard import when
@@ -75,6 +75,8 @@ class Reach:
     clusters: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     health: Mapping[str, ClusterHealth] = field(default_factory=dict)
+    inherited: Inherited = field(default_factory=dict)
+    """Work that agents of one plan share."""
 
     def leaves_out(self, cluster: str) -> bool:
         """Whether a plan was asked for that is not for this cluster."""
@@ -273,12 +275,12 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
     agent = wanted.agent
     attributes: tuple[AttributeChange, ...] = ()
     hidden = 0
-    if record is None or record.spec_hash != agent.spec_hash:
+    sensitive = frozenset(agent.sensitive)
+    if record is None:
+        attributes = created(agent.document, sensitive=sensitive, origins=_defaults(agent), inherited=reach.inherited)
+    elif record.spec_hash != agent.spec_hash:
         attributes, hidden = compare(
-            record.document if record else {},
-            agent.document,
-            sensitive=frozenset(agent.sensitive),
-            origin=(lambda path: origin(agent, path)) if record else _default_or_not(agent),
+            record.document, agent.document, sensitive=sensitive, origin=lambda path: origin(agent, path)
         )
     unfinished = record is not None and record.state in UNFINISHED_STATES
     moved = record is not None and _moved(record.placement, wanted.placed)
@@ -356,10 +358,10 @@ def _action(facts: Facts, found: _Findings) -> Action:
 _DEFAULT = Provenance(layer="default", revision="", position=None)
 
 
-def _default_or_not(agent: Agent) -> OriginOf:
-    """For a new agent only what is a default matters: places of all its fields would cost ten times as much."""
+def _defaults(agent: Agent) -> dict[str, Provenance]:
+    """The fields of an agent that nobody wrote."""
     written = {key for layer in agent.layers for key in layer.document.value.get("spec") or ()}
-    return lambda path: None if path[0] in written else _DEFAULT
+    return {key: _DEFAULT for key in agent.document if key not in written}
 
 
 def _replicas(record: Record | None, wanted: Wanted, found: _Findings) -> tuple[int | None, int | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from reconciler.model.agent import Agent
@@ -16,9 +17,10 @@ from reconciler.model.units import Duration, Quantity
 from reconciler.spec.documents import item_name
 from reconciler.spec.validate import looks_secret
 
-_secret = lru_cache(maxsize=4096)(looks_secret)
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _duration = lru_cache(maxsize=4096)(Duration.parse)
+_path = attrgetter("path")
+_Leaf = tuple[FieldPath, Any, Any]
 OriginOf = Callable[[FieldPath], Provenance | None]
 _FREE = (("config",), ("modelConfig",))
 """Fields in which people name things as they like."""
@@ -30,7 +32,9 @@ def compare(
     """Fields that differ, in path order, and how many leaves do not."""
     changes: list[AttributeChange] = []
     same = 0
-    for path, old, new in _leaves(before, after, ()):
+    leaves: list[_Leaf] = []
+    _leaves(dict(before), dict(after), (), leaves)
+    for path, old, new in leaves:
         if old is not Missing.FIELD and new is not Missing.FIELD and _equal(old, new):
             same += 1
             continue
@@ -43,7 +47,45 @@ def compare(
                 origin=origin(path),
             )
         )
-    return tuple(sorted(changes, key=lambda change: change.path)), same
+    changes.sort(key=_path)
+    return tuple(changes), same
+
+
+Inherited = dict[tuple[str, int, Provenance | None], tuple[Any, tuple[AttributeChange, ...]]]
+"""The attributes of top-level values, by the value itself: agents on one template have the same objects."""
+
+
+def created(
+    document: JsonObject,
+    *,
+    sensitive: frozenset[FieldPath],
+    origins: Mapping[str, Provenance],
+    inherited: Inherited,
+) -> tuple[AttributeChange, ...]:
+    """All fields of a new agent, as `compare` with nothing has them; what is `inherited` is worked out once.
+
+    `origins` says of top-level fields where they come from. Other fields have no origin here: places of all fields of
+    thousands of new agents would cost ten times as much.
+    """
+    found: list[AttributeChange] = []
+    own = {path[0] for path in sensitive}
+    for key in sorted(document):
+        value, origin = document[key], origins.get(key)
+        if key in own:
+            found += _all_of(key, value, sensitive, origin)
+            continue
+        known = inherited.get((key, id(value), origin))
+        if known is None:
+            # Holds the value too: its id would be another's some day.
+            known = inherited[key, id(value), origin] = value, _all_of(key, value, sensitive, origin)
+        found += known[1]
+    return tuple(found)
+
+
+def _all_of(
+    key: str, value: Any, sensitive: frozenset[FieldPath], origin: Provenance | None
+) -> tuple[AttributeChange, ...]:
+    return compare({}, {key: value}, sensitive=sensitive, origin=lambda _: origin)[0]
 
 
 def _masked(value: Any) -> Any:
@@ -54,21 +96,21 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
     if any(path[: len(known)] == known for known in sensitive):
         return True
     if path[:1] == ("env",) and path[-1] == "value":
-        return _secret(path[1].strip("[]"))
-    return path[:1] in _FREE and "secret" not in path and any(map(_secret, path[1:]))
+        return looks_secret(path[1].strip("[]"))
+    return path[:1] in _FREE and "secret" not in path and any(map(looks_secret, path[1:]))
 
 
 def _hides(leaf: Any) -> bool:
     """Whether something inside a leaf (a list of things of several kinds is one) has a secret-looking name."""
     if isinstance(leaf, Mapping):
-        return any(_secret(str(key)) or _hides(value) for key, value in leaf.items())
+        return any(looks_secret(str(key)) or _hides(value) for key, value in leaf.items())
     return isinstance(leaf, list | tuple) and any(map(_hides, leaf))
 
 
 def masked(drift: Drift, agent: Agent) -> Drift:
     """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not."""
     names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
-    secret = any(map(_secret, names)) or any(map(_secret, drift.path.split(".")[-1:]))
+    secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
     literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
     before, after = (
         side
@@ -90,21 +132,43 @@ def _at(value: Any, path: FieldPath) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _leaves(before: Any, after: Any, path: FieldPath) -> Iterator[tuple[FieldPath, Any, Any]]:
-    """Pairs of leaves of two trees. A list of scalars is one leaf; named lists go by name."""
-    if isinstance(before, Mapping) or isinstance(after, Mapping):
-        old = before if isinstance(before, Mapping) else {}
-        new = after if isinstance(after, Mapping) else {}
+def _leaves(before: Any, after: Any, path: FieldPath, found: list[_Leaf]) -> None:
+    """Pairs of leaves of two trees, added to `found`. A list of scalars is one leaf; named lists go by name."""
+    if isinstance(before, dict) or isinstance(after, dict):
+        old = before if isinstance(before, dict) else {}
+        new = after if isinstance(after, dict) else {}
         if not old and not new:
-            yield path, before, after
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from _leaves(old.get(key, Missing.FIELD), new.get(key, Missing.FIELD), (*path, key))
+            found.append((path, before, after))
+        _pairs(old, new, path, found)
     elif _mappings(before) or _mappings(after):
         old, new = _by_name(before), _by_name(after)
-        for name in [*old, *(name for name in new if name not in old)]:
-            yield from _leaves(old.get(name, Missing.FIELD), new.get(name, Missing.FIELD), (*path, f"[{name}]"))
+        _pairs(
+            {f"[{name}]": item for name, item in old.items()},
+            {f"[{name}]": item for name, item in new.items()},
+            path,
+            found,
+        )
     else:
-        yield path, before, after
+        found.append((path, before, after))
+
+
+def _pairs(old: dict[str, Any], new: dict[str, Any], path: FieldPath, found: list[_Leaf]) -> None:
+    missing = Missing.FIELD
+    for key, before in old.items():
+        _either(before, new.get(key, missing), (*path, key), found)
+    for key, after in new.items():
+        if key not in old:
+            _either(missing, after, (*path, key), found)
+
+
+def _either(before: Any, after: Any, path: FieldPath, found: list[_Leaf]) -> None:
+    if type(before) in _PLAIN and type(after) in _PLAIN:
+        found.append((path, before, after))
+    else:
+        _leaves(before, after, path, found)
+
+
+_PLAIN = frozenset({str, int, bool, float, type(None), Missing})
 
 
 def _mappings(value: Any) -> bool:

@@ -23,15 +23,15 @@ def names_text(names: Sequence[AgentName], most: int = 5) -> str:
 
 
 def departures(
-    declaration: Declaration, records: Mapping[AgentName, Record], policy: Policy
+    names: Iterable[AgentName], declaration: Declaration, records: Mapping[AgentName, Record], policy: Policy
 ) -> tuple[list[Record], list[Hold]]:
-    """Records whose agents are declared nowhere: those that may go, and those that are kept.
+    """Of `names`, on record and declared nowhere or all to be destroyed: those that may go, and those that are kept.
 
     Invalid is not missing: an agent that is declared but broken stays, and so does one whose file cannot be read.
     """
     going, holds = [], []
     moved, renamed = _where_else(declaration, records), _newcomers(declaration, records)
-    for name in sorted(records if policy.destroy else records.keys() - declaration.agents.keys()):
+    for name in names:
         record = records[name]
         if not policy.destroy:
             if name in declaration.frozen_agents:
@@ -215,11 +215,11 @@ def _waiting(code: HoldCode, names: Iterable[AgentName], text: str, lift: str) -
     return Hold(code=code, agents=tuple(sorted(names)), action=None, text=text, lift=lift)
 
 
-def overridden(declaration: Declaration, records: Mapping[AgentName, Record], now_ms: int) -> Iterator[Hold]:
-    """Agents that are scaled by hand: nothing is wrong, but what runs is not what Git says."""
-    for name, record in records.items():
-        override = record.override
-        if override is None or name not in declaration.agents or 0 < override.until_ms <= now_ms:
+def overridden(names: Iterable[AgentName], records: Mapping[AgentName, Record], now_ms: int) -> Iterator[Hold]:
+    """Those of `names` that are scaled by hand now: nothing is wrong, but what runs is not what Git says."""
+    for name in names:
+        override = records[name].override
+        if override is None or 0 < override.until_ms <= now_ms:
             continue
         until = f" until {when(override.until_ms)}" if override.until_ms else ""
         because = f": {override.reason}" if override.reason else ""

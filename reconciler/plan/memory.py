@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import is_
-from typing import Any, TypeVar
+from typing import Any
 
 from reconciler.model.agent import Agent
+from reconciler.model.differing import differing
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import TRACKING_ANNOTATION, Found, LiveObject, LiveSet, Observation
 from reconciler.model.registry import Record
@@ -20,8 +20,6 @@ from reconciler.plan.foreign import other_tool
 from reconciler.plan.inputs import PlanInput
 from reconciler.plan.scaling import AUTOSCALER, target
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 Decide = Callable[[Agent, Record | None], Verdict]
 Place = tuple[str, ObjectRef]
 
@@ -50,6 +48,35 @@ class View:
 
 
 @dataclass(slots=True)
+class Standing:
+    """What a plan says of agents by their records alone, looked for again only where a record or an agent changed.
+
+    `undeclared` are on record and not among the agents; `by_hand` are both, and suspended or scaled by hand.
+    """
+
+    records: Mapping[AgentName, Record] = field(default_factory=dict)
+    agents: Mapping[AgentName, Agent] = field(default_factory=dict)
+    undeclared: set[AgentName] = field(default_factory=set)
+    by_hand: set[AgentName] = field(default_factory=set)
+
+    def refresh(self, records: Mapping[AgentName, Record], agents: Mapping[AgentName, Agent]) -> None:
+        """Bring both sets up to date."""
+        for name in {*differing(self.records, records), *differing(self.agents, agents)}:
+            record, declared = records.get(name), name in agents
+            by_hand = record is not None and declared and (record.suspended or record.override is not None)
+            _mark(self.undeclared, name, so=record is not None and not declared)
+            _mark(self.by_hand, name, so=by_hand)
+        self.records, self.agents = records, agents
+
+
+def _mark(names: set[AgentName], name: AgentName, *, so: bool) -> None:
+    if so:
+        names.add(name)
+    else:
+        names.discard(name)
+
+
+@dataclass(slots=True)
 class PlanCache:
     """Verdicts that are still true. Give the same one to every plan of one fleet.
 
@@ -57,6 +84,7 @@ class PlanCache:
     objects that carry our mark and are nobody's.
     """
 
+    standing: Standing = field(default_factory=Standing)
     last: View | None = None
     verdicts: dict[AgentName, Verdict] = field(default_factory=dict)
     owners: dict[str, dict[ObjectRef, AgentName]] = field(default_factory=dict)
@@ -149,9 +177,9 @@ def _changed(
         return None
     before, now = last.given, view.given
     names: set[AgentName] = set(last.skipped ^ view.skipped)
-    names.update(differing(before.declaration.agents, now.declaration.agents, is_))
+    names.update(differing(before.declaration.agents, now.declaration.agents))
     names.update(differing(last.records, view.records, _same_record))
-    names.update(differing(before.desired, now.desired, is_))
+    names.update(differing(before.desired, now.desired))
     names.update(differing(before.placed, now.placed, tuple.__eq__))
     names.update(differing(before.homes, now.homes, str.__eq__))
     places: list[Place] = []
@@ -180,18 +208,3 @@ def _same_record(before: Record, now: Record) -> bool:
 
 def _same_object(before: LiveObject, now: LiveObject) -> bool:
     return before.uid == now.uid and before.resource_version == now.resource_version
-
-
-def differing(
-    before: Mapping[Key, Value], now: Mapping[Key, Value], same: Callable[[Value, Value], bool]
-) -> Iterable[Key]:
-    """Keys whose values are not `same`. Identical objects in equal order are passed over at the speed of C."""
-    if before is now:
-        return ()
-    if len(before) == len(now) and all(map(is_, before, now)):
-        values = before.values(), now.values()
-        if all(map(is_, *values)):
-            return ()
-        return [key for key, a, b in zip(now, *values, strict=True) if a is not b and not same(a, b)]
-    found = [key for key, b in now.items() if (a := before.get(key)) is None or (a is not b and not same(a, b))]
-    return found + [key for key in before if key not in now]

@@ -93,6 +93,7 @@ class _Planner:
 
     def _plan(self, fleet: FleetSpec, snapshot: RegistrySnapshot) -> None:
         given, policy = self.given, self.policy
+        self.cache.standing.refresh(self.records, given.declaration.agents)
         strangers = self.strangers = guard.strangers(given.identities, snapshot.fleet, policy.accept_clusters)
         observations: dict[str, Observation[LiveSet]] = {
             **given.observations,
@@ -155,7 +156,7 @@ class _Planner:
         if not policy.targets:
             self.left += [stray(cluster, ref, fleet.name) for cluster, ref in sorted(self.cache.strays)]
         self._suspended()
-        by_hand = guard.overridden(given.declaration, self.records, given.now_ms)
+        by_hand = guard.overridden(self.cache.standing.by_hand, self.records, given.now_ms)
         self.holds += [hold for hold in by_hand if self._targeted(hold.agents)]
 
     def _take(self, name: AgentName, verdict: Verdict) -> None:
@@ -179,13 +180,14 @@ class _Planner:
 
     def _suspended(self) -> None:
         """Suspended agents are no trouble, but nobody should wonder why they do not run."""
-        for name, record in self.records.items():
-            if record.suspended and name in self.given.declaration.agents and self._targeted((name,)):
+        for name in self.cache.standing.by_hand:
+            if self.records[name].suspended and self._targeted((name,)):
                 lift = f"`reconciler resume {name}` ends it"
                 self._hold(HoldCode.SUSPENDED, (name,), f"{name} is suspended by hand", lift, blocks=False)
 
     def _departures(self, fleet: FleetSpec, observations: Mapping[str, Observation[LiveSet]]) -> None:
-        going, holds = guard.departures(self.given.declaration, self.records, self.policy)
+        names = sorted(self.records if self.policy.destroy else self.cache.standing.undeclared)
+        going, holds = guard.departures(names, self.given.declaration, self.records, self.policy)
         going = [record for record in going if self._targeted((record.name,)) and self._reached(record)]
         self.holds += [hold for hold in holds if self._targeted(hold.agents)]
         hold = guard.deletions(

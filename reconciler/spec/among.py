@@ -5,7 +5,7 @@ May live here: rules over the agents and the fleet of one revision. Must not: ju
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.model.agent import Agent, ClusterSelector
@@ -24,7 +24,7 @@ MAX_SHOWN = 12
 
 
 def judged(
-    agents: Mapping[AgentName, Agent], *, declared: Collection[AgentName], fleet: FleetSpec | None, source: Source
+    agents: Collection[Agent], *, declared: Collection[AgentName], fleet: FleetSpec | None, source: Source
 ) -> dict[AgentName, tuple[Diagnostic, ...]]:
     """The agents that cannot stand beside the others as they are, and why.
 
@@ -33,24 +33,25 @@ def judged(
     found: dict[AgentName, list[Problem]] = {}
     for name, problem in (*_placements(agents, fleet), *_dependencies(agents, declared)):
         found.setdefault(name, []).append(problem)
+    layers = {agent.name: agent.layers for agent in agents if agent.name in found} if found else {}
     result = {}
     for name, problems in found.items():
         diagnostics = []
         for problem in problems:
-            position = place(agents[name].layers, problem.path, key=problem.key)
+            position = place(layers[name], problem.path, key=problem.key)
             diagnostics.append(diagnose(problem, position, source(position.path)))
         result[name] = tuple(diagnostics)
     return result
 
 
-def _placements(agents: Mapping[AgentName, Agent], fleet: FleetSpec | None) -> Iterator[tuple[AgentName, Problem]]:
+def _placements(agents: Iterable[Agent], fleet: FleetSpec | None) -> Iterator[tuple[AgentName, Problem]]:
     """Placements that select no cluster. Agents on one template share the selector, so each is judged once."""
     if fleet is None:
         return
     verdicts: dict[int, bool] = {}
     names = [cluster.name for cluster in fleet.clusters]
     hint = f"the fleet has {', '.join(names[:MAX_SHOWN])}" + (" and others" if len(names) > MAX_SHOWN else "")
-    for name, agent in agents.items():
+    for agent in agents:
         selector: ClusterSelector = agent.spec.placement.clusters
         if selector.everything:
             continue
@@ -59,14 +60,12 @@ def _placements(agents: Mapping[AgentName, Agent], fleet: FleetSpec | None) -> I
         if not verdicts[id(selector)]:
             message = "the placement selects no cluster"
             path = ("placement", "clusters")
-            yield name, Problem(code="no-cluster", message=message, path=path, hint=hint, key=True)
+            yield agent.name, Problem(code="no-cluster", message=message, path=path, hint=hint, key=True)
 
 
-def _dependencies(
-    agents: Mapping[AgentName, Agent], declared: Collection[AgentName]
-) -> Iterator[tuple[AgentName, Problem]]:
+def _dependencies(agents: Iterable[Agent], declared: Collection[AgentName]) -> Iterator[tuple[AgentName, Problem]]:
     suggestions = Suggestions(map(str, declared))
-    edges = {name: agent.spec.depends_on for name, agent in agents.items() if agent.spec.depends_on}
+    edges = {agent.name: agent.spec.depends_on for agent in agents if agent.spec.depends_on}
     for name, others in edges.items():
         for index, other in enumerate(others):
             if other not in declared:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reconciler.model.agent import Agent
+from reconciler.model.differing import differing, patched
 from reconciler.model.fleet import Declaration, FleetSpec, Frozen
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Diagnostic, Document, Position, Revision, Severity
@@ -40,8 +41,8 @@ class SpecCache:
     give the same one to every `read_fleet`, one call at a time.
     """
 
-    blobs: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Path to blob id and mode, of ignored files too."""
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
+    """By path, those of ignored files too."""
     files: dict[str, FileReading] = field(default_factory=dict)
     entries: dict[AgentName, tuple[AgentEntry, ...]] = field(default_factory=dict)
     extending: dict[str, set[AgentName]] = field(default_factory=dict)
@@ -51,6 +52,8 @@ class SpecCache:
     chains: dict[str, Chain] = field(default_factory=dict)
     lineages: dict[tuple[str, ...], Lineage | ChainError] = field(default_factory=dict)
     resolved: dict[AgentName, Resolved] = field(default_factory=dict)
+    invalid: set[AgentName] = field(default_factory=set)
+    """Of the resolved ones, those that are no agent."""
     fleet: FleetSpec | None = None
     among: dict[AgentName, _Found] = field(default_factory=dict)
     noise: dict[object, _Found] = field(default_factory=dict)
@@ -115,14 +118,9 @@ class _Step:
 
     def _changed(self, blobs: Mapping[str, Blob]) -> list[str]:
         """Paths of the fleet whose content changed, came or went, sorted."""
-        known = self.cache.blobs
-        changed = [path for path, blob in blobs.items() if known.get(path) != (blob.id, blob.mode)]
-        gone = known.keys() - blobs.keys()
-        for path in changed:
-            known[path] = (blobs[path].id, blobs[path].mode)
-        for path in gone:
-            del known[path]
-        return sorted(filter(is_fleet_file, (*changed, *gone)))
+        changed = differing(self.cache.blobs, blobs, _same_blob)
+        self.cache.blobs = blobs
+        return sorted(filter(is_fleet_file, changed))
 
     def _read(self, changed: list[str], blobs: Mapping[str, Blob]) -> tuple[bool, bool]:
         """Read the changed files. Whether templates, and whether the fleet, are touched by them."""
@@ -141,7 +139,7 @@ class _Step:
             if bool(old and old.unreadable) != bool(new and new.unreadable):
                 # Hints for unknown templates name files that cannot be read: findings may now say something else.
                 templates = True
-                self.names.update(name for name, one in cache.resolved.items() if one.agent is None)
+                self.names |= cache.invalid
             cache.template_files.discard(path)
             if new is not None and new.templates:
                 cache.template_files.add(path)
@@ -247,8 +245,11 @@ class _Step:
             old = cache.resolved.pop(name, None)
             entries = cache.entries.get(name)
             new = self._one(name, entries, suggestions) if entries else None
+            cache.invalid.discard(name)
             if new is not None:
                 cache.resolved[name] = new
+                if new.agent is None:
+                    cache.invalid.add(name)
             cache.note(name, new.diagnostics if new else ())
             self._compare(name, old.agent if old else None, new.agent if new else None, (old is None) != (new is None))
 
@@ -283,26 +284,29 @@ class _Step:
         return resolve(name, entry.metadata, entry.document, base, cache.source)
 
     def _among(self) -> None:
-        resolved = self.cache.resolved
-        valid = {name: one.agent for name, one in resolved.items() if one.agent is not None}
         cache = self.cache
-        cache.among = judged(valid, declared=resolved.keys(), fleet=cache.fleet, source=cache.source)
+        before = cache.among
+        valid = [one.agent for one in cache.resolved.values() if one.agent is not None]
+        cache.among = judged(valid, declared=cache.resolved.keys(), fleet=cache.fleet, source=cache.source)
+        self.names |= before.keys() ^ cache.among.keys()
+
+    def _valid(self, name: AgentName) -> Agent | None:
+        one = self.cache.resolved.get(name)
+        return one.agent if one is not None and name not in self.cache.among else None
+
+    def _agents(self, before: Declaration | None) -> dict[AgentName, Agent]:
+        names = self.names if before is not None else sorted(self.names, key=_by_name)
+        found = {name: self._valid(name) for name in names}
+        if before is not None:
+            return patched(before.agents, found, _by_name)
+        return {name: agent for name, agent in found.items() if agent is not None}
 
     def _declaration(self, before: Declaration | None) -> Declaration:
         cache = self.cache
-        if before is None or self.regrouped:
-            valid = [name for name, one in cache.resolved.items() if one.agent is not None and name not in cache.among]
-            agents = {name: agent for name in sorted(valid, key=_by_name) if (agent := cache.resolved[name].agent)}
-        else:
-            agents = dict(before.agents)
-            for name in self.names & agents.keys():
-                agent = cache.resolved[name].agent
-                if agent is not None:
-                    agents[name] = agent
         return Declaration(
             revision=self.revision,
             fleet=cache.fleet,
-            agents=agents,
+            agents=self._agents(before),
             frozen_agents=self._frozen(),
             frozen_paths={
                 path: Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable)
@@ -316,7 +320,7 @@ class _Step:
 
     def _frozen(self) -> dict[AgentName, Frozen]:
         cache = self.cache
-        why = {name: one.diagnostics for name, one in cache.resolved.items() if one.agent is None} | cache.among
+        why = {name: cache.resolved[name].diagnostics for name in cache.invalid} | cache.among
         return {
             name: Frozen(
                 reason=why[name][0].message if why[name] else "invalid",
@@ -342,20 +346,22 @@ def _closure(names: set[str], documents: Iterable[tuple[str, Document]]) -> set[
     return reached
 
 
+def _same_blob(one: Blob, other: Blob) -> bool:
+    return (one.id, one.mode) == (other.id, other.mode)
+
+
 def _by_name(name: AgentName) -> tuple[str, str]:
     return name.namespace, name.name
 
 
-def _radius(cache: SpecCache) -> dict[str, tuple[AgentName, ...]]:
+def _radius(cache: SpecCache) -> dict[str, frozenset[AgentName]]:
     """Each template with the agents that inherit from it: frozen ones too, and of templates that are missing."""
     asked = {name for name, agents in cache.extending.items() if agents}
     asked.update(parent for document in cache.templates.values() for parent in parents(document))
     result = {}
     for template in sorted(asked | cache.templates.keys()):
-        agents: set[AgentName] = set()
-        for name in _closure({template}, cache.templates.items()):
-            agents |= cache.extending.get(name, set())
-        result[template] = tuple(sorted(agents, key=_by_name))
+        users = (cache.extending.get(name, ()) for name in _closure({template}, cache.templates.items()))
+        result[template] = frozenset().union(*users)
     return result
 
 

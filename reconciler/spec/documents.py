@@ -20,7 +20,7 @@ import yaml
 
 from reconciler.model.identity import FieldPath
 from reconciler.model.source import Blob, Diagnostic, Document, JsonObject, Position, Severity
-from reconciler.spec.scalars import plain
+from reconciler.spec.scalars import TELLING, plain
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -125,8 +125,8 @@ class _Reader:
         self._key_mark = -1
         self._start = 0
         self._anchor: str | None = None
-        self._anchors: dict[str, tuple[Any, array[int]]] = {}
-        self._marks = array("q")
+        self._anchors: dict[str, tuple[Any, list[int]]] = {}
+        self._marks: list[int] = []
         self._root: Any = None
 
     def documents(self) -> list[tuple[JsonObject, array[int]]]:
@@ -140,8 +140,8 @@ class _Reader:
 
     def _read(self) -> list[tuple[JsonObject, array[int]]]:
         parser = yaml.CSafeLoader(self._text)
+        next_event, scalar_event, scalar = parser.get_event, yaml.ScalarEvent, self._scalar
         handlers: dict[type, Callable[[Any], None]] = {
-            yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._open,
             yaml.SequenceStartEvent: self._open,
             yaml.MappingEndEvent: self._close,
@@ -151,10 +151,11 @@ class _Reader:
         found: list[tuple[JsonObject, array[int]]] = []
         count = 0
         try:
-            while (event := parser.get_event()) is not None:
+            while (event := next_event()) is not None:
                 kind = type(event)
-                handler = handlers.get(kind)
-                if handler is not None:
+                if kind is scalar_event:
+                    scalar(event)
+                elif (handler := handlers.get(kind)) is not None:
                     handler(event)
                 elif kind is yaml.DocumentStartEvent:
                     count += 1
@@ -167,7 +168,7 @@ class _Reader:
                         raise _Refused(
                             "not-a-mapping", "a document is a mapping with apiVersion and kind", self._marks[1]
                         )
-                    found.append((self._root, self._marks))
+                    found.append((self._root, array("q", self._marks)))
         finally:
             parser.dispose()
         return found
@@ -200,22 +201,23 @@ class _Reader:
         tag: str | None = event.tag
         value: Any = event.value
         if tag is None:
-            if event.implicit[0]:
+            if event.implicit[0] and (not value or value[0] in TELLING):
                 try:
                     value = plain(value)
                 except ValueError as error:
                     raise _Refused("bad-number", str(error), at, length=len(value[:MAX_SNIPPET])) from None
         elif tag not in (_STR_TAG, "!"):
             raise _Refused("tag", f"the tag {tag[:60]} is not known here", at, "leave tags out, quote text")
-        if self._keys is not None and self._key is None:
-            self._put_key(value, event, at)
+        keys = self._keys
+        if keys is not None and self._key is None:
+            self._put_key(value, event, at, keys)
             return
         start = len(self._marks)
         self._put(value, at)
         if event.anchor:
             self._anchors[event.anchor] = (value, self._marks[start:])
 
-    def _put_key(self, value: Any, event: Any, at: int) -> None:
+    def _put_key(self, value: Any, event: Any, at: int, keys: dict[str, int]) -> None:
         text: str = event.value
         if text == "<<" and event.implicit[0]:
             raise _Refused("merge-key", "merge keys (<<) are not read", at, "use a template and `extends`", 2)
@@ -223,9 +225,6 @@ class _Reader:
             raise _Refused("bad-key", f"the key {text[:40]!r} is not text", at, "quote it", max(1, len(text[:40])))
         if len(text) > self._limits.key:
             raise _Refused("bad-key", f"a key of {len(text)} characters; {self._limits.key} are allowed", at)
-        keys = self._keys
-        if keys is None:  # pragma: no cover - only mappings await keys
-            return
         if text in keys:
             line = (keys[text] >> _SHIFT) + 1
             message = f"the key {text[:60]!r} stands twice, first in line {line}"
@@ -234,7 +233,7 @@ class _Reader:
         keys[text] = at
         self._key, self._key_mark = text, at
         if event.anchor:
-            self._anchors[event.anchor] = (text, array("q", (-1, at)))
+            self._anchors[event.anchor] = (text, [-1, at])
 
     def _alias(self, event: Any) -> None:
         at = _pack(event.start_mark)
@@ -247,7 +246,7 @@ class _Reader:
         value, marks = known
         self._nodes += len(marks) // 2 - 1
         self._put(value, marks[1])
-        self._marks.extend(marks[2:])
+        self._marks += marks[2:]
 
     def _put(self, value: Any, at: int) -> None:
         """Put a value where one is awaited."""
@@ -256,16 +255,16 @@ class _Reader:
             most = self._limits.nodes
             raise _Refused("too-many-nodes", f"more than {most} values in one file, aliases counted", at)
         into = self._value
-        if into is None:
-            self._root = value
-            self._marks.extend((-1, at))
-        elif self._keys is None:
-            into.append(value)
-            self._marks.extend((-1, at))
-        else:
+        if self._keys is not None:
             into[self._key] = value
             self._key = None
-            self._marks.extend((self._key_mark, at))
+            self._marks += (self._key_mark, at)
+            return
+        self._marks += (-1, at)
+        if into is None:
+            self._root = value
+        else:
+            into.append(value)
 
 
 def _pack(mark: Any) -> int:

@@ -16,6 +16,8 @@ _HEX = re.compile(r"0x[0-9a-fA-F]+\Z", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z", re.ASCII)
 _NOT_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z", re.ASCII)
 _FIRST = frozenset("0123456789+-.")
+TELLING = _FIRST | {word[0] for word in (*_NULLS, *_BOOLS) if word}
+"""What a plain scalar begins with that may be no text."""
 MAX_NUMBER = 40
 MAX_INTEGER = 2**63 - 1
 

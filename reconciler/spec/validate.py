@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from reconciler.model.agent import AgentSpec, ClusterSelector, ExecTarget, Expression, ProbeTarget
 from reconciler.model.fleet import ClusterDeclaration
@@ -24,6 +25,7 @@ _OWN_LABELS = f"{API_VERSION.partition('/')[0]}/"
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+@lru_cache(maxsize=4096)
 def looks_secret(name: str) -> bool:
     """Whether a name says that its value is a secret (TOKEN, SECRET, PASSWORD, KEY as a word of it)."""
     return bool(_SECRET_WORD.search(_CAMEL.sub("_", name).lower()))
@@ -53,6 +55,8 @@ def complete(body: AgentBody) -> Iterator[Problem]:
 
 
 def _twice(field: str, names: Sequence[str]) -> Iterator[Problem]:
+    if len(set(names)) == len(names):
+        return
     for name, count in Counter(names).items():
         if count > 1:
             message = f"{name!r} stands {count} times in {field}"
@@ -118,6 +122,8 @@ def _ports(spec: AgentSpec) -> Iterator[Problem]:
 
 
 def _numbered_twice(spec: AgentSpec) -> Iterator[Problem]:
+    if len(spec.ports) < 2:
+        return
     listened = Counter((port.port, port.protocol) for port in spec.ports)
     exposed = Counter((port.exposed, port.protocol) for port in spec.ports)
     for port in spec.ports:

@@ -182,7 +182,7 @@ def test_a_template_that_is_reached_twice_counts_where_it_comes_first() -> None:
         }
     )
     assert [layer.name for layer in declaration.agents[ONE].layers] == ["base", "a", "b", ""]
-    assert declaration.templates["base"] == (AgentName(namespace="demo", name="good"), ONE)
+    assert declaration.templates["base"] == {AgentName(namespace="demo", name="good"), ONE}
 
 
 def test_null_takes_a_template_s_field_back_to_its_default() -> None:
@@ -215,7 +215,7 @@ def test_a_circle_of_templates_freezes_its_agents_and_prints_the_chain() -> None
     assert codes(declaration) == ["template-cycle"] * 3
     assert {found.chain for found in declaration.diagnostics} == {("a -> b -> a",), ("b -> a -> b",)}
     assert declaration.frozen_agents[ONE].reason == "the template 'a' extends itself"
-    assert declaration.templates["b"] == (ONE,)
+    assert declaration.templates["b"] == {ONE}
 
 
 def test_a_template_that_extends_itself() -> None:
@@ -257,7 +257,7 @@ def test_a_template_whose_file_is_broken_freezes_its_agents_and_is_named() -> No
     assert declaration.frozen_agents[good].reason == "unknown template 'base'"
     assert declaration.frozen_agents[good].diagnostics[0].hint == "templates/base.yaml cannot be read"
     assert "templates/base.yaml" in declaration.frozen_paths
-    assert declaration.templates == {"base": (good,)}, "the blast radius of what is missing"
+    assert declaration.templates == {"base": {good}}, "the blast radius of what is missing"
 
 
 def test_a_template_with_a_bad_value_freezes_its_agents_at_the_template_s_line() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from reconciler.adapters.git.blobs import too_large
@@ -29,20 +30,32 @@ class Seen:
     SETTLED_NS = 3_000_000_000
 
     def __init__(self) -> None:
-        self._same: dict[bytes, tuple[str, tuple[int, ...]]] = {}
+        self._same: dict[bytes, tuple[str, bytes, tuple[int, ...]]] = {}
 
-    def holds(self, entry: Entry, now: os.stat_result) -> bool:
-        """Whether the file is known to be what the entry says."""
-        return self._same.get(entry.raw) == (entry.id, _touch(now))
+    def others(self, root: bytes, entries: Iterable[Entry], is_real: Callable[[bytes], bool]) -> list[Entry]:
+        """The entries whose files below `root` are not known to be what they say. One look at a file, and no more."""
+        same, lstat = self._same, os.lstat
+        start = root + b"/"
+        found = []
+        for entry in entries:
+            raw = entry.raw
+            id_, parent, touch = same.get(raw, _NEVER)
+            try:
+                if id_ == entry.id and touch == _touch(lstat(start + raw)) and is_real(parent):
+                    continue
+            except OSError:
+                pass
+            found.append(entry)
+        return found
 
     def note(self, entry: Entry, then: os.stat_result) -> None:
         """Remember that the file, whose state was `then` before it was read, is what the entry says."""
         if time.time_ns() - max(then.st_mtime_ns, then.st_ctime_ns) > self.SETTLED_NS:
-            self._same[entry.raw] = entry.id, _touch(then)
+            self._same[entry.raw] = entry.id, entry.raw.rpartition(b"/")[0], _touch(then)
 
 
-def _touch(of: os.stat_result) -> tuple[int, ...]:
-    return of.st_mode, of.st_ino, of.st_dev, of.st_size, of.st_mtime_ns, of.st_ctime_ns
+_touch = attrgetter("st_mode", "st_ino", "st_dev", "st_size", "st_mtime_ns", "st_ctime_ns")
+_NEVER: tuple[str, bytes, tuple[int, ...]] = ("", b"", ())
 
 
 class Folder:
@@ -87,12 +100,14 @@ class Folder:
             return self.read(path, text_of(path, self._limits))
         return None
 
-    def differs(self, entry: Entry) -> bool:
-        """Whether the file is another one than a commit's; line ends converted at check-out are no difference."""
+    def differing(self, entries: Iterable[Entry]) -> set[str]:
+        """Paths whose files are other ones than a commit's; line ends converted at check-out are no difference."""
+        others = self._seen.others(self._root, entries, self._is_real)
+        return {entry.path for entry in others if self._differs(entry)}
+
+    def _differs(self, entry: Entry) -> bool:
         parent, _, _ = entry.raw.rpartition(b"/")
         then = self._stat(entry.raw) if self._is_real(parent) else None
-        if then is not None and self._seen.holds(entry, then):
-            return False
         blob = self.read(entry.raw, entry.path)
         if blob is None or (blob.mode == LINK) != (entry.mode == LINK):
             return True

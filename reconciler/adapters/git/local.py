@@ -75,17 +75,19 @@ async def dirty_paths(git: Git, trees: Trees, commit: str, prefix: str, seen: Se
 
     The files are hashed here: Git's own comparison may run the filters that a repository names.
     """
-    names = await listed(git, prefix, "--cached", "--others", "--exclude-standard", "--deduplicate")
     listing = await trees.find(commit)
     held = listing.entries if listing else {}
     folder = Folder(git.folder / prefix, git.limits, len(commit), seen)
+    names, changed = await asyncio.gather(
+        listed(git, prefix, "--cached", "--others", "--exclude-standard", "--deduplicate"),
+        asyncio.to_thread(folder.differing, held.values()),
+    )
 
-    def compare() -> set[str]:
-        known = {entry.raw for entry in held.values()}
-        new = {text_of(name, git.limits) for name in names if name not in known and folder.entry(name)}
-        return new | {entry.path for entry in held.values() if folder.differs(entry)}
+    def new() -> set[str]:
+        unknown = set(names).difference(entry.raw for entry in held.values())
+        return {text_of(name, git.limits) for name in unknown if folder.entry(name)}
 
-    return tuple(sorted(await asyncio.to_thread(compare)))
+    return tuple(sorted(changed | await asyncio.to_thread(new)))
 
 
 def _check(git: Git, answer: Answer, doing: str) -> None:

@@ -161,10 +161,10 @@ def _agent_row(record: Record, sight: Sight, now_ms: int, *, wide: bool) -> tupl
 async def _templates(wanted: Wanted) -> Listing:
     declaration = await declared(PlanRequest())
     chosen = sorted(name for name in declaration.templates if not wanted.names or name in wanted.names)
-    values = [{"name": name, "agents": [str(agent) for agent in declaration.templates[name]]} for name in chosen]
-    rows = []
+    values, rows = [], []
     for name in chosen:
-        reached = declaration.templates[name]
+        reached = sorted(declaration.templates[name])
+        values.append({"name": name, "agents": [str(agent) for agent in reached]})
         shown = ", ".join(str(agent) for agent in reached[:5]) + (", ..." if len(reached) > 5 else "")
         rows.append((name, str(len(reached)), *((shown or "-",) if wanted.output == "wide" else ())))
     headers: tuple[str, ...] = ("NAME", "AGENTS", *(("REACHES",) if wanted.output == "wide" else ()))
