@@ -68,7 +68,7 @@ Parallelism = Annotated[
     typer.Option(
         "--parallelism",
         metavar="N",
-        help="How many agents to write at once (default 10); pods of ten times as many may start.",
+        help="How many agents to change at once (default 10); of new ones ten times as many may wait for their pods.",
     ),
 ]
 Timeout = Annotated[

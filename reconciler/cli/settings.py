@@ -78,7 +78,7 @@ SETTINGS: Mapping[str, Setting] = {
     for setting in (
         Setting(key="color", default="auto", check=_color, text="colour: auto, always or never"),
         Setting(key="namespace", default="", check=_namespace, text="namespace of `get` without -n or -A"),
-        Setting(key="parallelism", default="10", check=_parallelism, text="how many agents `apply` writes at once"),
+        Setting(key="parallelism", default="10", check=_parallelism, text="how many agents `apply` changes at once"),
         Setting(
             key="timeout", default="", check=_optional_duration, text="bound of each rollout, instead of the agent's"
         ),

@@ -36,12 +36,16 @@ from reconciler.model.registry import (
 from reconciler.model.source import JsonObject
 
 REPLANS = 3
+NEEDS_NO_MORE_ROOM = frozenset({Action.CREATE, Action.SCALE})
+"""Their pods are those that are reserved. What replaces pods needs room for new ones beside the old, which nobody has
+reserved: were many of them to wait for it together, rollouts could fail that are well.
+"""
 
 
 async def run_change(run: Run, change: Change, turn: Turn) -> ChangeFinished:
     """Do a change to its end. Raises LockLost; every other failure is in the answer.
 
-    `turn` is over when its objects are on their clusters: their pods come up while others have theirs.
+    `turn` may be over when its objects are on their clusters: their pods come up while others have theirs.
     """
     started = run.clock.monotonic()
     run.emit(ChangeStarted(agent=change.name, action=change.action))
@@ -170,7 +174,6 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
         await _effects(run, change, done, [item for item in change.objects if not _leaves(change, item)])
         if run.stop.is_set():
             raise Unfinished("interrupted while it rolled out")
-        done.turn.end()
         result = await _watch(run, change, agent, done)
         if result.end is RolloutEnd.READY:
             await _effects(run, change, done, [item for item in change.objects if _leaves(change, item)])
@@ -249,6 +252,8 @@ def _tell_overridden(run: Run, change: Change, item: ObjectChange) -> None:
 
 
 async def _watch(run: Run, change: Change, agent: Agent, done: Done) -> RolloutResult:
+    if change.action in NEEDS_NO_MORE_ROOM:
+        done.turn.end()
     targets = [
         Target(
             cluster=cluster,

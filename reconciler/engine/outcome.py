@@ -41,7 +41,7 @@ class Done:
     """What has been done so far, kept while an agent is planned again."""
 
     turn: Turn
-    """Among those who write to clusters: given back while pods come and go."""
+    """Among those who write to clusters: given back where it only waits for pods."""
     applied: dict[Key, tuple[LiveObject, str]] = field(default_factory=dict)
     deleted: list[Key] = field(default_factory=list)
     entry: JournalEntry | None = None

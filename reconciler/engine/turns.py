@@ -1,6 +1,6 @@
-"""How many agents are changed at once: few write to clusters, more wait for their pods. No I/O.
+"""How many agents are changed at once: few write to clusters, more wait for their pods to start or to end. No I/O.
 
-A rollout takes seconds and costs nobody anything, and a write takes milliseconds: who waits keeps nobody from writing.
+A pod takes seconds to start and a write takes milliseconds: who only waits keeps nobody from writing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 WAITING_EACH = 10
-"""How many are under way for each that writes. All of them have pods that start, and old ones beside them."""
+"""How many are under way for each that writes."""
 
 
 class Turn:

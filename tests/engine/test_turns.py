@@ -12,10 +12,10 @@ from reconciler.engine.bells import Bells, rung
 from reconciler.engine.follow import FOLLOW_FROM
 from reconciler.engine.passes import apply_plan
 from reconciler.engine.turns import WAITING_EACH, Turn, Turns
-from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
+from reconciler.model.events import ChangeFinished, ChangeStarted, Outcome, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from tests.doubles.clock import FakeClock
-from tests.engine.fleets import OPTIONS, agent, plan_of
+from tests.engine.fleets import OPTIONS, agent, applied, plan_of
 
 REF = ObjectRef(group="apps", kind="Deployment", namespace="support", name="triage")
 OTHER = replace(REF, name="miner")
@@ -101,6 +101,28 @@ async def test_agents_that_wait_for_their_pods_keep_no_other_from_being_applied(
         if isinstance(event, ChangeFinished):
             ended[event.agent] = event.outcome
     assert ended == dict.fromkeys(names, Outcome.APPLIED)
+
+
+async def test_agents_whose_pods_are_replaced_keep_their_turn_until_they_are_ready(world):
+    names = [AgentName(namespace="support", name=f"agent-{number}") for number in range(3)]
+    world.commit(**{one.name: agent(one.name) for one in names})
+    await applied(world)
+    waits = "  rollout: {timeout: 10h}\n"
+    world.commit(**{one.name: agent(one.name, waits, image="a:silent") for one in names})
+    told: dict[AgentName, str] = {}
+    options = replace(OPTIONS, parallelism=2)
+    async for event in apply_plan(world, await plan_of(world), options=options, stop=asyncio.Event()):
+        if isinstance(event, ChangeStarted):
+            told[event.agent] = "started"
+            assert sum(state != "ready" for state in told.values()) <= 2
+        if isinstance(event, RolloutProgress) and told[event.agent] == "started":
+            told[event.agent] = "waits"
+            for one in told if "started" not in told.values() else ():
+                become_ready(world, one)
+        if isinstance(event, ChangeFinished):
+            assert event.outcome is Outcome.APPLIED
+            told[event.agent] = "ready"
+    assert told == dict.fromkeys(names, "ready")
 
 
 def become_ready(world, name: AgentName) -> None:
