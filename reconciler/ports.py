@@ -7,7 +7,8 @@ implementation of a port passes the one contract suite of that port (tests/contr
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.health import ProbeRequest, Sample
@@ -36,6 +37,7 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.source import Blob, Revision
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 
 
 class Clock(Protocol):
@@ -163,6 +165,24 @@ class Registry(Protocol):
         """Give a lease up; one that is no longer held is no error."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Upkeep(Protocol):
+    """What a registry that we look after ourselves can do beside `Registry`."""
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """What is wrong with how records are kept: files, indexes, rows. Raises RegistryError when it cannot look."""
+
+    async def prune(self, *, before_ms: int, pretend: bool = False) -> Pruned:
+        """Take away history that is older, in one transaction; with `pretend` only count it.
+
+        Kept whatever its age: of each live agent the newest revision and the last good one, the last change of each
+        agent, open journal entries, and the whole audit log. Raises RegistryError.
+        """
+
+    async def backup(self, target: Path) -> BackedUp:
+        """Copy all of it as it is at one moment into a file, while others write. Raises RegistryError."""
 
 
 class Prober(Protocol):

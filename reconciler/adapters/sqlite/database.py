@@ -147,6 +147,17 @@ class Database:
             self._after_failed_commit(connection, error)
             raise
 
+    def trial(self, connection: sqlite3.Connection, work: Callable[[], T], *, keep: bool) -> T:
+        """What `work` answers, in a write transaction that is committed only where `keep`."""
+        if keep:
+            with self.transaction(connection):
+                return work()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            return work()
+        finally:
+            connection.execute("ROLLBACK")
+
     def _after_failed_commit(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         name = getattr(error, "sqlite_errorname", "") or ""
         undone = connection.in_transaction and not name.startswith("SQLITE_IOERR")

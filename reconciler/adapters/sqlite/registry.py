@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite import codec
+from reconciler.adapters.sqlite import codec, upkeep
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.ids import IdMaker
 from reconciler.adapters.sqlite.schema import migrate
@@ -30,6 +30,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 from reconciler.ports import Clock
 
 PAGE = 1000
@@ -208,6 +209,28 @@ class SqliteRegistry:
                 )
 
         await self._database.run(f"release lease {lease.name}", work)
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """See ports.Upkeep."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Fault, ...]:
+            with self._database.reading(connection):
+                return upkeep.integrity(connection, self._database.path)
+
+        return await self._database.run("check it", work)
+
+    async def prune(self, *, before_ms: int, pretend: bool = False) -> Pruned:
+        """See ports.Upkeep. The file keeps its size: what was freed is written anew first."""
+
+        def work(connection: sqlite3.Connection) -> Pruned:
+            return self._database.trial(connection, lambda: upkeep.prune(connection, before_ms), keep=not pretend)
+
+        return await self._database.run("prune its history", work)
+
+    async def backup(self, target: Path) -> BackedUp:
+        """See ports.Upkeep."""
+        path = self._database.path
+        return await self._database.run("copy it", lambda connection: upkeep.backup(connection, path, target))
 
     async def close(self) -> None:
         await self._database.close()
