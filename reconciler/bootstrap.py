@@ -24,7 +24,7 @@ from reconciler.model.fleet import (
     SqliteRegistry,
 )
 from reconciler.model.objects import Unreadable
-from reconciler.ports import Clock, Cluster, Prober, Registry, Source
+from reconciler.ports import Clock, Cluster, Prober, Registry, Signer, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
@@ -213,6 +213,13 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
     else:
         source = CheckedOut(location.git_root, location.root)
     return Session(location, source, clock or SystemClock())
+
+
+def signer() -> Signer:
+    """Who makes and checks signatures."""
+    from reconciler.adapters.signing import SshSigner
+
+    return SshSigner()
 
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:

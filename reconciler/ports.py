@@ -174,15 +174,25 @@ class Upkeep(Protocol):
     async def integrity(self) -> tuple[Fault, ...]:
         """What is wrong with how records are kept: files, indexes, rows. Raises RegistryError when it cannot look."""
 
-    async def prune(self, *, before_ms: int, pretend: bool = False) -> Pruned:
-        """Take away history that is older, in one transaction; with `pretend` only count it.
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """Take away history that is older, in one transaction with `said`, which is what the audit says of it.
 
-        Kept whatever its age: of each live agent the newest revision and the last good one, the last change of each
-        agent, open journal entries, and the whole audit log. Raises RegistryError.
+        With None it is only counted. Kept whatever its age: of each live agent the newest revision and the last good
+        one, the last change of each agent, open journal entries, and the whole audit log. Raises RegistryError.
         """
 
     async def backup(self, target: Path) -> BackedUp:
         """Copy all of it as it is at one moment into a file, while others write. Raises RegistryError."""
+
+
+class Signer(Protocol):
+    """Makes and checks signatures with keys in files. Blocks: a person may be asked for a passphrase."""
+
+    def sign(self, data: bytes, key: Path, *, purpose: str) -> str:
+        """A signature of `data` as text, good for `purpose` only. Raises ReconcilerError."""
+
+    def verify(self, data: bytes, signature: str, public: Path, *, purpose: str) -> str:
+        """The key's fingerprint. Raises ReconcilerError where it is not a signature of exactly this with that key."""
 
 
 class Prober(Protocol):

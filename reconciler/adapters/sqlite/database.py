@@ -27,6 +27,8 @@ BUSY_MS = 10_000
 DAMAGED_HINT = (
     "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
 )
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What comes of decoding bytes that are not what was written."""
 _HINTS = {
     "SQLITE_FULL": "free some space on that disk; nothing is applied without a durable record of it",
     "SQLITE_READONLY": "make the file and its folder writable for this user",
@@ -125,7 +127,7 @@ class Database:
             raise
         except sqlite3.Error as error:
             raise translate(error, self.path, doing) from error
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise RegistryError(f"{self.path}: cannot {doing}: a row is damaged: {error}", hint=DAMAGED_HINT) from error
 
     @contextmanager
@@ -147,16 +149,15 @@ class Database:
             self._after_failed_commit(connection, error)
             raise
 
-    def trial(self, connection: sqlite3.Connection, work: Callable[[], T], *, keep: bool) -> T:
-        """What `work` answers, in a write transaction that is committed only where `keep`."""
-        if keep:
-            with self.transaction(connection):
-                return work()
+    @contextmanager
+    def trial(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A write transaction that is always rolled back: it shows what a real one would do."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            return work()
+            yield
         finally:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _after_failed_commit(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         name = getattr(error, "sqlite_errorname", "") or ""

@@ -219,11 +219,15 @@ class SqliteRegistry:
 
         return await self._database.run("check it", work)
 
-    async def prune(self, *, before_ms: int, pretend: bool = False) -> Pruned:
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
         """See ports.Upkeep. The file keeps its size: what was freed is written anew first."""
 
         def work(connection: sqlite3.Connection) -> Pruned:
-            return self._database.trial(connection, lambda: upkeep.prune(connection, before_ms), keep=not pretend)
+            with self._database.transaction(connection) if said else self._database.trial(connection):
+                done = upkeep.prune(connection, before_ms)
+                if said is not None:
+                    write_all(connection, said)
+                return done
 
         return await self._database.run("prune its history", work)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from reconciler.adapters.sqlite import codec
-from reconciler.adapters.sqlite.database import translate
+from reconciler.adapters.sqlite.database import UNREADABLE, translate
 from reconciler.model.errors import RegistryError
 from reconciler.model.registry import AgentState
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
@@ -47,7 +47,7 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Fault]:
             len(record.document)
             if record.good is not None:
                 len(record.good.manifests)
-        except (msgspec.MsgspecError, RegistryError) as error:
+        except (*UNREADABLE, RegistryError) as error:
             yield Fault(where=where, what=f"its record cannot be read: {error}")
             continue
         id_, version, state, _, updated_ms = said
@@ -85,7 +85,7 @@ def _head(connection: sqlite3.Connection) -> Iterator[Fault]:
         for (body,) in connection.execute(f"SELECT body FROM {table}"):  # noqa: S608 - constants above
             try:
                 decode(body)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 yield Fault(where=table, what=f"a row cannot be read: {error}")
 
 

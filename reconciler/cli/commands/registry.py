@@ -9,17 +9,18 @@ import typer
 
 from reconciler.cli import options
 from reconciler.cli.command import build, group, invocation
-from reconciler.cli.fleets import OpenStores, opened, run
+from reconciler.cli.fleets import OpenStores, opened, run, whoami
 from reconciler.cli.looking import snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.records import moment
 from reconciler.model.audit import AuditVerdict
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.invariants import faults_of, feed_faults, history_faults
+from reconciler.model.registry import AuditFact, RegistrySnapshot, Write
 from reconciler.model.units import Duration
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
-from reconciler.ports import Upkeep
+from reconciler.ports import Registry, Upkeep
 
 LEAST_AGE_MS = 3_600_000
 """History younger than an hour stays: work that is under way may need it."""
@@ -54,15 +55,25 @@ async def _check() -> tuple[AuditVerdict, list[Fault], dict[str, int]]:
         verdict = await registry.verify_audit()
         if not verdict.sound:
             faults.append(Fault(where="audit", what=verdict.reason))
-        if any(fault.what.endswith("cannot be read") for fault in faults):
-            return verdict, faults, {"agents": 0, "changes": 0, "auditEntries": verdict.count}
-        seen = await snapshot(registry)
-        faults += faults_of(seen)
-        for name in sorted(seen.records):
-            faults += history_faults(seen.records[name], await registry.revisions(name))
-        faults += feed_faults([item async for item in registry.changes(0)], seen)
-        counts = {"agents": len(seen.records), "changes": seen.seq, "auditEntries": verdict.count}
+        counts = {"agents": 0, "changes": 0, "auditEntries": verdict.count}
+        try:
+            seen = await snapshot(registry)
+            faults += await _between(registry, seen)
+            counts |= {"agents": len(seen.records), "changes": seen.seq}
+        except RegistryError as error:
+            # Usually a row that was named above; what is said of it there is more.
+            if not faults:
+                faults.append(Fault(where="registry", what=error.message))
         return verdict, list(dict.fromkeys(faults)), counts
+
+
+async def _between(registry: Registry, seen: RegistrySnapshot) -> list[Fault]:
+    """What is wrong between records, and between them and the feed and the history."""
+    faults = list(faults_of(seen))
+    for name in sorted(seen.records):
+        faults += history_faults(seen.records[name], await registry.revisions(name))
+    faults += feed_faults([item async for item in registry.changes(0)], seen)
+    return faults
 
 
 def backup(
@@ -139,8 +150,12 @@ def _age(text: str) -> Duration:
 
 async def _prune(age: Duration, *, pretend: bool) -> tuple[Pruned, int]:
     async with opened() as session:
-        before_ms = session.clock.now_ms() - age.ms
-        done = await _upkeep(await session.stores(), "pruned").prune(before_ms=before_ms, pretend=pretend)
+        stores = await session.stores()
+        now_ms = session.clock.now_ms()
+        before_ms = now_ms - age.ms
+        fact = AuditFact(actor=whoami(), action="prune", agent=None, message=f"history from before {moment(before_ms)}")
+        said = Write(op_id=stores.registry.new_id(), at_ms=now_ms, audit=(fact,))
+        done = await _upkeep(stores, "pruned").prune(before_ms=before_ms, said=None if pretend else said)
         return done, before_ms
 
 

@@ -153,11 +153,12 @@ async def test_rubbish_met_later_is_unreadable_and_not_absent(path: Path, opened
         await registry.commit(write(record(version=2)))
 
 
-async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any) -> None:
+@pytest.mark.parametrize("bytes_", ["7b7d", "7b226964223a22ff227d", ""])
+async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any, bytes_: str) -> None:
     registry = await opened()
     await registry.commit(write(record(), journal=(intent("a"),), revisions=(revision(1),), audit=(fact(),)))
     for table, column in (("records", "body"), ("journal", "body"), ("revisions", "body"), ("audit", "fact")):
-        tamper(path, f"UPDATE {table} SET {column} = x'7b7d'")  # noqa: S608  # constants above
+        tamper(path, f"UPDATE {table} SET {column} = x'{bytes_}'")  # noqa: S608  # constants above
     assert isinstance(await registry.snapshot(), Unreadable)
     assert isinstance(await registry.get(TRIAGE), Unreadable)
     with pytest.raises(RegistryError, match="journal"):

@@ -16,7 +16,7 @@ from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
-from reconciler.model.registry import AgentState, JournalPhase, Record
+from reconciler.model.registry import AgentState, JournalPhase, Record, Write
 from reconciler.ports import Upkeep
 from tests.contracts.values import TRIAGE, fact, fleet, health, intent, record, revision, write
 from tests.doubles.clock import FakeClock
@@ -113,6 +113,10 @@ async def test_an_index_that_lies_is_found(registry: SqliteRegistry, path: Path)
 # history by age
 
 
+def pruning() -> Write:
+    return write(audit=(fact("prune", None),))
+
+
 def aged(version: int, at_ms: int, **changes: Any) -> Record:
     return replace(record(version=version), revision=version, updated_ms=at_ms, **changes)
 
@@ -133,16 +137,17 @@ async def test_old_history_goes_and_what_a_live_agent_needs_stays(registry: Sqli
             )
         )
     await registry.commit(write(journal=(replace(intent("open"), at_ms=1),)))
-    pretended = await registry.prune(before_ms=10_000, pretend=True)
+    pretended = await registry.prune(before_ms=10_000, said=None)
     assert await numbers(registry) == [8, 7, 6, 5, 4, 3, 2, 1], "pretending takes nothing away"
-    done = await registry.prune(before_ms=10_000)
+    done = await registry.prune(before_ms=10_000, said=pruning())
     assert done == pretended
     assert (done.revisions, done.changes, done.journal) == (6, 7, 8)
     assert await numbers(registry) == [8, 2]
     assert [item async for item in registry.changes(0)] == [(8, TRIAGE)]
     assert [entry.id for entry in await registry.open_journal()] == ["open"]
     verdict = await registry.verify_audit()
-    assert (verdict.sound, verdict.count) == (True, 8), "audit is never pruned"
+    assert (verdict.sound, verdict.count) == (True, 9), "audit is never pruned"
+    assert [entry.fact.action async for entry in registry.audit(since=8)] == ["prune"]
     assert await registry.integrity() == ()
 
 
@@ -156,7 +161,7 @@ async def test_young_history_stays(registry: SqliteRegistry) -> None:
                 journal=(replace(intent(f"j{number}", JournalPhase.DONE), at_ms=number * 100),),
             )
         )
-    done = await registry.prune(before_ms=301)
+    done = await registry.prune(before_ms=301, said=pruning())
     assert await numbers(registry) == [6, 5, 4, 2], "of 1, 2 and 3, which are old, 2 is good"
     assert done.journal == 3
     assert len([item async for item in registry.changes(0)]) == 12, "nothing proves how old changes are: they stay"
@@ -168,7 +173,7 @@ async def test_the_age_of_a_change_is_proven_by_a_later_one(registry: SqliteRegi
     await registry.commit(write(replace(record(OTHER), updated_ms=350)))
     await registry.commit(write(aged(4, 900)))
     await registry.commit(write(aged(5, 1000)))
-    done = await registry.prune(before_ms=400)
+    done = await registry.prune(before_ms=400, said=pruning())
     assert done.changes == 3
     assert [item async for item in registry.changes(0)] == [(4, OTHER), (5, TRIAGE), (6, TRIAGE)]
 
@@ -176,7 +181,7 @@ async def test_the_age_of_a_change_is_proven_by_a_later_one(registry: SqliteRegi
 async def test_the_history_of_who_is_gone_goes_with_its_age(registry: SqliteRegistry) -> None:
     await registry.commit(write(aged(1, 100), revisions=(replace(revision(1), at_ms=100),)))
     await registry.commit(write(aged(2, 200, state=AgentState.GONE), audit=(fact("delete"),)))
-    assert (await registry.prune(before_ms=1000)).revisions == 1
+    assert (await registry.prune(before_ms=1000, said=pruning())).revisions == 1
     assert await numbers(registry) == []
     assert [entry.fact.action async for entry in registry.audit(name=TRIAGE)] == ["delete"]
 
@@ -185,9 +190,9 @@ async def test_a_write_may_be_repeated_after_pruning(registry: SqliteRegistry) -
     await filled(registry)
     last = write(replace(record(version=6), updated_ms=9), audit=(fact(),), op_id="last")
     seq = await registry.commit(last)
-    await registry.prune(before_ms=10_000)
+    await registry.prune(before_ms=10_000, said=pruning())
     assert await registry.commit(last) == seq
-    assert (await registry.verify_audit()).count == 6
+    assert (await registry.verify_audit()).count == 7, "the sixth write, and the pruning"
 
 
 # backup
