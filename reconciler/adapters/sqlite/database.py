@@ -7,7 +7,6 @@ refused (nothing was written), or unknown (the commit itself failed in a way tha
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from reconciler.adapters.newfile import make_private_file
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Database:
     def _connect(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            make_private_file(self.path)
             self.path.chmod(0o600)
         except OSError as error:
             raise RegistryError(

@@ -364,6 +364,20 @@ async def test_processes_write_side_by_side(path: Path, opened: Any) -> None:
     assert await assert_whole(registry) == 140
 
 
+async def test_opening_twice_in_a_process_takes_no_locks_away(path: Path, opened: Any) -> None:
+    """A process loses all its locks on a file when it closes any descriptor of it. Without them the next process to
+    leave thinks that it was the last, and folds up the log that others still write."""
+    first = await opened()
+    await first.commit(write(record()))
+    await opened()
+    for number in range(3):
+        assert start_writer(path, f"w{number}", count=1).communicate(timeout=60)[0] == "1\n"
+        assert path.with_name("registry.db-wal").exists(), "this process still has it open"
+        await first.commit(write(record(version=number + 2), journal=(intent(f"j{number}"),), audit=(fact(),)))
+    assert await first.integrity() == ()
+    assert len([seq async for seq, _ in (await opened()).changes(0)]) == 7
+
+
 async def test_a_writer_that_never_ends_is_named(opened: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = await opened()
     await registry._database.run("hurry", lambda c: c.execute("PRAGMA busy_timeout = 50"))
