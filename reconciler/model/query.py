@@ -16,7 +16,7 @@ from reconciler.model.registry import Record
 
 Value = str | bool | float
 """What a fact is, and what it is compared to. Values of two types are never equal and never ordered; where types meet
-in an order, false < true < numbers < text.
+in an order, false < true < numbers < text. Python finds that True equals 1.0: tell values apart with their type.
 
 A number is a JSON double: whole numbers beyond 2**53 are the nearest of those, in records and queries alike. Text is
 ordered by its UTF-8 bytes, which is the order of its code points, and holds neither NUL nor a lone surrogate."""
