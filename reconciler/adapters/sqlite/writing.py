@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from reconciler.adapters.sqlite import codec
+from reconciler.adapters.sqlite.projection import Projection
 from reconciler.model.audit import next_entry
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.registry import (
@@ -38,9 +39,11 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
         return int(known[0])
     _check_epoch(connection, write)
     (seq, audit_seq, audit_hash) = connection.execute("SELECT seq, audit_seq, audit_hash FROM head").fetchone()
+    projection = Projection(connection)
     for record, column in zip(write.records, columns, strict=True):
         seq += 1
         _put_record(connection, record, column, seq)
+        projection.put(record)
     if write.fleet is not None:
         _put_fleet(connection, write.fleet)
     for health in write.clusters:
