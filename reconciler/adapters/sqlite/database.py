@@ -103,8 +103,12 @@ class Database:
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA mmap_size = 0")
         self._check(connection)
-        with self.transaction(connection):
-            prepare(connection)
+        try:
+            with self.transaction(connection):
+                prepare(connection)
+        except OutcomeUnknown as error:
+            # Whichever it was, the next to open the file finds out and goes on from there.
+            raise RegistryError(error.message, hint=error.hint) from error
 
     def _check(self, connection: sqlite3.Connection) -> None:
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]

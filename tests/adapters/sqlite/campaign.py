@@ -24,7 +24,7 @@ from pathlib import Path
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.model.audit import GENESIS, link_fault
-from reconciler.model.errors import RegistryConflict
+from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
 from tests.contracts.values import fact, intent, record, write
@@ -51,14 +51,32 @@ async def add_one(registry: SqliteRegistry, name: AgentName, op_id: str) -> None
             await registry.commit(write(made, op_id=op_id, journal=(entry,), audit=(fact(op_id, name),)))
         except RegistryConflict:
             continue
-        return
+        except RegistryError as error:
+            if not starved(error):
+                raise
+        else:
+            return
+
+
+def starved(error: RegistryError) -> bool:
+    """Whether others held the file for so long that it was given up, with nothing written. They are many here."""
+    return "database is locked" in error.message
+
+
+async def open_patiently(path: Path) -> SqliteRegistry:
+    while True:
+        try:
+            return await SqliteRegistry.open(path, SystemClock())
+        except RegistryError as error:
+            if not starved(error):
+                raise
 
 
 async def write_on(path: Path, who: int, acknowledge: int) -> None:
     """Two tasks with a registry each: one on the agent that all write, one on an agent of a few writers."""
 
     async def task(name: AgentName, kind: str) -> None:
-        registry = await SqliteRegistry.open(path, SystemClock())
+        registry = await open_patiently(path)
         turn = 0
         while True:
             turn += 1
@@ -154,8 +172,10 @@ def listen(writer: Writer, truth: Truth) -> None:
 
 
 def kill(writer: Writer, truth: Truth) -> None:
+    """Kill one that must be alive, and take what it was answered before."""
     os.kill(writer.pid, signal.SIGKILL)
     _, status = os.waitpid(writer.pid, 0)
+    writer.pid = 0
     listen(writer, truth)
     os.close(writer.pipe)
     assert os.WIFSIGNALED(status), f"a writer ended by itself, with {status}"
@@ -166,9 +186,12 @@ def writing(path: Path, truth: Truth) -> Iterator[list[Writer]]:
     writers = [start(path, who) for who in range(WRITERS)]
     try:
         yield writers
-    finally:
         for writer in writers:
             kill(writer, truth)
+    finally:
+        for writer in writers:
+            if writer.pid:
+                os.kill(writer.pid, signal.SIGKILL)
 
 
 async def finish(path: Path) -> None:
