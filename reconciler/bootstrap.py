@@ -27,6 +27,7 @@ from reconciler.model.objects import Unreadable
 from reconciler.ports import Clock, Cluster, Prober, Registry, Source
 
 if TYPE_CHECKING:
+    from reconciler.adapters.arango import Access
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
 
@@ -121,11 +122,10 @@ class Session:
                 from reconciler.adapters.sqlite import SqliteRegistry as Opened
 
                 return await Opened.open(_inside(self.state_dir, path), self._clock)
-            case ArangoRegistry(url=url):
-                raise RegistryError(
-                    f"the registry at {url} cannot be used: this version keeps registries in SQLite only",
-                    hint="leave `registry` out of fleet.yaml",
-                )
+            case ArangoRegistry():
+                from reconciler.adapters.arango import ArangoRegistry as OpenedThere
+
+                return await OpenedThere.open(arango_access(declared, self.location.root), self._clock)
 
     async def _refused(self, declared: ClusterDeclaration) -> Unreadable | None:
         """Why a cluster is not even tried: a kubeconfig that came with a commit may name a program, which we would run.
@@ -213,6 +213,44 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
     else:
         source = CheckedOut(location.git_root, location.root)
     return Session(location, source, clock or SystemClock())
+
+
+def arango_access(declared: ArangoRegistry, root: Path) -> Access:
+    """Where a registry in ArangoDB is, and as whom we come. Raises RegistryError for credentials that are not there."""
+    from reconciler.adapters.arango import Access
+
+    ca_file = str(root / Path(declared.ca_file).expanduser()) if declared.ca_file else ""
+    if ca_file and not Path(ca_file).exists():
+        raise RegistryError(f"{ca_file} does not exist", hint="look at `caFile` of the registry in fleet.yaml")
+    return Access(
+        urls=(declared.url, *declared.coordinators),
+        database=declared.database,
+        username=_credential(declared.username_env, "usernameEnv"),
+        password=_credential(declared.password_env, "passwordEnv"),
+        ca_file=ca_file,
+    )
+
+
+def _credential(name: str, field: str) -> str:
+    """The value of an environment variable that fleet.yaml names.
+
+    Only variables that are named for this are used: a commit could otherwise have any secret of this environment sent
+    to an address of its choice. Raises RegistryError.
+    """
+    if not name.startswith(_CREDENTIALS):
+        raise RegistryError(
+            f"the registry's {field} is {name}: only what begins with {' or '.join(_CREDENTIALS)} is sent there",
+            hint=f"name it {_CREDENTIALS[0]}{name} in fleet.yaml and where it is set",
+        )
+    value = os.environ.get(name)
+    if value is None:
+        raise RegistryError(
+            f"the environment variable {name} is not set", hint=f"the registry's {field} in fleet.yaml names it"
+        )
+    return value
+
+
+_CREDENTIALS = ("ARANGO_", "RECONCILER_")
 
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:
