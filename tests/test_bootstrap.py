@@ -178,7 +178,7 @@ async def test_only_variables_that_are_named_for_it_are_sent_to_a_registry(tmp_p
     repo = FleetRepo(tmp_path / "fleet")
     monkeypatch.setenv("CLOUD_KEY", "hush")
     async with await repo.session() as session:
-        with pytest.raises(RegistryError, match="begin with ARANGO_"):
+        with pytest.raises(RegistryError, match="only what begins with ARANGO_"):
             await session.stores(fleet(LOCAL, registry=replace(ARANGO, username_env="CLOUD_KEY")))
 
 
