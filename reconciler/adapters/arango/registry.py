@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import Self, TypeVar
 
 from arango.database import StandardDatabase, TransactionDatabase
 
-from reconciler.adapters.arango import reading, schema
+from reconciler.adapters.arango import moving, reading, schema
 from reconciler.adapters.arango.documents import reading as reading_of
-from reconciler.adapters.arango.faults import Denied
+from reconciler.adapters.arango.faults import FAILURES, Denied, translate
 from reconciler.adapters.arango.servers import Access, Patience, Servers
-from reconciler.adapters.arango.transactions import Transactions
+from reconciler.adapters.arango.transactions import LOCK, Transactions
 from reconciler.adapters.arango.writing import Encoded, free_lease, take_lease, write_all
 from reconciler.adapters.stored.ids import IdMaker
 from reconciler.model.audit import AuditVerdict
@@ -29,6 +31,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.transfer import Intake, Kept, Tally
 from reconciler.ports import Clock
 
 T = TypeVar("T")
@@ -53,16 +56,19 @@ class ArangoRegistry:
         self._cached: RegistrySnapshot | None = None
 
     @classmethod
-    async def open(cls, access: Access, clock: Clock, *, patience: Patience | None = None) -> Self:
-        """Open the registry, making what is missing in its database.
+    async def open(
+        cls, access: Access, clock: Clock, *, patience: Patience | None = None, half_filled: bool = False
+    ) -> Self:
+        """Open the registry, making what is missing in its database; one that is `half_filled` only to fill it anew.
 
         Raises RegistryError where nobody answers, we may not come in, the database is another program's or of a newer
         version, or something is missing that we may not make.
         """
         registry = cls(Servers(access, patience or Patience(), connections=READERS + 1), clock)
         now_ms = clock.now_ms()
+        prepare = partial(schema.migrate, now_ms=now_ms, place=access.place, half_filled=half_filled)
         try:
-            await registry._read("open the registry", lambda db: schema.migrate(db, now_ms=now_ms, place=access.place))
+            await registry._read("open the registry", prepare)
         except BaseException:
             await registry.close()
             raise
@@ -123,6 +129,43 @@ class ArangoRegistry:
     async def release(self, lease: Lease) -> None:
         await self._write(f"release lease {lease.name}", lambda db: free_lease(db, lease))
 
+    async def export(self) -> AsyncIterator[Kept]:
+        """See Movable. Whoever reads must not wait for longer than a minute between two values."""
+        tally = Tally()
+        transaction = await self._read(
+            "export the registry", lambda db: db.begin_transaction(read=[*moving.READ, LOCK])
+        )
+        try:
+            pages = moving.pages(transaction)
+            while page := await self._once("export the registry", lambda: next(pages, None)):
+                for item in page:
+                    tally.add(item)
+                    yield item
+            yield tally.ending()
+        finally:
+            await self._once("end the export", lambda: _abandon(transaction))
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        """See Movable. The registry is closed to everybody else until it is filled."""
+        doing, intake, batch = "import into the registry", Intake(), list[Kept]()
+        await self._write(doing, moving.begin_load)
+        try:
+            await self._read(doing, moving.clear)
+            async for item in kept:
+                intake.take(item)
+                batch.append(item)
+                if len(batch) == moving.BATCH:
+                    await self._read(doing, partial(moving.put_all, items=tuple(batch)))
+                    batch.clear()
+            heading = intake.end()
+            await self._read(doing, partial(moving.put_all, items=tuple(batch)))
+            await self._read(doing, partial(moving.finish, heading=heading))
+        except BaseException:
+            with suppress(RegistryError):
+                await self._read("empty the registry again", moving.reset)
+            raise
+        return intake.counts
+
     async def close(self) -> None:
         """Close the connections, when what runs has ended."""
         await asyncio.gather(self._run(self._writer, lambda: None), self._run(self._readers, lambda: None))
@@ -136,6 +179,18 @@ class ArangoRegistry:
         except RegistryError as error:
             return Unreadable(reason=error.message, refused=isinstance(error, Denied))
         return Absent() if found is None else Found(found)
+
+    async def _once(self, doing: str, work: Callable[[], T]) -> T:
+        """Run on a thread what cannot be asked of another coordinator, nor twice."""
+
+        def guarded() -> T:
+            try:
+                with reading_of(self._place, doing):
+                    return work()
+            except FAILURES as error:
+                raise translate(error, self._place, doing) from error
+
+        return await self._run(self._readers, guarded)
 
     async def _read(self, doing: str, work: Callable[[StandardDatabase], T]) -> T:
         def guarded(db: StandardDatabase) -> T:
@@ -159,3 +214,8 @@ class ArangoRegistry:
             if "after shutdown" not in str(error):
                 raise
             raise RegistryError(f"{self._place} is closed", hint="open it again") from error
+
+
+def _abandon(transaction: TransactionDatabase) -> None:
+    with suppress(*FAILURES):
+        transaction.abort_transaction()

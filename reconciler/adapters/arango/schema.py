@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from arango.database import StandardDatabase
 
@@ -28,6 +29,8 @@ WRITTEN = (AGENTS, CHANGES, OPERATIONS, JOURNAL, REVISIONS, AUDIT, CLUSTERS, FLE
 """What a write may touch, beside the counters that it holds alone."""
 COLLECTIONS = (META, COUNTERS, *WRITTEN)
 
+LOADING = "an import into this registry is under way, or was broken off"
+LOADING_HINT = "wait for it; or run the import again, which begins anew"
 LOCK_MS = 60_000
 LOCK_WAIT_S = 30.0
 
@@ -56,18 +59,27 @@ MIGRATIONS: tuple[tuple[Index, ...], ...] = (_FIRST,)
 """Version n of the schema has all collections, and the indexes of MIGRATIONS[:n]."""
 
 
+def empty_head() -> dict[str, Any]:
+    """Where a registry stands in which nothing was written."""
+    return {"_key": "head", "seq": 0, "audit_seq": 0, "audit_hash": GENESIS, "journal": 0, "operations": 0}
+
+
 def indexes() -> tuple[Index, ...]:
     """All indexes of the present version."""
     return tuple(index for step in MIGRATIONS for index in step)
 
 
-def migrate(db: StandardDatabase, *, now_ms: int, place: str) -> None:
-    """Bring the database to the present schema; one reading when it has it already.
+def migrate(db: StandardDatabase, *, now_ms: int, place: str, half_filled: bool = False) -> None:
+    """Bring the database to the present schema; two readings when it has it already.
 
-    Raises RegistryError when it was written by a newer version, or when we may not make what is missing.
+    Raises RegistryError when it was written by a newer version, when we may not make what is missing, or, but for
+    `half_filled`, when an import into it was not finished.
     """
     version = _version(db, place)
     if version == len(MIGRATIONS):
+        head = one(db, 'RETURN FIRST(FOR d IN counters FILTER d._key == "head" RETURN d)')
+        if head is not None and head.get("loading") and not half_filled:
+            raise RegistryError(f"{place}: {LOADING}", hint=LOADING_HINT)
         return
     _make_collections(db, (META,), place)
     with _locked(db, now_ms, place):
@@ -76,8 +88,7 @@ def migrate(db: StandardDatabase, *, now_ms: int, place: str) -> None:
         for number in range(version + 1, len(MIGRATIONS) + 1):
             for index in MIGRATIONS[number - 1]:
                 _make(partial(make_index, db, index), place, f"index {index.name} on {index.collection}")
-        head = {"_key": "head", "seq": 0, "audit_seq": 0, "audit_hash": GENESIS, "journal": 0, "operations": 0}
-        run(db, 'INSERT @head INTO counters OPTIONS {overwriteMode: "ignore"}', head=head)
+        run(db, 'INSERT @head INTO counters OPTIONS {overwriteMode: "ignore"}', head=empty_head())
         schema = {"_key": "schema", "version": len(MIGRATIONS), "at_ms": now_ms}
         run(db, 'INSERT @schema INTO meta OPTIONS {overwriteMode: "replace"}', schema=schema)
 

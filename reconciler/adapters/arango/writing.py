@@ -10,6 +10,7 @@ from arango.database import Database
 
 from reconciler.adapters.arango import documents
 from reconciler.adapters.arango.documents import Document
+from reconciler.adapters.arango.schema import LOADING, LOADING_HINT
 from reconciler.adapters.arango.statements import one, run
 from reconciler.adapters.stored import codec
 from reconciler.model.audit import next_entry
@@ -80,6 +81,8 @@ def write_all(db: Database, encoded: Encoded) -> int:
         return repeated(write, seq=known["seq"], same=known["digest"] == encoded.digest.hex())
     if held["head"] is None:
         raise RegistryError("the registry has lost its counters", hint=codec.DAMAGED_HINT)
+    if held["head"].get("loading"):
+        raise RegistryError(LOADING, hint=LOADING_HINT)
     if write.lease and held["lease"] is not None:
         check_epoch(write, epoch=held["lease"]["epoch"], holder=held["lease"]["holder"])
     head: Document = {key: held["head"][key] for key in ("seq", "audit_seq", "audit_hash", "journal", "operations")}

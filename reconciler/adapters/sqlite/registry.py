@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
+from reconciler.adapters.sqlite import moving
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.schema import migrate
 from reconciler.adapters.sqlite.writing import write_all
@@ -30,6 +31,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.transfer import Kept
 from reconciler.model.writes import taken
 from reconciler.ports import Clock
 
@@ -207,6 +209,12 @@ class SqliteRegistry:
                 )
 
         await self._database.run(f"release lease {lease.name}", work)
+
+    def export(self) -> AsyncIterator[Kept]:
+        return moving.export(self._database)
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        return await moving.load(self._database, kept)
 
     async def close(self) -> None:
         await self._database.close()
