@@ -1,7 +1,7 @@
 """The back ends that the contract suites run over, and how many tests each of them passed.
 
-A new back end joins by one fixture here, `NAME_registry`, and its name in REGISTRIES. A test that says the property
-`backend` is counted for it (tests/conftest.py prints the counts).
+A new back end joins by one fixture here, `NAME_at`, which answers how to open the registry of some name, and by its
+name in REGISTRIES. A test that says the property `backend` is counted for it (tests/conftest.py prints the counts).
 """
 
 from __future__ import annotations
@@ -30,17 +30,20 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def sqlite_registry(tmp_path: Path, clock: FakeClock) -> OpenRegistry:
-    async def opener() -> Registry:
-        return await SqliteRegistry.open(tmp_path / "state" / "registry.db", clock)
+def sqlite_at(tmp_path: Path, clock: FakeClock) -> Callable[[str], OpenRegistry]:
+    def place(name: str) -> OpenRegistry:
+        async def opener() -> Registry:
+            return await SqliteRegistry.open(tmp_path / name / "registry.db", clock)
 
-    return opener
+        return opener
+
+    return place
 
 
 @pytest_asyncio.fixture(params=REGISTRIES)
 async def open_registry(request: pytest.FixtureRequest, record_property):
     record_property("backend", request.param)
-    opener: OpenRegistry = request.getfixturevalue(f"{request.param}_registry")
+    opener: OpenRegistry = request.getfixturevalue(f"{request.param}_at")("state")
     opened: list[Registry] = []
 
     async def remembering() -> Registry:
