@@ -28,8 +28,10 @@ from reconciler.ports import Clock, Cluster, Prober, Registry, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.arango import Access
+    from reconciler.adapters.arango import ArangoRegistry as OpenArango
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
+    from reconciler.adapters.sqlite import SqliteRegistry as OpenSqlite
 
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
@@ -112,11 +114,17 @@ class Session:
         prepare_state(self.state_dir)
         registry = self._registries.get(fleet.registry)
         if registry is None:
-            registry = self._registries[fleet.registry] = await self._open_registry(fleet.registry)
+            registry = self._registries[fleet.registry] = await self.open_registry(fleet.registry)
         clusters = {one.name: await self._refused(one) or self._cluster(one) for one in fleet.clusters}
         return Stores(registry=registry, clusters=clusters)
 
-    async def _open_registry(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
+    async def open_registry(
+        self, declared: SqliteRegistry | ArangoRegistry, *, to_fill: bool = False
+    ) -> OpenSqlite | OpenArango:
+        """Open a registry, which the caller closes. `to_fill`: also one in which an import was broken off.
+
+        Raises RegistryError.
+        """
         match declared:
             case SqliteRegistry(path=path):
                 from reconciler.adapters.sqlite import SqliteRegistry as Opened
@@ -125,7 +133,8 @@ class Session:
             case ArangoRegistry():
                 from reconciler.adapters.arango import ArangoRegistry as OpenedThere
 
-                return await OpenedThere.open(arango_access(declared, self.location.root), self._clock)
+                access = arango_access(declared, self.location.root)
+                return await OpenedThere.open(access, self._clock, half_filled=to_fill)
 
     async def _refused(self, declared: ClusterDeclaration) -> Unreadable | None:
         """Why a cluster is not even tried: a kubeconfig that came with a commit may name a program, which we would run.

@@ -166,7 +166,7 @@ class Registry(Protocol):
     async def close(self) -> None: ...
 
 
-class Movable(Protocol):
+class Movable(Registry, Protocol):
     """A registry that can be taken out whole, and put into an empty one."""
 
     def export(self) -> AsyncIterator[Kept]:

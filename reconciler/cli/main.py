@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "secret": Entry(section="Act", text="Keep secrets for agents on the embedded cluster."),
     "schema": Entry(section="Set up", text="JSON Schema of the files, for editors."),
     "config": Entry(section="Set up", text="Settings, and where each comes from."),
+    "registry": Entry(section="Set up", text="Export, import or move the registry."),
     "doctor": Entry(section="Set up", text="What works here, what does not, and what to do."),
     "completion": Entry(section="Set up", text="Completion for bash, zsh or fish."),
     "version": Entry(section="Set up", text="Versions of reconciler and what it runs on."),

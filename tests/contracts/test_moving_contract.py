@@ -10,8 +10,8 @@ import pytest
 from reconciler.adapters.stored.lines import from_line, to_line
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
-from reconciler.model.registry import AgentState, JournalPhase
-from reconciler.model.transfer import AuditEntry, Ending, Heading, Kept, KeptChange, KeptRecord
+from reconciler.model.registry import AgentState, AuditEntry, JournalPhase
+from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptRecord
 from tests.contracts.conftest import REGISTRIES
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
 
@@ -64,6 +64,7 @@ async def test_what_was_moved_is_the_same_registry(registry, other_at) -> None:
         with pytest.raises(RegistryConflict):
             await target.commit(write(record(version=2)))
         next_seq = await target.commit(write(record(version=3, state=S.RUNNING), audit=(fact(),)))
+        assert isinstance(items[0], Heading)
         assert next_seq == items[0].seq + 1
         assert (await target.verify_audit()).sound
         assert (await target.acquire("apply", holder="bob", ttl_ms=1, now_ms=1)).epoch == 1, "leases stay behind"
@@ -120,7 +121,7 @@ async def test_an_export_is_of_one_moment(registry, open_registry) -> None:
     await fill(registry)
     before = await whole(registry)
     other = await open_registry()
-    seen = []
+    seen: list[Kept] = []
     async for item in registry.export():
         if not seen:
             await other.commit(write(record(version=3, state=S.RUNNING), audit=(fact(),), revisions=(revision(11),)))
