@@ -26,6 +26,7 @@ from reconciler.model.objects import (
     Usage,
 )
 from reconciler.model.ownership import OwnedPath
+from reconciler.model.query import GroupCount, Page, Query, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -134,6 +135,21 @@ class Registry(Protocol):
     async def snapshot(self) -> Observation[RegistrySnapshot]: ...
 
     async def get(self, name: AgentName) -> Observation[Record]: ...
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        """The first `limit` (1 to MAX_PAGE) live records of an answer, or those that follow a page's `next`.
+
+        Raises QueryError for a token of another query, RegistryError when the registry cannot be read.
+        """
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        """How many live records a query answers: all in one group of value None, or by their values at a path.
+
+        Groups come in the order of their values, nothing first. The order of the query does not matter.
+        """
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        """How `find` would answer now: it may depend on what is stored."""
 
     async def commit(self, write: Write) -> int:
         """Do all of `write` or nothing, and answer the change sequence.
