@@ -54,7 +54,7 @@ def import_(
     """
 
     async def work() -> Mapping[str, int]:
-        async with opened() as session, _kept(session) as registry:
+        async with opened() as session, _kept(session, to_fill=True) as registry:
             with _open(file) as stream:
                 return await registry.load(_read(stream))
 
@@ -70,7 +70,7 @@ def migrate(
     ] = "ARANGO_USER",
     password_env: Annotated[
         str, typer.Option("--password-env", metavar="NAME", help="Holds the password at the target.")
-    ] = "ARANGO_PASSWORD",
+    ] = "ARANGO_PASSWORD",  # noqa: S107 - the name of a variable
     ca_file: Annotated[str, typer.Option("--ca-file", metavar="FILE", help="Certificates to trust there.")] = "",
 ) -> None:
     """Copy the registry that fleet.yaml names into another one, which must be empty, and say what to write there.
@@ -81,25 +81,30 @@ def migrate(
 
     async def work() -> Mapping[str, int]:
         wait_s = invocation().settings().seconds("lockTimeout") or 0.0
-        async with opened() as session, _kept(session) as old:
-            async with session.locked(old, wait_s) as lock, _kept(session, target) as new:
+        async with (
+            opened() as session,
+            _kept(session) as old,
+            session.locked(old, wait_s) as lock,
+            _kept(session, target, to_fill=True) as new,
+        ):
 
-                async def locked() -> AsyncIterator[Kept]:
-                    async for item in old.export():
-                        await lock.keep()
-                        yield item
+            async def locked() -> AsyncIterator[Kept]:
+                async for item in old.export():
+                    await lock.keep()
+                    yield item
 
-                return await new.load(locked())
+            return await new.load(locked())
 
     counts = run(work())
-    emit(
-        f"Moved {_told(counts)}.\nNow write into fleet.yaml, below spec, and commit it:\n\n  registry: {_entry(target)}"
-    )
+    emit(f"Moved {_told(counts)}.\nNow write into fleet.yaml, below spec, and commit it:\n")
+    emit(f"  registry: {_entry(target)}")
 
 
 @asynccontextmanager
-async def _kept(session: Session, declared: SqliteRegistry | ArangoRegistry | None = None) -> AsyncIterator[Movable]:
-    registry = await session.keeper(declared)
+async def _kept(
+    session: Session, declared: SqliteRegistry | ArangoRegistry | None = None, *, to_fill: bool = False
+) -> AsyncIterator[Movable]:
+    registry = await session.keeper(declared, to_fill=to_fill)
     try:
         yield registry
     finally:
