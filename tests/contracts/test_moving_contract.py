@@ -44,7 +44,7 @@ async def stream(items: Sequence[Kept]) -> AsyncIterator[Kept]:
 
 @pytest.fixture(params=REGISTRIES)
 def other_at(request: pytest.FixtureRequest):
-    return request.getfixturevalue(f"{request.param}_at")
+    return request.getfixturevalue(f"{request.param.replace('-', '_')}_at")
 
 
 async def test_what_was_moved_is_the_same_registry(registry, other_at) -> None:

@@ -57,7 +57,8 @@ _HINTS = {
     38: "the server is starting: try again in a moment",
     READ_ONLY: "the server is in read-only mode, or its licence has run out: an administrator can lift that",
     NO_COLLECTION: "a collection of the registry is missing: `reconciler doctor` says which, and what to do",
-    NO_DATABASE: "make the database, or look at `database` in fleet.yaml",
+    NO_DATABASE: "let an administrator make it (db._createDatabase, with {sharding: 'single'} in a cluster) and give "
+    "this user read-write access to it; or look at `database` in fleet.yaml",
     1429: "too few database servers are up to store it safely (writeConcern)",
 }
 
@@ -94,10 +95,15 @@ class Denied(RegistryError):
     """We may not read or write there: that says nothing of what is kept."""
 
 
+class NoDatabase(RegistryError):
+    """The server is there, and the database is not."""
+
+
 def translate(error: Failure, place: str, doing: str) -> RegistryError:
     """What a failure means to people; nothing was written."""
-    kind = kind_of(error)
-    made = Denied if kind is Kind.DENIED else RegistryError
+    made: type[RegistryError] = Denied if kind_of(error) is Kind.DENIED else RegistryError
+    if code_of(error) == NO_DATABASE:
+        made = NoDatabase
     return made(f"{place}: cannot {doing}: {_text(error)}", hint=_hint(error))
 
 

@@ -68,6 +68,7 @@ class ArangoRegistry:
         now_ms = clock.now_ms()
         prepare = partial(schema.migrate, now_ms=now_ms, place=access.place, half_filled=half_filled)
         try:
+            await registry._run(registry._readers, lambda: schema.make_database(registry._servers))
             await registry._read("open the registry", prepare)
         except BaseException:
             await registry.close()

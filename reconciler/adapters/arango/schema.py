@@ -16,7 +16,8 @@ from typing import Any
 
 from arango.database import StandardDatabase
 
-from reconciler.adapters.arango.faults import DUPLICATE_NAME, FAILURES, Kind, code_of, kind_of
+from reconciler.adapters.arango.faults import DUPLICATE_NAME, FAILURES, Kind, NoDatabase, code_of, kind_of
+from reconciler.adapters.arango.servers import Servers
 from reconciler.adapters.arango.statements import collections, one, run
 from reconciler.model.audit import GENESIS
 from reconciler.model.errors import RegistryError
@@ -67,6 +68,27 @@ def empty_head() -> dict[str, Any]:
 def indexes() -> tuple[Index, ...]:
     """All indexes of the present version."""
     return tuple(index for step in MIGRATIONS for index in step)
+
+
+def make_database(servers: Servers) -> None:
+    """Make the database where there is none: on one shard, so that its transactions are whole also in a cluster.
+
+    A user who may not look at all databases finds out when the registry is opened. Raises RegistryError.
+    """
+    access = servers.access
+
+    def make(system: StandardDatabase) -> None:
+        try:
+            if not system.has_database(access.database):
+                system.create_database(access.database, sharding="single")
+        except FAILURES as error:
+            if kind_of(error) is not Kind.DENIED and code_of(error) != DUPLICATE_NAME:
+                raise
+
+    try:
+        servers.ask("open the registry", lambda db: db.properties())
+    except NoDatabase:
+        servers.ask("make the database", make, database="_system")
 
 
 def migrate(db: StandardDatabase, *, now_ms: int, place: str, half_filled: bool = False) -> None:
