@@ -19,16 +19,6 @@ from urllib.parse import unquote
 import jwt
 from aiohttp import web
 
-from tests.doubles.arango import (  # noqa: F401: the endpoints
-    on_admin,
-    on_collections,
-    on_cursors,
-    on_documents,
-    on_imports,
-    on_indexes,
-    on_transactions,
-    on_users,
-)
 from tests.doubles.arango.call import Answer, Call, Route, find
 from tests.doubles.arango.errors import ArangoError, Unsupported
 from tests.doubles.arango.faults import Faults
