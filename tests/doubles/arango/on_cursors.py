@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from tests.doubles.arango.aql import astjson
 from tests.doubles.arango.aql.context import Context
 from tests.doubles.arango.aql.execute import Compiled, Executor
+from tests.doubles.arango.aql.explain import Explainer
 from tests.doubles.arango.aql.parse import parse as parse_query
 from tests.doubles.arango.call import Answer, Call, route
 from tests.doubles.arango.errors import ArangoError, Unsupported
@@ -134,3 +136,27 @@ async def close_cursor(call: Call) -> Answer:
         raise ArangoError(1600)
     del call.server.cursors[cursor.id]
     return Answer(202, {"id": cursor.id, "error": False, "code": 202})
+
+
+@route("POST", "/_api/explain")
+async def explain(call: Call) -> Answer:
+    query, binds, options, _ = _asked(call)
+    if options.get("optimizer"):
+        raise Unsupported("rules of the optimizer")
+    executor, _ = _prepare(call, call.server.transactions.single(call.db, call.user), query, binds, options)
+    plan = Explainer(executor, parse_query(query)).plan()
+    stats = {"rulesExecuted": 59, "rulesSkipped": 0, "plansCreated": 1, "rules": {}, "peakMemoryUsage": 0}
+    body: dict[str, Any] = {"plans": [plan]} if options.get("allPlans") else {"plan": plan, "cacheable": True}
+    body |= {"warnings": executor.context.warnings, "stats": stats | {"executionTime": 0.0001}}
+    return Answer(200, body | {"error": False, "code": 200})
+
+
+@route("POST", "/_api/query")
+async def parse(call: Call) -> Answer:
+    query = call.object("query").get("query")
+    if not query:
+        raise ArangoError(1502)
+    tree = parse_query(query)
+    shown = {"collections": astjson.collections(tree), "bindVars": list(dict.fromkeys(astjson.bound(tree)))}
+    ast = {"ast": astjson.parsed(tree), "warnings": []}
+    return Answer(200, {"error": False, "code": 200, "parsed": True} | shown | ast)

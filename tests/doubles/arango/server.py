@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import jwt
 from aiohttp import web
 
-from tests.doubles.arango import (  # noqa: F401: the endpoints
+from tests.doubles.arango import (
     on_admin,
     on_collections,
     on_cursors,
@@ -35,7 +35,11 @@ from tests.doubles.arango.faults import Faults
 from tests.doubles.arango.store import Store
 from tests.doubles.arango.transactions import Transactions
 
-VERSION = "3.12.10"
+ENDPOINTS = (
+    *(on_admin, on_users, on_collections, on_indexes),
+    *(on_documents, on_imports, on_cursors, on_transactions),
+)
+"""The modules that declare what can be asked; to be here is all that they need."""
 COMMON_HEADERS = {
     "Content-Type": "application/json",
     "Cache-Control": "no-cache, no-store, must-revalidate, pre-check=0, post-check=0, max-age=0, s-maxage=0",

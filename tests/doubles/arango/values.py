@@ -49,7 +49,7 @@ def dumps(value: Value) -> str:
 _PUNCTUATION = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
 _PRIMARY = {
     **{code: chr(code) for code in range(32)},
-    **{ord(" "): "\x20"},
+    ord(" "): "\x20",
     **{ord(mark): chr(0x21 + place) for place, mark in enumerate(_PUNCTUATION)},
     **{ord("0") + digit: chr(0x50 + digit) for digit in range(10)},
     **{ord("a") + letter: chr(0x60 + letter) for letter in range(26)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -22,14 +22,11 @@ Step = Callable[[Stream], Stream]
 
 @dataclass(slots=True)
 class Compiled:
-    """A query ready to run; `accesses` says how each FOR over a collection finds its documents."""
+    """A query ready to run."""
 
     steps: list[Step]
     result: Eval | None
     distinct: bool
-    accesses: dict[int, Access] = field(default_factory=dict)
-    covered: set[int] = field(default_factory=set)
-    sorted_already: set[int] = field(default_factory=set)
 
     def run(self, env: Env) -> Iterator[Value]:
         stream: Stream = iter((env,))
@@ -59,6 +56,10 @@ class Executor:
         self.planner = Planner(context, self.expressions)
         self.modifying = Modifying(context, self.expressions, self.planner)
         self.collecting = Collecting(context, self.expressions)
+        # How each FOR over a collection finds its documents, and what that makes unnecessary; by identity of nodes.
+        self.accesses: dict[int, Access] = {}
+        self.covered: set[int] = set()
+        self.sorted_already: set[int] = set()
 
     def compile(self, query: nodes.Query, scope: Scope = frozenset(), *, top: bool = True) -> Compiled:
         made = Compiled([], None, distinct=False)
@@ -71,20 +72,20 @@ class Executor:
             match clause:
                 case nodes.For(variable, source, _):
                     _fresh(variable, scope)
-                    step = self._for(clause, source, rest, scope, made, outermost=outermost)
+                    step = self._for(clause, source, rest, scope, outermost=outermost)
                     made.steps.append(step)
                     scope |= {variable}
                     local.append(variable)
                     outermost = False
                 case nodes.Filter(condition):
-                    made.steps.append(self._filter(condition, scope, made))
+                    made.steps.append(self._filter(condition, scope))
                 case nodes.Let(variable, value):
                     _fresh(variable, scope)
                     made.steps.append(self._let(variable, self.expressions.compile(value, scope)))
                     scope |= {variable}
                     local.append(variable)
                 case nodes.Sort():
-                    if id(clause) not in made.sorted_already:
+                    if id(clause) not in self.sorted_already:
                         made.steps.append(self._sort(clause, scope))
                 case nodes.Limit(offset, count):
                     counts = top and place == last_limit and self.context.full_count
@@ -120,7 +121,6 @@ class Executor:
         source: nodes.Expr,
         rest: tuple[nodes.Clause, ...],
         scope: Scope,
-        made: Compiled,
         *,
         outermost: bool,
     ) -> Step:
@@ -131,10 +131,10 @@ class Executor:
             return lambda stream: ({**env, variable: one} for env in stream for one in values(env))
         collection = self.context.reading(name)
         access = self.planner.choose(clause, collection, rest, scope, outermost=outermost)
-        made.accesses[id(clause)] = access
-        made.covered |= {id(one.node) for one in access.conditions}
+        self.accesses[id(clause)] = access
+        self.covered |= {id(one.node) for one in access.conditions}
         if access.sorts is not None:
-            made.sorted_already.add(next(id(one) for one in rest if isinstance(one, nodes.Sort)))
+            self.sorted_already.add(next(id(one) for one in rest if isinstance(one, nodes.Sort)))
         context = self.context
         return lambda stream: ({**env, variable: row.doc} for env in stream for row in access.rows(context, env))
 
@@ -158,8 +158,8 @@ class Executor:
 
         return members
 
-    def _filter(self, condition: nodes.Expr, scope: Scope, made: Compiled) -> Step:
-        left = [one for one in conjuncts(condition) if id(one) not in made.covered]
+    def _filter(self, condition: nodes.Expr, scope: Scope) -> Step:
+        left = [one for one in conjuncts(condition) if id(one) not in self.covered]
         tests = [self.expressions.compile(one, scope) for one in left]
         stats = self.context.stats
 

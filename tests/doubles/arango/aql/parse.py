@@ -286,7 +286,7 @@ class _Builder(Transformer[Token, Any]):
 
 
 setattr(_Builder, "for", _Builder._for)  # noqa: SLF001, B010: a word of Python too
-setattr(_Builder, "return", None)  # noqa: B010
+setattr(_Builder, "return", None)
 _PARSER = Lark(GRAMMAR, start="query", parser="lalr", keep_all_tokens=False, propagate_positions=False)
 
 
