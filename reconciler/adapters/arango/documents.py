@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.adapters.arango.terms import searchable
 from reconciler.adapters.stored import codec
 from reconciler.adapters.stored.codec import DAMAGED_HINT
 from reconciler.model.errors import RegistryError
@@ -63,6 +64,7 @@ def record_document(record: Record, columns: codec.RecordColumns, seq: int) -> D
         "document": _text(columns.document),
         "manifests": None if columns.manifests is None else _text(columns.manifests),
         "shared": columns.shared,
+        **searchable(record),
     }
 
 

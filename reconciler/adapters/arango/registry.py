@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from arango.database import StandardDatabase, TransactionDatabase
 
-from reconciler.adapters.arango import moving, reading, schema
+from reconciler.adapters.arango import moving, reading, schema, search
 from reconciler.adapters.arango.documents import reading as reading_of
 from reconciler.adapters.arango.faults import FAILURES, Denied, translate
 from reconciler.adapters.arango.servers import Access, Patience, Servers
@@ -22,6 +22,7 @@ from reconciler.model.audit import AuditVerdict
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Observation, Unreadable
+from reconciler.model.query import GroupCount, Page, Query, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -33,6 +34,7 @@ from reconciler.model.registry import (
 )
 from reconciler.model.transfer import Intake, Kept, Tally
 from reconciler.ports import Clock
+from reconciler.query import tokens
 
 T = TypeVar("T")
 READERS = 4
@@ -90,6 +92,19 @@ class ArangoRegistry:
     async def get(self, name: AgentName) -> Observation[Record]:
         """The live record of an agent; Absent also for one that is gone."""
         return await self._observe(f"read {name}", lambda db: reading.read_record(db, name))
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        search.check_limit(limit)
+        place = tokens.read(after, query)
+        return await self._read("search the records", lambda db: search.find(db, query, limit, place))
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        return await self._read("count the records", lambda db: search.count(db, query, by))
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        search.check_limit(limit)
+        place = tokens.read(after, query)
+        return await self._read("explain the query", lambda db: search.explain(db, query, limit, place))
 
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""

@@ -46,7 +46,15 @@ class Index:
     unique: bool = False
 
 
+FIXED_ORDERS = ("state", "replicas", "created", "updated", "lastSeen")
+"""Paths that people order by, each with an index for that."""
+
 _FIRST = (
+    Index(AGENTS, "by_pair", ("pairs[*]",)),
+    Index(AGENTS, "by_path", ("paths[*]",)),
+    Index(AGENTS, "by_word", ("words[*]",)),
+    Index(AGENTS, "by_name", ("live", "ns_key", "name_key")),
+    *(Index(AGENTS, f"by_{path}", ("live", f"order.{path}", "ns_key", "name_key")) for path in FIXED_ORDERS),
     Index(AGENTS, "by_seq", ("seq",), unique=True),
     Index(CHANGES, "by_seq", ("seq",), unique=True),
     Index(OPERATIONS, "by_position", ("position",), unique=True),
