@@ -29,7 +29,7 @@ from reconciler.model.registry import AgentState
 from reconciler.model.units import Duration, Quantity
 from reconciler.query import paths
 from reconciler.query.facts import number, rank
-from reconciler.query.parser import MAX_VALUES, Condition, Joined, OrderSaid, Said, Tree, parse
+from reconciler.query.parser import MAX_PATTERN, MAX_VALUES, Condition, Joined, OrderSaid, Said, Tree, parse
 from reconciler.query.paths import Kind
 from reconciler.query.patterns import is_whole
 from reconciler.query.words import tokens
@@ -121,6 +121,8 @@ class _Checker:
         value = said.values[0]
         if kind not in (Kind.TEXT, Kind.ANY):
             raise self._error(said.place, f"`like` compares text, and {path} is {kind}", "compare with = < <= > >=")
+        if len(value.text) > MAX_PATTERN:
+            raise self._error(value, f"a pattern has at most {MAX_PATTERN} characters")
         if not is_whole(value.text):
             raise self._error(value, "the pattern ends in a lone backslash", "write \\\\ for a backslash")
         return Like(path, value.text)

@@ -22,6 +22,7 @@ MAX_DEPTH = 64
 MAX_CONDITIONS = 200
 MAX_VALUES = 1_000
 MAX_ORDERS = 8
+MAX_PATTERN = 1_000
 
 _GRAMMAR = r"""
 start: either? orders?

@@ -10,6 +10,7 @@ import pytest
 from reconciler.adapters.stored.lines import from_line, to_line
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
+from reconciler.model.query import Query
 from reconciler.model.registry import AgentState, AuditEntry, JournalPhase
 from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptRecord
 from tests.contracts.conftest import REGISTRIES
@@ -56,6 +57,8 @@ async def test_what_was_moved_is_the_same_registry(registry, other_at) -> None:
         assert await whole(target) == items
         assert counts["record"] == 3
         assert await target.snapshot() == await registry.snapshot()
+        live = await target.find(Query(), limit=10)
+        assert [one.name for one in live.records] == [MINER, TRIAGE], "it is searched as the other one is"
         assert await target.open_journal() == await registry.open_journal()
         assert await target.revisions(TRIAGE) == await registry.revisions(TRIAGE)
         assert await target.verify_audit() == await registry.verify_audit()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.projection import Projection
 from reconciler.adapters.stored import codec
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
@@ -144,9 +145,12 @@ def _begin(connection: sqlite3.Connection) -> None:
 
 
 def _put_all(connection: sqlite3.Connection, items: Sequence[Kept]) -> None:
+    projection = Projection(connection)
     for item in items:
         for statement, values in _rows(item):
             connection.execute(statement, values)
+        if isinstance(item, KeptRecord):
+            projection.put(item.record)
 
 
 def _rows(item: Kept) -> Iterator[tuple[str, Row]]:

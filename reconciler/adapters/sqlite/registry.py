@@ -11,7 +11,9 @@ from typing import Self
 
 from reconciler.adapters.sqlite import moving
 from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.projection import make_anew
 from reconciler.adapters.sqlite.schema import migrate
+from reconciler.adapters.sqlite.searching import Search
 from reconciler.adapters.sqlite.writing import write_all
 from reconciler.adapters.stored import codec
 from reconciler.adapters.stored.ids import IdMaker
@@ -19,6 +21,7 @@ from reconciler.model.audit import AuditVerdict, verify_chain
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Observation, Unreadable
+from reconciler.model.query import MAX_PAGE, GroupCount, Page, Query, QueryError, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
@@ -34,6 +37,10 @@ from reconciler.model.registry import (
 from reconciler.model.transfer import Kept
 from reconciler.model.writes import taken
 from reconciler.ports import Clock
+from reconciler.query import tokens
+from reconciler.query.evaluator import place as place_of
+from reconciler.query.facts import facts_of
+from reconciler.query.tokens import Place
 
 PAGE = 1000
 KEPT_FEED = 100_000
@@ -65,6 +72,7 @@ class SqliteRegistry:
 
         def prepare(connection: sqlite3.Connection) -> None:
             migrate(connection, now_ms=now_ms, path=str(path))
+            make_anew(connection)
             _prune(connection)
 
         return cls(await Database.open(path, prepare), clock)
@@ -119,6 +127,38 @@ class SqliteRegistry:
         except RegistryError as error:
             return Unreadable(reason=error.message)
         return Absent() if record is None else Found(record)
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        """See the port. Nothing is read but the records of the page."""
+        place = _checked(query, limit, after)
+
+        def work(connection: sqlite3.Connection) -> Page:
+            with self._database.reading(connection):
+                (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+                names = Search(connection, query, place).names(limit)
+                records = tuple(_read_record(connection, *name) for name in names[:limit])
+            following = ""
+            if len(names) > limit:
+                following = tokens.written(place_of(query.order, facts_of(records[-1]), records[-1]), query)
+            return Page(records=records, next=following, seq=seq)
+
+        return await self._database.run("search the records", work)
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[GroupCount, ...]:
+            with self._database.reading(connection):
+                return Search(connection, query).counts(by)
+
+        return await self._database.run("count the records", work)
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        place = _checked(query, limit, after)
+
+        def work(connection: sqlite3.Connection) -> QueryPlan:
+            with self._database.reading(connection):
+                return Search(connection, query, place).plan(limit)
+
+        return await self._database.run("search the records", work)
 
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""
@@ -218,6 +258,19 @@ class SqliteRegistry:
 
     async def close(self) -> None:
         await self._database.close()
+
+
+def _checked(query: Query, limit: int, after: str) -> Place | None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise QueryError(f"a page has 1 to {MAX_PAGE} agents, not {limit}")
+    return tokens.read(after, query)
+
+
+def _read_record(connection: sqlite3.Connection, namespace: str, name: str) -> Record:
+    row = connection.execute(
+        "SELECT body, document, manifests, shared FROM records WHERE namespace = ? AND name = ?", (namespace, name)
+    ).fetchone()
+    return codec.decode_record(*row)
 
 
 def _by_name(item: tuple[AgentName, Record]) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from reconciler.adapters.sqlite.projection import Projection
 from reconciler.adapters.stored import codec
 from reconciler.model.audit import next_entry
 from reconciler.model.registry import (
@@ -30,9 +31,11 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
         return repeated(write, seq=int(known[0]), same=known[1] == digest)
     _check_epoch(connection, write)
     (seq, audit_seq, audit_hash) = connection.execute("SELECT seq, audit_seq, audit_hash FROM head").fetchone()
+    projection = Projection(connection)
     for record, column in zip(write.records, columns, strict=True):
         seq += 1
         _put_record(connection, record, column, seq)
+        projection.put(record)
     if write.fleet is not None:
         _put_fleet(connection, write.fleet)
     for health in write.clusters:

@@ -28,6 +28,7 @@ from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
 from reconciler.model.registry import AgentState, JournalPhase
+from reconciler.query.checking import read_query
 from tests.contracts.values import TRIAGE, fact, health, intent, record, revision, write
 from tests.doubles.clock import FakeClock
 
@@ -118,15 +119,37 @@ async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
     assert "newer reconciler" in caught.value.hint
 
 
-async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path, opened: Any) -> None:
+SINCE = {
+    2: ("clusters",),
+    3: ("projection", "search", "paths", "vals", "facts", "words"),
+}
+"""What each version of the schema added."""
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+async def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path, opened: Any, version: int) -> None:
     registry = await opened()
     await registry.commit(write(record()))
     await registry.close()
-    tamper(path, "DROP TABLE clusters", "DELETE FROM migrations WHERE version > 1")
+    newer = [table for since, tables in SINCE.items() if since > version for table in tables]
+    tamper(path, *(f"DROP TABLE {table}" for table in newer))
+    tamper(path, f"DELETE FROM migrations WHERE version > {version}")  # noqa: S608  # a number
     again = await opened()
     await again.commit(write(clusters=(health(),)))
     state = await again.snapshot()
     assert (state.value.records, state.value.clusters) == ({TRIAGE: record()}, {"eu-1": health()})
+    found = await again.find(read_query("labels.team = support and spec.image like triage%", now_ms=0), limit=5)
+    assert found.records == (record(),)
+
+
+async def test_what_can_be_searched_is_made_anew_by_a_version_that_sees_more(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    await registry.close()
+    tamper(path, "UPDATE projection SET version = 0", "DELETE FROM facts", "UPDATE search SET state = 'running'")
+    again = await opened()
+    found = await again.find(read_query("labels.team = support and state = registered", now_ms=0), limit=5)
+    assert found.records == (record(),)
 
 
 async def test_pages_of_rubbish_are_found_at_open(path: Path, opened: Any) -> None:
