@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -74,7 +75,8 @@ def arango_server_at(clock: FakeClock) -> Iterator[Callable[[str], OpenRegistry]
     access = Access(urls=tuple(url.split(",")), database="", username=username, password=password)
     yield _databases(access, clock, prefix=prefix)
     system = ArangoClient(hosts=url.split(",")[0]).db("_system", username, password)
-    for name in system.databases():
+    databases: Any = system.databases()
+    for name in databases:
         if name.startswith(prefix):
             system.delete_database(name)
 

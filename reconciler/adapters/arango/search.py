@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from arango.database import Database, StandardDatabase
@@ -38,6 +38,10 @@ from reconciler.query.evaluator import place
 from reconciler.query.facts import facts_of
 
 _BY_NAME = ("ns_key", "name_key")
+FEW = 1000
+"""So many records may be read to answer: an order with an index is not gone by then."""
+MOST_DRIVERS = 8
+MOST_VALUES = 32
 
 
 @dataclass(slots=True)
@@ -66,9 +70,9 @@ class _Statement:
             case Contains(path, value):
                 return self._contains(path, value)
             case Exists(path):
-                return f"{self.bind(path)} IN d.paths"
+                return f"{self.bind(path)} IN d.paths[*]"
             case Words(words, prefixes):
-                found = [f"{self.bind(word)} IN d.words" for word in words]
+                found = [f"{self.bind(word)} IN d.words[*]" for word in words]
                 starts = (f"STARTS_WITH(CURRENT, {self.bind(prefix)})" for prefix in prefixes)
                 found += [f"LENGTH(d.words[* FILTER {starting}]) > 0" for starting in starts]
                 return "(" + " AND ".join(found or ["true"]) + ")"
@@ -82,7 +86,7 @@ class _Statement:
                 assert_never(where)
 
     def _has(self, path: str, value: Value) -> str:
-        return f"{self.bind(terms.pair(path, value))} IN d.pairs"
+        return f"{self.bind(terms.pair(path, value))} IN d.pairs[*]"
 
     def _some(self, path: str, condition: str) -> str:
         return f"LENGTH(d.facts[{self.bind(path)}][* FILTER {condition}]) > 0"
@@ -119,15 +123,88 @@ class _Statement:
         return told
 
 
-def _found(statement: _Statement, query: Query, limit: int, after: tokens.Place | None) -> str:
-    filters = "FOR d IN agents FILTER d.live == true"
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """A condition that every answer meets and that an index serves: one of `values` stands in the list `attribute`."""
+
+    index: str
+    attribute: str
+    values: tuple[str, ...]
+
+    def met(self, statement: _Statement) -> str:
+        """The condition as AQL."""
+        return "(" + " OR ".join(f"{statement.bind(value)} IN d.{self.attribute}[*]" for value in self.values) + ")"
+
+
+def _drivers(where: Expression) -> list[_Driver]:  # noqa: PLR0911 - one for each kind of expression
+    match where:
+        case And(parts):
+            return [driver for part in parts for driver in _drivers(part)]
+        case Compare(path, Comparator.EQUAL, value):
+            return [_Driver("by_pair", "pairs", (terms.pair(path, value),))]
+        case Contains(path, value) if not isinstance(value, str):
+            return [_Driver("by_pair", "pairs", (terms.pair(path, value),))]
+        case OneOf(path, values) if 0 < len(values) <= MOST_VALUES:
+            return [_Driver("by_pair", "pairs", tuple(terms.pair(path, value) for value in values))]
+        case Exists(path):
+            return [_Driver("by_path", "paths", (path,))]
+        case Words(words, _):
+            return [_Driver("by_word", "words", (word,)) for word in words]
+        case _:
+            return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Access:
+    """How a statement gets at records: by a condition that few meet, or else in an order that has an index."""
+
+    driver: _Driver | None = None
+    index: str = ""
+
+    def loop(self, statement: _Statement) -> str:
+        hint = self.driver.index if self.driver else self.index
+        first = f" FILTER {self.driver.met(statement)}" if self.driver else ""
+        options = f" OPTIONS {{indexHint: {statement.bind(hint)}}}" if hint else ""
+        return f"FOR d IN agents{options}{first} FILTER d.live == true"
+
+
+def _access(db: Database, query: Query) -> _Access:
+    """The condition that the fewest records meet, if they are few; counted no further than that."""
+    drivers = _drivers(query.where)[:MOST_DRIVERS]
+    if drivers:
+        statement = _Statement()
+        few = statement.bind(FEW)
+        counts = [
+            f"LENGTH(FOR d IN agents OPTIONS {{indexHint: {statement.bind(driver.index)}}} "
+            f"FILTER {driver.met(statement)} LIMIT {few} RETURN 1)"
+            for driver in drivers
+        ]
+        numbers = one(db, f"RETURN [{', '.join(counts)}]", **statement.values)
+        least = min(range(len(drivers)), key=numbers.__getitem__)
+        if numbers[least] < FEW:
+            return _Access(driver=drivers[least])
+    return _Access(index=_order_index(query.order))
+
+
+def _order_index(order: Sequence[Order]) -> str:
+    match order:
+        case ():
+            return "by_name"
+        case (Order(path, False),) if path in FIXED_ORDERS:
+            return f"by_{path}"
+        case _:
+            return ""
+
+
+def _found(statement: _Statement, access: _Access, query: Query, limit: int, after: tokens.Place | None) -> str:
+    found = access.loop(statement)
     if query.where != And():
-        filters += f" FILTER {statement.where(query.where)}"
+        found += f" FILTER {statement.where(query.where)}"
     if after is not None:
-        filters += f" FILTER {statement.behind(query.order, after)}"
+        found += f" FILTER {statement.behind(query.order, after)}"
     sort = [f"{statement.by(order)}{' DESC' if order.descending else ''}" for order in query.order]
     sort = ["d.live", *sort, *(f"d.{attribute}" for attribute in _BY_NAME)]
-    return f"{filters} SORT {', '.join(sort)} LIMIT {statement.bind(limit)}"
+    return f"{found} SORT {', '.join(sort)} LIMIT {statement.bind(limit)}"
 
 
 def check_limit(limit: int) -> None:
@@ -139,7 +216,7 @@ def check_limit(limit: int) -> None:
 def find(db: Database, query: Query, limit: int, after: tokens.Place | None) -> Page:
     """A page of an answer, and the change sequence at which it was read: one statement sees one moment."""
     statement = _Statement()
-    found = _found(statement, query, limit + 1, after)
+    found = _found(statement, _access(db, query), query, limit + 1, after)
     head = 'FIRST(FOR c IN counters FILTER c._key == "head" RETURN c.seq)'
     answer = one(db, f"RETURN {{seq: {head}, rows: ({found} RETURN {RECORD})}}", **statement.values)
     records = tuple(documents.record_of(row) for row in answer["rows"][:limit])
@@ -152,7 +229,8 @@ def find(db: Database, query: Query, limit: int, after: tokens.Place | None) -> 
 def count(db: Database, query: Query, by: str) -> tuple[GroupCount, ...]:
     """How many records a query answers, by their values at a path."""
     statement = _Statement()
-    filters = f"FOR d IN agents FILTER d.live == true FILTER {statement.where(query.where)}"
+    access = replace(_access(db, Query(query.where)), index="")
+    filters = f"{access.loop(statement)} FILTER {statement.where(query.where)}"
     if not by:
         (number,) = run(db, f"{filters} COLLECT WITH COUNT INTO number RETURN number", **statement.values)
         return (GroupCount(value=None, count=number),)
@@ -172,15 +250,16 @@ def count(db: Database, query: Query, by: str) -> tuple[GroupCount, ...]:
 def explain(db: StandardDatabase, query: Query, limit: int, after: tokens.Place | None) -> QueryPlan:
     """How the server would answer now."""
     statement = _Statement()
-    text = f"{_found(statement, query, limit + 1, after)} RETURN d"
+    access = _access(db, query)
+    text = f"{_found(statement, access, query, limit + 1, after)} RETURN d"
     plan: Any = db.aql.explain(text, bind_vars=statement.values)
     nodes = plan["nodes"]
     used = [index["name"] for node in nodes if node["type"] == "IndexNode" for index in node["indexes"]]
-    sorts = any(node["type"] == "SortNode" for node in nodes)
-    narrow = any(name in ("by_pair", "by_path", "by_word") for name in used)
+    narrow = access.driver is not None and access.driver.index in used
+    ordered = access.index in used and not any(node["type"] == "SortNode" for node in nodes)
     notes = []
     if not narrow and query.where != And():
-        notes.append("no condition that every answer must meet is an equality, `exists` or a word: those have an index")
-    if not narrow and sorts:
+        notes.append(f"no equality, `exists` or word that every answer must meet is met by fewer than {FEW} agents")
+    if not narrow and not ordered:
         notes.append(f"only orders by name and, ascending, by {', '.join(FIXED_ORDERS)} have an index")
     return QueryPlan(statement=text, indexes=tuple(dict.fromkeys(used)), scans=bool(notes), notes=tuple(notes))
