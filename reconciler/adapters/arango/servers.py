@@ -43,7 +43,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often, and how long, a server is waited for."""
+    """How often, and how long, a server is waited for. `lock_s` is less than `read_s`, or no answer tells of a lock."""
 
     attempts: int = 4
     pause_s: float = 0.05

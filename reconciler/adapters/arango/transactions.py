@@ -78,6 +78,7 @@ class Transactions:
                 transaction.commit_transaction()
             except FAILURES as error:
                 if code_of(error) == TRANSACTION_ABORTED or (kind_of(error) is Kind.BUSY and not look):
+                    _abort(transaction)  # it should be gone; if it is not, its lock would keep others waiting
                     raise
                 if _ended(transaction, error):
                     return
@@ -93,9 +94,13 @@ def _inside(transaction: TransactionDatabase, work: Callable[[TransactionDatabas
     try:
         return work(transaction)
     except BaseException:
-        with suppress(*FAILURES):
-            transaction.abort_transaction()
+        _abort(transaction)
         raise
+
+
+def _abort(transaction: TransactionDatabase) -> None:
+    with suppress(*FAILURES):
+        transaction.abort_transaction()
 
 
 def _ended(transaction: TransactionDatabase, error: Failure) -> bool:
