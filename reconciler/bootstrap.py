@@ -5,6 +5,7 @@ Adapters are imported where they are opened, so that a command which needs none 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from reconciler.engine.world import Retry, Stores
+from reconciler.model.checks import Finding
 from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.fleet import (
     ArangoRegistry,
@@ -135,6 +137,14 @@ class Session:
 
                 access = arango_access(declared, self.location.root)
                 return await OpenedThere.open(access, self._clock, half_filled=to_fill)
+
+    async def examine_registry(self, declared: SqliteRegistry | ArangoRegistry) -> list[Finding]:
+        """Look closer at the server that a registry is on; a file needs no such look. Raises RegistryError."""
+        if isinstance(declared, SqliteRegistry):
+            return []
+        from reconciler.adapters.arango.checks import examine
+
+        return await asyncio.to_thread(examine, arango_access(declared, self.location.root))
 
     async def _refused(self, declared: ClusterDeclaration) -> Unreadable | None:
         """Why a cluster is not even tried: a kubeconfig that came with a commit may name a program, which we would run.

@@ -15,6 +15,7 @@ from reconciler.cli.command import invocation
 from reconciler.cli.output import note
 from reconciler.cli.settings import Settings
 from reconciler.model.agent import Agent
+from reconciler.model.checks import Finding
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.fleet import ArangoRegistry, Declaration, FleetSpec, SqliteRegistry
@@ -200,15 +201,21 @@ class Session:
         await note_sweep(stores.both, found, self.clock, self._noter())
         return found
 
+    async def examine_registry(self) -> list[Finding]:
+        """What a look at the server of the registry finds; nothing for one in a file. Raises ReconcilerError."""
+        return await self.world.examine_registry(await self._declared_registry())
+
+    async def _declared_registry(self) -> SqliteRegistry | ArangoRegistry:
+        declaration = self.cache.declaration or await self.declaration()
+        if declaration.fleet is None:
+            raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
+        return declaration.fleet.registry
+
     async def keeper(
         self, declared: SqliteRegistry | ArangoRegistry | None = None, *, to_fill: bool = False
     ) -> Movable:
         """The fleet's registry, or another one that is declared; whoever takes it closes it."""
-        if declared is None:
-            declaration = self.cache.declaration or await self.declaration()
-            if declaration.fleet is None:
-                raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
-            declared = declaration.fleet.registry
+        declared = declared or await self._declared_registry()
         state_folder()
         return await self.world.open_registry(declared, to_fill=to_fill)
 

@@ -167,8 +167,8 @@ def _make(make: Callable[[], object], place: str, what: str) -> None:
             raise
         raise RegistryError(
             f"{place}: {what} is missing, and this user may not make it",
-            hint="open the registry once as a user with read-write access to the database (`administrate` is not "
-            "needed), or let an administrator run `reconciler doctor --fix` there",
+            hint="give this user read-write access to the database, or open the registry once as one who has it; "
+            "`reconciler doctor` lists what is missing, as statements for arangosh",
         ) from error
 
 
