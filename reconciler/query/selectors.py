@@ -46,7 +46,7 @@ class Requirement:
 def read_selector(text: str) -> tuple[Requirement, ...]:
     """Read a label selector: `a=b,c!=d,e in (f, g),h notin (i),j,!k`. Raises QueryError with the place."""
     if len(text) > MAX_SELECTOR:
-        raise QueryError(f"a label selector of {len(text)} characters is too long: at most {MAX_SELECTOR}")
+        raise QueryError(f"text of {len(text)} characters is not a label selector: at most {MAX_SELECTOR}")
     requirements, start = [], 0
     for part in re.split(r",(?![^()]*\))", text):
         match = _REQUIREMENT.match(part)
@@ -67,6 +67,6 @@ def read_selector(text: str) -> tuple[Requirement, ...]:
     return tuple(requirements)
 
 
-def selecting(requirements: Iterable[Requirement]) -> Expression:
+def selecting(requirements: Iterable[Requirement]) -> And:
     """All of some requirements."""
     return And(tuple(requirement.expression() for requirement in requirements))
