@@ -82,7 +82,9 @@ class Call:
         name = self.database if database is None else database
         has = self.server.store.users[self.user].on_database(name)
         if LEVELS[has] < LEVELS[level]:
-            raise ArangoError(11, "insufficient permissions" if LEVELS[has] else "not authorized to execute this request")
+            raise ArangoError(
+                11, "insufficient permissions" if LEVELS[has] else "not authorized to execute this request"
+            )
 
     def need_collection(self, name: str, level: str) -> None:
         """Raises 403 where the user has less on the collection."""

@@ -48,6 +48,16 @@ def split_handle(handle: Value, collection: Collection) -> str:
     return key
 
 
+def read(trx: Transaction, collection: Collection, key: str, rev: Any) -> Row:
+    """The row under a key. Raises 1202, and 1200 when it has another revision than `rev`."""
+    row = trx.row(collection, key)
+    if row is None:
+        raise ArangoError(1202)
+    if rev is not None and rev != row.rev:
+        raise mismatch(collection, row)
+    return row
+
+
 def insert(trx: Transaction, collection: Collection, doc: Value, options: Options) -> Written:
     """A new document; with an overwrite mode, what is there under its key already may be replaced instead."""
     if not isinstance(doc, dict):

@@ -140,7 +140,10 @@ class ArangoDouble:
 
     def expire_tokens(self) -> None:
         """Every token given so far is refused from now on."""
-        self.call(lambda: self.server.expire_tokens())
+        self._run(self._expire_tokens())
+
+    async def _expire_tokens(self) -> None:
+        self.server.expire_tokens()
 
     def stop_coordinator(self, number: int) -> None:
         self._run(self.server.stop(self._names[number]))

@@ -32,8 +32,9 @@ class Kind(Enum):
 
 @dataclass(eq=False, slots=True)
 class Fault:
-    """Meets requests of `method` whose path matches `path` and whose body contains `body`: after `skip` of them, `times`
-    times. `error` is for Kind.ERROR, `seconds` for Kind.DELAY; `met` counts.
+    """Meets requests of `method` whose path matches `path` and whose body contains `body`.
+
+    `times` of them, after `skip` others. `error` is for Kind.ERROR, `seconds` for Kind.DELAY; `met` counts.
     """
 
     kind: Kind

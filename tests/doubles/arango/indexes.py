@@ -84,9 +84,9 @@ class Index:
 
     def keys(self, doc: dict[str, Value]) -> list[Key]:
         if len(self.fields) == 1:
-            found = [(one,) for one in self.fields[0].keys(doc)]
+            found: list[Key] = [(one,) for one in self.fields[0].keys(doc)]
         else:
-            found = list(product(*(path.keys(doc) for path in self.fields)))
+            found = [tuple(one) for one in product(*(path.keys(doc) for path in self.fields))]
         if self.sparse:
             return [one for one in found if NULL_KEY not in one]
         return found

@@ -46,9 +46,7 @@ async def engine(_call: Call) -> Answer:
     kinds = ["primary", "edge", "hash", "skiplist", "ttl", "persistent", "geo", "fulltext"]
     kinds += ["mdi", "mdi-prefixed", "inverted"]
     aliases = {"indexes": {"hash": "persistent", "skiplist": "persistent", "zkd": "mdi"}}
-    return Answer(
-        200, {"name": "rocksdb", "supports": {"indexes": kinds, "aliases": aliases}, "endianness": "big"}
-    )
+    return Answer(200, {"name": "rocksdb", "supports": {"indexes": kinds, "aliases": aliases}, "endianness": "big"})
 
 
 @route("GET", "/_admin/server/role")
@@ -109,7 +107,9 @@ async def create_database(call: Call) -> Answer:
     store.create_database(name)
     for told in given.get("users") or ():
         user = store.users.get(told["username"])
-        user = user or User(told["username"], told.get("passwd") or "", told.get("active", True), told.get("extra") or {})
+        user = user or User(
+            told["username"], told.get("passwd") or "", told.get("active", True), told.get("extra") or {}
+        )
         user.databases[name] = "rw"
         store.put_user(user)
     me = store.users[call.user]

@@ -12,7 +12,14 @@ from tests.doubles.arango.transactions import Transaction
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,255}")
 # Properties of clusters. A single server takes and forgets them, and so does the double.
-CLUSTER = ("numberOfShards", "replicationFactor", "writeConcern", "shardKeys", "shardingStrategy", "distributeShardsLike")
+CLUSTER = (
+    "numberOfShards",
+    "replicationFactor",
+    "writeConcern",
+    "shardKeys",
+    "shardingStrategy",
+    "distributeShardsLike",
+)
 OK = {"error": False, "code": 200}
 
 
@@ -177,5 +184,3 @@ async def drop_collection(call: Call) -> Answer:
 @route("GET", "/_api/key-generators")
 async def key_generators(_call: Call) -> Answer:
     return Answer(200, {"keyGenerators": ["upgrade", "padded", "uuid", "autoincrement", "traditional"]})
-
-

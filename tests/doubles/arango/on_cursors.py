@@ -15,7 +15,16 @@ from tests.doubles.arango.errors import ArangoError, Unsupported
 from tests.doubles.arango.transactions import Transaction
 
 # Options that change an answer or that must be obeyed; those in HARMLESS change only how fast or where it comes about.
-OPTIONS = ("fullCount", "failOnWarning", "maxWarningCount", "allowRetry", "profile", "optimizer", "maxRuntime", "stream")
+OPTIONS = (
+    "fullCount",
+    "failOnWarning",
+    "maxWarningCount",
+    "allowRetry",
+    "profile",
+    "optimizer",
+    "maxRuntime",
+    "stream",
+)
 HARMLESS = (
     *("maxNumberOfPlans", "maxPlans", "cache", "fillBlockCache", "usePlanCache", "memoryLimit", "satelliteSyncWait"),
     *("intermediateCommitCount", "intermediateCommitSize", "maxTransactionSize", "maxDNFConditionMembers"),
@@ -25,7 +34,7 @@ TOP = ("query", "bindVars", "batchSize", "count", "ttl", "options")
 
 
 def _asked(call: Call) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Text, bind parameters, options, and the body. Options may stand in `options` and beside it, as the driver sends."""
+    """Text, bind parameters, options, body. Options stand in `options`, or beside it as the driver sends them."""
     body = call.object(*TOP, *OPTIONS, ignored=HARMLESS)
     options = {name: value for name, value in body.items() if name in OPTIONS} | (body.get("options") or {})
     for name in options:
@@ -42,7 +51,9 @@ def _asked(call: Call) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, A
     return query, binds, options, body
 
 
-def _prepare(call: Call, trx: Transaction, query: str, binds: dict[str, Any], options: dict[str, Any]) -> tuple[Executor, Compiled]:
+def _prepare(
+    call: Call, trx: Transaction, query: str, binds: dict[str, Any], options: dict[str, Any]
+) -> tuple[Executor, Compiled]:
     context = Context(
         call.db,
         trx,

@@ -103,9 +103,7 @@ async def insert(call: Call) -> Answer:
         return await _many(
             call, wish, body, lambda trx, doc: documents.insert(trx, collection, doc, options), statuses=(201, 202)
         )
-    return await _single(
-        call, wish, lambda trx: documents.insert(trx, collection, body, options), statuses=(201, 202)
-    )
+    return await _single(call, wish, lambda trx: documents.insert(trx, collection, body, options), statuses=(201, 202))
 
 
 # -- read ------------------------------------------------------------------------------------------------------------
@@ -122,10 +120,7 @@ async def read(call: Call) -> Answer:
 
     def find(trx: Transaction) -> Row:
         trx.check_declared(collection, write=False)
-        found = trx.row(collection, key)
-        if found is None:
-            raise ArangoError(1202)
-        return found
+        return documents.read(trx, collection, key, None)
 
     row = await call.within(find)
     etag = {"Etag": f'"{row.rev}"'}
@@ -145,12 +140,7 @@ def _find_many(call: Call, collection: Collection, items: list[Any]) -> Callable
         for one in items:
             try:
                 key, rev = _handle(one, collection)
-                row = trx.row(collection, key)
-                if row is None:
-                    raise ArangoError(1202)
-                if not ignore and rev is not None and rev != row.rev:
-                    raise documents.mismatch(collection, row)
-                made.append(row.doc)
+                made.append(documents.read(trx, collection, key, None if ignore else rev).doc)
             except ArangoError as error:
                 made.append(error)
         return made
@@ -170,7 +160,15 @@ def _handle(one: Any, collection: Collection) -> tuple[str, Any]:
 # -- replace and update ----------------------------------------------------------------------------------------------
 
 
-@route("PUT", "/_api/document/{collection}", "onlyget", "ignoreRevs", *INSERT, *CHANGE, headers=("x-arango-allow-dirty-read",))
+@route(
+    "PUT",
+    "/_api/document/{collection}",
+    "onlyget",
+    "ignoreRevs",
+    *INSERT,
+    *CHANGE,
+    headers=("x-arango-allow-dirty-read",),
+)
 async def replace_many(call: Call) -> Answer:
     body = call.json()
     if not isinstance(body, list):

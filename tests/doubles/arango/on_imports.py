@@ -13,7 +13,17 @@ from tests.doubles.arango.store import EDGES, Collection
 from tests.doubles.arango.transactions import Transaction
 
 MODES = {"error": "conflict", "ignore": "ignore", "replace": "replace", "update": "update"}
-PARAMS = ("collection", "type", "complete", "details", "onDuplicate", "overwrite", "waitForSync", "fromPrefix", "toPrefix")
+PARAMS = (
+    "collection",
+    "type",
+    "complete",
+    "details",
+    "onDuplicate",
+    "overwrite",
+    "waitForSync",
+    "fromPrefix",
+    "toPrefix",
+)
 
 
 @route("POST", "/_api/import", *PARAMS)

@@ -15,7 +15,12 @@ def _told(number: str, status: str, http: int = 200) -> Answer:
 @route("POST", "/_api/transaction/begin", headers=("x-arango-allow-dirty-read",))
 async def begin(call: Call) -> Answer:
     # Where each write is on disk, and how large transactions may be, is not to be seen from outside.
-    given = call.object("collections", "lockTimeout", "allowImplicit", ignored=("waitForSync", "maxTransactionSize", "skipFastLockRound"))
+    given = call.object(
+        "collections",
+        "lockTimeout",
+        "allowImplicit",
+        ignored=("waitForSync", "maxTransactionSize", "skipFastLockRound"),
+    )
     declared = _declared(given.get("collections"))
     for name, mode in declared.items():
         call.db.collection(name)
@@ -26,7 +31,7 @@ async def begin(call: Call) -> Answer:
     trx = await call.server.transactions.begin(
         call.db,
         declared,
-        timeout=timeout or call.server.settings.lock_timeout,
+        seconds=timeout or call.server.settings.lock_timeout,
         user=call.user,
         coordinator=call.coordinator,
         implicit=given.get("allowImplicit", True),
@@ -51,14 +56,18 @@ def _declared(given: Any) -> dict[str, str]:
 @route("POST", "/_api/transaction")
 async def in_javascript(call: Call) -> Answer:
     """Not spoken, but unknown collections are found before the code would run."""
-    for name in _declared(call.object("collections", "action", "params", "waitForSync", "lockTimeout").get("collections")):
+    for name in _declared(
+        call.object("collections", "action", "params", "waitForSync", "lockTimeout").get("collections")
+    ):
         call.db.collection(name)
     raise Unsupported("a transaction in JavaScript")
 
 
 @route("GET", "/_api/transaction")
 async def running(call: Call) -> Answer:
-    found = [{"id": one.id, "state": one.status} for one in call.server.transactions.running.values() if one.db is call.db]
+    found = [
+        {"id": one.id, "state": one.status} for one in call.server.transactions.running.values() if one.db is call.db
+    ]
     return Answer(200, {"transactions": found})
 
 

@@ -35,7 +35,9 @@ def _done(status: int, user: User) -> Answer:
 @route("GET", "/_api/user")
 async def users(call: Call) -> Answer:
     _administrator(call)
-    return Answer(200, {"error": False, "code": 200, "result": [_shown(one) for one in call.server.store.users.values()]})
+    return Answer(
+        200, {"error": False, "code": 200, "result": [_shown(one) for one in call.server.store.users.values()]}
+    )
 
 
 @route("GET", "/_api/user/{user}")

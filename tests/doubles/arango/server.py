@@ -269,5 +269,3 @@ def respond(answer: Answer, *, head: bool = False) -> web.Response:
     if head:
         response.headers["Content-Length"] = str(len(body))
     return response
-
-

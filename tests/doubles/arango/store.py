@@ -158,21 +158,21 @@ class Store:
 
     # -- collections -------------------------------------------------------------------------------------------------
 
-    def create_collection(self, db: Database, name: str, type: int, properties: dict[str, Any]) -> Collection:
+    def create_collection(self, db: Database, name: str, kind: int, properties: dict[str, Any]) -> Collection:
         if name in db.collections:
             raise ArangoError(1207, f"duplicate name: {name}")
         number = self.tick()
         settled = default_properties(self.tick()) | properties
-        record = {"op": "create-collection", "db": db.name, "id": number, "name": name, "type": type}
+        record = {"op": "create-collection", "db": db.name, "id": number, "name": name, "type": kind}
         self.journal(record | {"properties": settled})
-        return self.restore_collection(db, number, name, type, settled)
+        return self.restore_collection(db, number, name, kind, settled)
 
     def restore_collection(
-        self, db: Database, number: int, name: str, type: int, properties: dict[str, Any]
+        self, db: Database, number: int, name: str, kind: int, properties: dict[str, Any]
     ) -> Collection:
         self._tick = max(self._tick, number + 1)
-        made = db.collections[name] = Collection(number, name, type, properties)
-        if type == EDGES:
+        made = db.collections[name] = Collection(number, name, kind, properties)
+        if kind == EDGES:
             paths = (FieldPath.parse("_from"),), (FieldPath.parse("_to"),)
             for place, fields in enumerate(paths):
                 shown = {"type": "edge", "name": "edge", "fields": ["_from", "_to"], "unique": False, "sparse": False}

@@ -53,7 +53,8 @@ class Transaction:
         if (mode is None and (write or not self.allow_implicit)) or (write and mode == "read"):
             wanted = "write" if write else "read"
             raise ArangoError(
-                1652, f"unregistered collection used in transaction: {collection.name} [{wanted}]".replace(" [read]", "")
+                1652,
+                f"unregistered collection used in transaction: {collection.name} [{wanted}]".replace(" [read]", ""),
             )
 
     def view(self, collection: Collection) -> View:
@@ -219,15 +220,15 @@ class Transactions:
         return Transaction(id=f"single-{self.store.tick()}", db=db, manager=self, user=user)
 
     async def begin(
-        self, db: Database, declared: dict[str, str], *, timeout: float, user: str, coordinator: str, implicit: bool
+        self, db: Database, declared: dict[str, str], *, seconds: float, user: str, coordinator: str, implicit: bool
     ) -> Transaction:
         number = (self.store.tick() // 4 + 1) * 4
-        self.store._tick = number  # noqa: SLF001: ids of transactions are multiples of four
+        self.store._tick = number
         trx = Transaction(str(number), db, self, declared, implicit, user, coordinator)
         try:
             for name in sorted(declared):
                 if declared[name] != "read":
-                    await self.lock_collection(db.collection(name), trx.id, declared[name], timeout)
+                    await self.lock_collection(db.collection(name), trx.id, declared[name], seconds)
         except BaseException:
             self._unlock_collections(trx)
             raise
@@ -289,19 +290,19 @@ class Transactions:
                         seen[key] = collection.rows.get(key)
         self.store.commit(trx.db, changes)
 
-    async def until_released(self, timeout: float) -> bool:
-        """Wait for any transaction to end; False after `timeout`."""
+    async def until_released(self, seconds: float) -> bool:
+        """Wait for any transaction to end; False after `seconds`."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
-            await asyncio.wait_for(waiter, timeout)
+            await asyncio.wait_for(waiter, seconds)
         except TimeoutError:
             return False
         return True
 
     # -- whole collections -------------------------------------------------------------------------------------------
 
-    async def lock_collection(self, collection: Collection, who: str, mode: str, timeout: float) -> None:
+    async def lock_collection(self, collection: Collection, who: str, mode: str, seconds: float) -> None:
         """Writers share, `exclusive` is alone; first come, first served. Raises 18."""
         if who in collection.writers or collection.exclusive == who:
             return
@@ -311,7 +312,7 @@ class Transactions:
         place = (who, mode, waiter)
         collection.queue.append(place)
         try:
-            await asyncio.wait_for(waiter, timeout)
+            await asyncio.wait_for(waiter, seconds)
         except BaseException as error:
             if place in collection.queue:
                 collection.queue.remove(place)

@@ -82,7 +82,7 @@ class _Later(str):
 
 
 def key(value: Value) -> Key:
-    """The place of a value in the order null < bool < number < string < array < object. Equal values have equal keys."""
+    """The place of a value in the order null < bool < number < string < array < object; the same for equal values."""
     if isinstance(value, str):
         return collation(value)
     if value is None:
@@ -165,10 +165,12 @@ def kind_of(value: Value) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
-def arithmetic(operator: str, left: Value, right: Value, warn: Callable[[int, str], None]) -> Value:
+def arithmetic(operator: str, left: Value, right: Value, warn: Callable[[int, str], None]) -> Value:  # noqa: PLR0911
     """`+ - * / %` as AQL does them: operands become numbers, a division by zero is null and a warning."""
     a, b = to_number(left), to_number(right)
     if operator in "/%" and b == 0:

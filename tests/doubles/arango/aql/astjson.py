@@ -9,18 +9,58 @@ from tests.doubles.arango.aql import nodes
 from tests.doubles.arango.errors import Unsupported
 
 TYPE_IDS = {
-    "compare ==": 25, "compare !=": 26, "compare <": 27, "compare <=": 28, "compare >": 29, "compare >=": 30,
-    "compare in": 31, "compare not in": 32, "logical and": 18, "logical or": 19, "unary not": 17,
-    "unary plus": 15, "unary minus": 16, "plus": 20, "minus": 21, "times": 22, "division": 23, "modulus": 24,
-    "ternary": 33, "attribute access": 35, "indexed access": 37, "expansion": 38, "iterator": 39, "value": 40,
-    "array": 41, "object": 42, "object element": 43, "collection": 44, "reference": 45, "parameter": 46,
-    "function call": 47, "range": 49, "no-op": 50, "n-ary and": 62, "n-ary or": 63, "variable": 13,
-    "calculated object element": 53, "bound attribute access": 36, "subquery": 34,
+    "compare ==": 25,
+    "compare !=": 26,
+    "compare <": 27,
+    "compare <=": 28,
+    "compare >": 29,
+    "compare >=": 30,
+    "compare in": 31,
+    "compare not in": 32,
+    "logical and": 18,
+    "logical or": 19,
+    "unary not": 17,
+    "unary plus": 15,
+    "unary minus": 16,
+    "plus": 20,
+    "minus": 21,
+    "times": 22,
+    "division": 23,
+    "modulus": 24,
+    "ternary": 33,
+    "attribute access": 35,
+    "indexed access": 37,
+    "expansion": 38,
+    "iterator": 39,
+    "value": 40,
+    "array": 41,
+    "object": 42,
+    "object element": 43,
+    "collection": 44,
+    "reference": 45,
+    "parameter": 46,
+    "function call": 47,
+    "range": 49,
+    "no-op": 50,
+    "n-ary and": 62,
+    "n-ary or": 63,
+    "variable": 13,
+    "calculated object element": 53,
+    "bound attribute access": 36,
+    "subquery": 34,
 }
 OPERATORS = {
     **{one: f"compare {one}" for one in ("==", "!=", "<", "<=", ">", ">=")},
-    "IN": "compare in", "NOT IN": "compare not in", "AND": "logical and", "OR": "logical or",
-    "+": "plus", "-": "minus", "*": "times", "/": "division", "%": "modulus", "..": "range",
+    "IN": "compare in",
+    "NOT IN": "compare not in",
+    "AND": "logical and",
+    "OR": "logical or",
+    "+": "plus",
+    "-": "minus",
+    "*": "times",
+    "/": "division",
+    "%": "modulus",
+    "..": "range",
 }
 UNARY = {"NOT": "unary not", "-": "unary minus", "+": "unary plus"}
 Shown = dict[str, Any]
@@ -45,7 +85,7 @@ class TreeView:
     def variable(self, name: str) -> Shown:
         return self._node("variable", name=name, id=self._number(name))
 
-    def expression(self, node: nodes.Expr) -> Shown:
+    def expression(self, node: nodes.Expr) -> Shown:  # noqa: C901, PLR0911, PLR0912 - one case a kind of node
         match node:
             case nodes.Literal(value):
                 return self._value(value)
@@ -101,7 +141,7 @@ class TreeView:
             return self._node("array" if isinstance(value, list) else "object")
         return self._node("value", value=value, **({"vTypeID": kinds[type(value)]} if self._typed else {}))
 
-    def clause(self, clause: nodes.Clause) -> Shown:
+    def clause(self, clause: nodes.Clause) -> Shown:  # noqa: PLR0911 - one case a kind of clause
         match clause:
             case nodes.For(variable, source, _):
                 return self._node("for", self.variable(variable), self.expression(source), self._node("no-op"))
@@ -111,7 +151,8 @@ class TreeView:
                 return self._node("let", self.variable(variable), self.expression(value))
             case nodes.Sort(criteria):
                 parts = [
-                    self._node("sort element", self.expression(one), self._value(ascending)) for one, ascending in criteria
+                    self._node("sort element", self.expression(one), self._value(ascending))
+                    for one, ascending in criteria
                 ]
                 return self._node("sort", self._node("array", *parts))
             case nodes.Limit(offset, count):

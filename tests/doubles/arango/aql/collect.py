@@ -25,6 +25,21 @@ def _extreme(values: list[Value], *, greatest: bool) -> Value:
     return found
 
 
+def _distinct_in_order(values: list[Value]) -> list[Value]:
+    return sorted(distinct(values), key=key)
+
+
+AGGREGATES: dict[str, Aggregate] = {
+    **dict.fromkeys(("LENGTH", "COUNT"), len),
+    "MIN": lambda values: _extreme(values, greatest=False),
+    "MAX": lambda values: _extreme(values, greatest=True),
+    "UNIQUE": distinct,
+    "SORTED_UNIQUE": _distinct_in_order,
+    **dict.fromkeys(("COUNT_DISTINCT", "COUNT_UNIQUE"), lambda values: len(distinct(values))),
+    "PUSH": list,
+}
+
+
 class Collecting:
     def __init__(self, context: Context, expressions: Expressions) -> None:
         self._context = context
@@ -85,24 +100,11 @@ class Collecting:
             raise ArangoError(1574, "AQL: aggregate expression must be a function call (while parsing)", http=500)
         name = node.name
         argument = self._expressions.compile(node.arguments[0], scope) if node.arguments else (lambda _env: None)
-        match name:
-            case "LENGTH" | "COUNT":
-                return len, argument
-            case "MIN":
-                return (lambda values: _extreme(values, greatest=False)), argument
-            case "MAX":
-                return (lambda values: _extreme(values, greatest=True)), argument
-            case "UNIQUE":
-                return distinct, argument
-            case "SORTED_UNIQUE":
-                return (lambda values: sorted(distinct(values), key=key)), argument
-            case "COUNT_DISTINCT" | "COUNT_UNIQUE":
-                return (lambda values: len(distinct(values))), argument
-            case "PUSH":
-                return (lambda values: values), argument
-            case "SUM" | "AVERAGE" | "AVG":
-                function, context = FUNCTIONS[name][2], self._context
-                return (lambda values: function(context, values)), argument
+        if name in AGGREGATES:
+            return AGGREGATES[name], argument
+        if name in ("SUM", "AVERAGE", "AVG"):
+            function, context = FUNCTIONS[name][2], self._context
+            return (lambda values: function(context, values)), argument
         if name in FUNCTIONS:
             raise ArangoError(1574, "AQL: unknown aggregate function used (while parsing)", http=500)
         raise Unsupported(f"AQL aggregate {name}()")

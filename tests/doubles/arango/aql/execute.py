@@ -61,7 +61,9 @@ class Executor:
         self.covered: set[int] = set()
         self.sorted_already: set[int] = set()
 
-    def compile(self, query: nodes.Query, scope: Scope = frozenset(), *, top: bool = True) -> Compiled:
+    def compile(  # noqa: C901 - one case a kind of clause
+        self, query: nodes.Query, scope: Scope = frozenset(), *, top: bool = True
+    ) -> Compiled:
         made = Compiled([], None, distinct=False)
         clauses = query.clauses
         last_limit = max((at for at, one in enumerate(clauses) if isinstance(one, nodes.Limit)), default=-1)
@@ -212,5 +214,3 @@ class Executor:
 def _fresh(variable: str, scope: Scope) -> None:
     if variable in scope:
         raise ArangoError(1511, f"AQL: variable '{variable}' is assigned multiple times (while parsing)")
-
-

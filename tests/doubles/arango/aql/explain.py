@@ -94,7 +94,13 @@ class Explainer:
         name = self._temporary()
         kind = "attribute" if isinstance(expression, nodes.Attribute) else "simple"
         more = {"expression": self._view().expression(expression), "outVariable": self._variable(name)}
-        self._add("CalculationNode", self._number(), self._items, self._items, more | {"canThrow": False, "expressionType": kind})
+        self._add(
+            "CalculationNode",
+            self._number(),
+            self._items,
+            self._items,
+            more | {"canThrow": False, "expressionType": kind},
+        )
         return name
 
     # -- clauses -----------------------------------------------------------------------------------------------------
@@ -143,7 +149,8 @@ class Explainer:
         numbers[0] = place
         return numbers
 
-    def _clause(self, clause: nodes.Clause, numbers: dict[int, int]) -> None:
+    def _clause(self, clause: nodes.Clause, numbers: dict[int, int]) -> None:  # noqa: C901 - one case a kind of clause
+        more: Shown
         self._next_node = numbers[id(clause)]
         match clause:
             case nodes.For():
@@ -165,7 +172,9 @@ class Explainer:
             case nodes.Return(value, distinct):
                 name = self._calculate(value)
                 if distinct:
-                    self._add("CollectNode", self._number(), self._items, self._items, {"inVariable": self._variable(name)})
+                    self._add(
+                        "CollectNode", self._number(), self._items, self._items, {"inVariable": self._variable(name)}
+                    )
                 more = {"inVariable": self._variable(name), "count": True}
                 self._add("ReturnNode", self._number(), self._items, self._items, more)
             case nodes.Collect():
@@ -186,11 +195,13 @@ class Explainer:
             self._add("EnumerateListNode", number, self._items * 100, self._items * 100, more)
         elif access.index is None and not access.primary:
             count = len(access.collection.rows)
-            prefetch = {"isAsyncPrefetchEnabled": True} if self._prefetches() else {}
+            prefetch: Shown = {"isAsyncPrefetchEnabled": True} if self._prefetches() else {}
             hint = {"random": False, "indexHint": {"forced": False, "lookahead": 1, "type": "none"}}
             more = prefetch | hint | {"outVariable": self._variable(clause.variable)} | SCAN
             named = {"collection": access.collection.name}
-            self._add("EnumerateCollectionNode", number, self._items * count + 1, self._items * count, more | named | PLACE)
+            self._add(
+                "EnumerateCollectionNode", number, self._items * count + 1, self._items * count, more | named | PLACE
+            )
         else:
             number = numbers[0]
             numbers[0] += 1
@@ -206,7 +217,7 @@ class Explainer:
         if access.sorts is not None:
             self._rules["use-index-for-sort"] = None
         self._rules["remove-unnecessary-calculations-2"] = None
-        prefetch = {"isAsyncPrefetchEnabled": True} if self._prefetches() else {}
+        prefetch: Shown = {"isAsyncPrefetchEnabled": True} if self._prefetches() else {}
         more = prefetch | {"outVariable": self._variable(clause.variable)} | SCAN
         more |= {"collection": access.collection.name} | PLACE | {"strategy": "document"}
         more |= {"needsGatherNodeSort": access.sorts is not None} | COVERS

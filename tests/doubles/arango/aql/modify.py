@@ -91,7 +91,9 @@ class Modifying:
             raise ArangoError(1227)
         handle = value.get("_key", value.get("_id"))
         if not isinstance(handle, str):
-            raise ArangoError(1221 if handle is not None else 1226, None if handle is not None else "missing document key")
+            raise ArangoError(
+                1221 if handle is not None else 1226, None if handle is not None else "missing document key"
+            )
         rev = None if options.ignore_revs else value.get("_rev")
         return documents.split_handle(handle, collection), rev
 

@@ -285,7 +285,7 @@ class _Builder(Transformer[Token, Any]):
         return (items[0], items[1])
 
 
-setattr(_Builder, "for", _Builder._for)  # noqa: SLF001, B010: a word of Python too
+setattr(_Builder, "for", _Builder._for)
 setattr(_Builder, "return", None)
 _PARSER = Lark(GRAMMAR, start="query", parser="lalr", keep_all_tokens=False, propagate_positions=False)
 
@@ -301,6 +301,11 @@ def parse(text: str) -> nodes.Query:
         tree = _PARSER.parse(text)
         made = _Builder().transform(tree)
     except UnexpectedToken as error:
+        if re.search(r"\b(FOR|LET)\s*$", text[: error.token.start_pos or 0], re.IGNORECASE) and error.token in (
+            "[",
+            "{",
+        ):
+            raise Unsupported("AQL that takes values apart in FOR or LET") from None
         if beyond:
             raise Unsupported(f"AQL with {', '.join(sorted(beyond))}") from None
         name = TOKEN_NAMES.get(error.token.type, error.token.type)

@@ -143,7 +143,13 @@ class Planner:
         self._expressions = expressions
 
     def choose(
-        self, clause: nodes.For, collection: Collection, rest: tuple[nodes.Clause, ...], scope: Scope, *, outermost: bool
+        self,
+        clause: nodes.For,
+        collection: Collection,
+        rest: tuple[nodes.Clause, ...],
+        scope: Scope,
+        *,
+        outermost: bool,
     ) -> Access:
         hint = self._hint(clause)
         conditions, sort = gather(clause.variable, rest, scope)
@@ -152,7 +158,9 @@ class Planner:
         if sort is not None:
             best.cost += _sorting(len(collection.rows))
         candidates = [self._by_key(collection, conditions, scope)]
-        candidates += [self._by_index(collection, one, conditions, sort, clause.variable, scope) for one in collection.indexes]
+        candidates += [
+            self._by_index(collection, one, conditions, sort, clause.variable, scope) for one in collection.indexes
+        ]
         usable = [one for one in candidates if one is not None]
         if hint is not None:
             usable = [one for one in usable if one.index is not None and one.index.name in hint[0]] or (
@@ -265,7 +273,7 @@ class Planner:
             share = 10 ** (len(access.equal) + 0.5 * bool(access.ranges))
             entries = math.ceil(len(index.entries) / share)
         else:
-            spans = list(access._spans({}))  # noqa: SLF001: of the same module
+            spans = list(access._spans({}))
             entries = sum(end - start for start, end in (index.span(*one) for one in spans))
         access.estimate = entries
         access.cost = 1 + entries * 1.1
@@ -311,9 +319,7 @@ def conjuncts(expression: nodes.Expr) -> Iterator[nodes.Expr]:
         yield expression
 
 
-def gather(
-    variable: str, rest: tuple[nodes.Clause, ...], scope: Scope
-) -> tuple[list[Condition], nodes.Sort | None]:
+def gather(variable: str, rest: tuple[nodes.Clause, ...], scope: Scope) -> tuple[list[Condition], nodes.Sort | None]:
     """Conditions on `variable` in what follows its FOR, and the SORT that its order could serve."""
     found: list[Condition] = []
     lets: dict[str, nodes.Expr] = {}
@@ -349,7 +355,9 @@ def inlined(expression: nodes.Expr, lets: dict[str, nodes.Expr]) -> nodes.Expr:
             return expression
 
 
-def _condition(node: nodes.Expr, variable: str, scope: Scope) -> Condition | None:
+def _condition(  # noqa: PLR0911 - a table of cases, one return each
+    node: nodes.Expr, variable: str, scope: Scope
+) -> Condition | None:
     if not isinstance(node, nodes.Binary):
         return None
     operator, left, right = node.operator, node.left, node.right
@@ -378,4 +386,3 @@ def _only_keys_needed(variable: str, rest: tuple[nodes.Clause, ...]) -> bool:
             return True
         case _:
             return False
-
