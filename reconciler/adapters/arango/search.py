@@ -210,7 +210,7 @@ def _found(statement: _Statement, access: _Access, query: Query, limit: int, aft
 def check_limit(limit: int) -> None:
     """Raises QueryError for a page of no size, or one that is too large."""
     if not 1 <= limit <= MAX_PAGE:
-        raise QueryError(f"a page holds 1 to {MAX_PAGE} agents, not {limit}")
+        raise QueryError(f"a page has 1 to {MAX_PAGE} agents, not {limit}")
 
 
 def find(db: Database, query: Query, limit: int, after: tokens.Place | None) -> Page:
