@@ -26,7 +26,7 @@ from reconciler.model.fleet import (
     SqliteRegistry,
 )
 from reconciler.model.objects import Unreadable
-from reconciler.ports import Clock, Cluster, Prober, Registry, Source
+from reconciler.ports import Clock, Cluster, Prober, Registry, Signer, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.arango import Access
@@ -270,6 +270,13 @@ def _credential(name: str, field: str) -> str:
 
 
 _CREDENTIALS = ("ARANGO_", "RECONCILER_")
+
+
+def signer() -> Signer:
+    """Who makes and checks signatures."""
+    from reconciler.adapters.signing import SshSigner
+
+    return SshSigner()
 
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:

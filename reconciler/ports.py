@@ -7,7 +7,8 @@ implementation of a port passes the one contract suite of that port (tests/contr
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.health import ProbeRequest, Sample
@@ -38,6 +39,7 @@ from reconciler.model.registry import (
 )
 from reconciler.model.source import Blob, Revision
 from reconciler.model.transfer import Kept
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 
 
 class Clock(Protocol):
@@ -194,6 +196,34 @@ class Movable(Registry, Protocol):
         All or nothing, checked by model.transfer.Intake; sequence numbers stay as they were. Nobody may write
         meanwhile. Raises RegistryError.
         """
+
+
+@runtime_checkable
+class Upkeep(Protocol):
+    """What a registry that we look after ourselves can do beside `Registry`."""
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """What is wrong with how records are kept: files, indexes, rows. Raises RegistryError when it cannot look."""
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """Take away history that is older, in one transaction with `said`, which is what the audit says of it.
+
+        With None it is only counted. Kept whatever its age: of each live agent the newest revision and the last good
+        one, the last change of each agent, open journal entries, and the whole audit log. Raises RegistryError.
+        """
+
+    async def backup(self, target: Path) -> BackedUp:
+        """Copy all of it as it is at one moment into a file, while others write. Raises RegistryError."""
+
+
+class Signer(Protocol):
+    """Makes and checks signatures with keys in files. Blocks: a person may be asked for a passphrase."""
+
+    def sign(self, data: bytes, key: Path, *, purpose: str) -> str:
+        """A signature of `data` as text, good for `purpose` only. Raises ReconcilerError."""
+
+    def verify(self, data: bytes, signature: str, public: Path, *, purpose: str) -> str:
+        """The key's fingerprint. Raises ReconcilerError where it is not a signature of exactly this with that key."""
 
 
 class Prober(Protocol):

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import msgspec
-
 from reconciler.adapters.arango.terms import searchable
 from reconciler.adapters.stored import codec
-from reconciler.adapters.stored.codec import DAMAGED_HINT
+from reconciler.adapters.stored.codec import DAMAGED_HINT, UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import (
@@ -137,12 +135,14 @@ def audit_of(row: Document) -> AuditEntry:
 
 def witness_of(row: Document) -> AuditEntry:
     """For checking: whatever was made of an entry, it becomes one that the chain can be held against."""
-    cells = tuple(row.get(name) for name in ("seq", "at_ms", "fact", "previous", "hash", "agent"))
-    seq, at_ms, fact, previous, hash_, _ = cells
+    seq, at_ms, fact, previous, hash_, agent = (row.get(name) for name in _LINK)
     if all(isinstance(text, str) for text in (fact, previous, hash_)) and isinstance(at_ms, int):
-        return codec.witness_audit(cells)
+        return codec.witness_audit((seq, at_ms, fact.encode(errors="replace"), previous, hash_, agent))
     unreadable = AuditFact(actor="", action="", agent=None)
     return AuditEntry(seq=seq if isinstance(seq, int) else 0, at_ms=0, fact=unreadable, previous=str(previous), hash="")
+
+
+_LINK = ("seq", "at_ms", "fact", "previous", "hash", "agent")
 
 
 def lease_document(lease: Lease) -> Document:
@@ -160,7 +160,7 @@ def reading(place: str, doing: str) -> Iterator[None]:
     """Documents that are not as we write them are damage, and said to be. Raises RegistryError."""
     try:
         yield
-    except (msgspec.MsgspecError, binascii.Error, KeyError, TypeError, AttributeError) as error:
+    except (*UNREADABLE, binascii.Error, KeyError, TypeError, AttributeError) as error:
         raise RegistryError(f"{place}: cannot {doing}: a document is damaged: {error!r}", hint=DAMAGED_HINT) from error
 
 

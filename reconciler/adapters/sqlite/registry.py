@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite import moving
+from reconciler.adapters.sqlite import moving, upkeep
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.projection import make_anew
 from reconciler.adapters.sqlite.schema import migrate
@@ -35,6 +35,7 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.transfer import Kept
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 from reconciler.model.writes import taken
 from reconciler.ports import Clock
 from reconciler.query import tokens
@@ -255,6 +256,32 @@ class SqliteRegistry:
 
     async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
         return await moving.load(self._database, kept)
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """See ports.Upkeep."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Fault, ...]:
+            with self._database.reading(connection):
+                return upkeep.integrity(connection, self._database.path)
+
+        return await self._database.run("check it", work)
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """See ports.Upkeep. The file keeps its size: what was freed is written anew first."""
+
+        def work(connection: sqlite3.Connection) -> Pruned:
+            with self._database.transaction(connection) if said else self._database.trial(connection):
+                done = upkeep.prune(connection, before_ms)
+                if said is not None:
+                    write_all(connection, said)
+                return done
+
+        return await self._database.run("prune its history", work)
+
+    async def backup(self, target: Path) -> BackedUp:
+        """See ports.Upkeep."""
+        path = self._database.path
+        return await self._database.run("copy it", lambda connection: upkeep.backup(connection, path, target))
 
     async def close(self) -> None:
         await self._database.close()

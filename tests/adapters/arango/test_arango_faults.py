@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reconciler.adapters.arango import Access, ArangoRegistry, Patience
 from reconciler.model.errors import OutcomeUnknown, RegistryConflict, RegistryError
 from reconciler.model.objects import Found, Unreadable
-from reconciler.model.registry import AgentState
+from reconciler.model.registry import AgentState, Write
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, intent, record, revision, write
 from tests.doubles.arango.double import ArangoDouble, Kind, Settings
 from tests.doubles.clock import FakeClock
@@ -22,8 +23,6 @@ COMMIT = "PUT /_api/transaction/"
 BEGIN = "POST /_api/transaction/begin"
 CURSOR = "POST /_api/cursor"
 CUTS = (Kind.CUT_BEFORE, Kind.CUT_DURING, Kind.CUT_AFTER)
-
-Open = Callable[[], "asyncio.Future[ArangoRegistry]"]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ async def state(access: Access) -> tuple[object, ...]:
         await opened.close()
 
 
-def first():
+def first() -> Write:
     return write(
         record(), fleet=fleet(1), journal=(intent("a"),), revisions=(revision(1),), audit=(fact(),), op_id="one"
     )
@@ -195,7 +194,8 @@ async def test_a_token_that_ended_by_the_clock_is_renewed_too(tmp_path) -> None:
             short.settings.token_seconds = 3600.0
             short.expire_tokens()
             for link in opened._servers._links.values():
-                link.db.conn._token_exp = 1
+                connection: Any = link.db.conn
+                connection._token_exp = 1
             assert await opened.commit(first()) == 1
         finally:
             await opened.close()

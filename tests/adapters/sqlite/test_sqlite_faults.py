@@ -176,11 +176,12 @@ async def test_rubbish_met_later_is_unreadable_and_not_absent(path: Path, opened
         await registry.commit(write(record(version=2)))
 
 
-async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any) -> None:
+@pytest.mark.parametrize("bytes_", ["7b7d", "7b226964223a22ff227d", ""])
+async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any, bytes_: str) -> None:
     registry = await opened()
     await registry.commit(write(record(), journal=(intent("a"),), revisions=(revision(1),), audit=(fact(),)))
     for table, column in (("records", "body"), ("journal", "body"), ("revisions", "body"), ("audit", "fact")):
-        tamper(path, f"UPDATE {table} SET {column} = x'7b7d'")  # noqa: S608  # constants above
+        tamper(path, f"UPDATE {table} SET {column} = x'{bytes_}'")  # noqa: S608  # constants above
     assert isinstance(await registry.snapshot(), Unreadable)
     assert isinstance(await registry.get(TRIAGE), Unreadable)
     with pytest.raises(RegistryError, match="journal"):
@@ -384,6 +385,20 @@ async def test_processes_write_side_by_side(path: Path, opened: Any) -> None:
         out, _ = writer.communicate(timeout=60)
         assert (writer.returncode, out.split()[-1]) == (0, "40")
     assert await assert_whole(registry) == 140
+
+
+async def test_opening_twice_in_a_process_takes_no_locks_away(path: Path, opened: Any) -> None:
+    """A process loses all its locks on a file when it closes any descriptor of it. Without them the next process to
+    leave thinks that it was the last, and folds up the log that others still write."""
+    first = await opened()
+    await first.commit(write(record()))
+    await opened()
+    for number in range(3):
+        assert start_writer(path, f"w{number}", count=1).communicate(timeout=60)[0] == "1\n"
+        assert path.with_name("registry.db-wal").exists(), "this process still has it open"
+        await first.commit(write(record(version=number + 2), journal=(intent(f"j{number}"),), audit=(fact(),)))
+    assert await first.integrity() == ()
+    assert len([seq async for seq, _ in (await opened()).changes(0)]) == 7
 
 
 async def test_a_writer_that_never_ends_is_named(opened: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
