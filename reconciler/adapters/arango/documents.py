@@ -136,7 +136,8 @@ def audit_of(row: Document) -> AuditEntry:
 def witness_of(row: Document) -> AuditEntry:
     """For checking: whatever was made of an entry, it becomes one that the chain can be held against."""
     seq, at_ms, fact, previous, hash_, agent = (row.get(name) for name in _LINK)
-    if all(isinstance(text, str) for text in (fact, previous, hash_)) and isinstance(at_ms, int):
+    kept = isinstance(previous, str) and isinstance(hash_, str) and isinstance(seq, int) and isinstance(at_ms, int)
+    if kept and isinstance(fact, str):
         return codec.witness_audit((seq, at_ms, fact.encode(errors="replace"), previous, hash_, agent))
     unreadable = AuditFact(actor="", action="", agent=None)
     return AuditEntry(seq=seq if isinstance(seq, int) else 0, at_ms=0, fact=unreadable, previous=str(previous), hash="")

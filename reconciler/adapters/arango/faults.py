@@ -55,7 +55,7 @@ _HINTS = {
     30: "the server is shutting down: try again when it is back",
     32: "the query needs more memory than the server allows (--query.memory-limit)",
     38: "the server is starting: try again in a moment",
-    READ_ONLY: "the server is in read-only mode, or its licence has run out: an administrator can lift that",
+    READ_ONLY: "this user may only read there (give it read-write access), or the whole server is read-only",
     NO_COLLECTION: "a collection of the registry is missing: `reconciler doctor` says which, and what to do",
     NO_DATABASE: "let an administrator make it (db._createDatabase, with {sharding: 'single'} in a cluster) and give "
     "this user read-write access to it; or look at `database` in fleet.yaml",
