@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -192,7 +193,10 @@ class Executor:
         return step
 
     def _bound(self, node: nodes.Expr) -> int:
+        """A bound of LIMIT; null is no bound, as the driver sends it for all."""
         found = self.expressions.constant(node)
+        if found is None:
+            return sys.maxsize // 2
         if not isinstance(found, int) or isinstance(found, bool) or found < 0:
             raise ArangoError(1504, "AQL: number out of range (while optimizing plan)")
         return found
