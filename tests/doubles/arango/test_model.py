@@ -54,7 +54,7 @@ def test_the_order_of_values_is_total(a, b, c):
     assert equal(a, b) == (key(a) == key(b))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DOCS, DOCS, st.lists(FIELDS, min_size=1, max_size=3), CONDITIONS, SORTS, st.booleans())
 def test_an_index_changes_no_answer(committed, own, fields, conditions, sorts, sparse):
     query, binds = "FOR d IN c", {}
@@ -157,7 +157,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_transactions_are_as_the_model_says(steps):
     both = Both()

@@ -135,7 +135,8 @@ class Executor:
         collection = self.context.reading(name)
         access = self.planner.choose(clause, collection, rest, scope, outermost=outermost)
         self.accesses[id(clause)] = access
-        self.covered |= {id(one.node) for one in access.conditions}
+        # Entries of an array index say null of what is no array, too: there the condition is looked at again.
+        self.covered |= {id(one.node) for one in access.conditions if "[*]" not in one.path}
         if access.sorts is not None:
             self.sorted_already.add(next(id(one) for one in rest if isinstance(one, nodes.Sort)))
         context = self.context
