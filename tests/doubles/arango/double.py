@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -34,11 +34,13 @@ __all__ = ["ArangoDouble", "Fault", "Kind", "Settings", "arango_double"]
 class ArangoDouble:
     """The server, and the hands of a test on it. All methods may be called from any thread."""
 
-    def __init__(self, *, coordinators: int = 1, settings: Settings | None = None, file: Path | None = None) -> None:
+    def __init__(
+        self, *, coordinators: int, settings: Settings | None, file: Path | None, ports: Sequence[int]
+    ) -> None:
         self.settings = settings or Settings()
         self.password = self.settings.root_password
         self._names = [f"coordinator-{number}" for number in range(coordinators)]
-        self._ports: dict[str, int] = {}
+        self._ports = dict(zip(self._names, ports, strict=False))
         self._file = file
         self._journal: FileJournal | None = None
         self._loop = asyncio.new_event_loop()
@@ -50,7 +52,7 @@ class ArangoDouble:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
-            self._run(self._open(ports={}))
+            self._run(self._open(dict(self._ports)))
         except BaseException:
             self._end()
             raise
@@ -169,6 +171,12 @@ class ArangoDouble:
         self._run(again())
 
 
-def arango_double(*, coordinators: int = 1, settings: Settings | None = None, file: Path | None = None) -> ArangoDouble:
+def arango_double(
+    *,
+    coordinators: int = 1,
+    settings: Settings | None = None,
+    file: Path | None = None,
+    ports: Sequence[int] = (),
+) -> ArangoDouble:
     """A double to be used as a context, asynchronous or not. With `file` it keeps its data there."""
-    return ArangoDouble(coordinators=coordinators, settings=settings, file=file)
+    return ArangoDouble(coordinators=coordinators, settings=settings, file=file, ports=ports)

@@ -17,6 +17,7 @@ from tests.doubles.arango.transactions import Transaction
 
 INSERT = ("overwrite", "overwriteMode", "keepNull", "mergeObjects", "refillIndexCaches", "versionAttribute")
 CHANGE = ("returnNew", "returnOld", "silent", "waitForSync")
+SENT = "overwrite"  # the driver sends it with what removes, too, where it means nothing
 Do = Callable[[Transaction, Any], Written]
 
 
@@ -233,7 +234,15 @@ async def _change(call: Call, change: Callable[..., Written]) -> Answer:
 # -- remove ----------------------------------------------------------------------------------------------------------
 
 
-@route("DELETE", "/_api/document/{collection}/{key}", "ignoreRevs", "refillIndexCaches", *CHANGE, headers=("if-match",))
+@route(
+    "DELETE",
+    "/_api/document/{collection}/{key}",
+    "ignoreRevs",
+    "refillIndexCaches",
+    SENT,
+    *CHANGE,
+    headers=("if-match",),
+)
 async def remove(call: Call) -> Answer:
     collection = call.collection(call.names["collection"], "rw")
     rev = _unquoted(call.headers.get("if-match"))
@@ -245,7 +254,7 @@ async def remove(call: Call) -> Answer:
     )
 
 
-@route("DELETE", "/_api/document/{collection}", "ignoreRevs", "refillIndexCaches", "refillCaches", *CHANGE)
+@route("DELETE", "/_api/document/{collection}", "ignoreRevs", "refillIndexCaches", "refillCaches", SENT, *CHANGE)
 async def remove_many(call: Call) -> Answer:
     collection = call.collection(call.names["collection"], "rw")
     body, ignore = call.json(), call.flag("ignoreRevs", default=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -134,7 +135,8 @@ class Executor:
         collection = self.context.reading(name)
         access = self.planner.choose(clause, collection, rest, scope, outermost=outermost)
         self.accesses[id(clause)] = access
-        self.covered |= {id(one.node) for one in access.conditions}
+        # Entries of an array index say null of what is no array, too: there the condition is looked at again.
+        self.covered |= {id(one.node) for one in access.conditions if "[*]" not in one.path}
         if access.sorts is not None:
             self.sorted_already.add(next(id(one) for one in rest if isinstance(one, nodes.Sort)))
         context = self.context
@@ -192,7 +194,10 @@ class Executor:
         return step
 
     def _bound(self, node: nodes.Expr) -> int:
+        """A bound of LIMIT; null is no bound, as the driver sends it for all."""
         found = self.expressions.constant(node)
+        if found is None:
+            return sys.maxsize // 2
         if not isinstance(found, int) or isinstance(found, bool) or found < 0:
             raise ArangoError(1504, "AQL: number out of range (while optimizing plan)")
         return found
