@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes check format bench mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes check format bench bench-registry mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -76,6 +76,9 @@ schemas docs: $(STAMP) ## write the generated schemas and reference anew
 
 bench: $(STAMP) ## benchmarks at 1,000 and 10,000 agents, written into docs/performance.md
 	$(BIN)/python -m benchmarks.run --write docs/performance.md
+
+bench-registry: $(STAMP) ## queries and writes of registries of 1,000 to 100,000 agents, written into docs/performance.md
+	$(BIN)/python -m benchmarks.registry --write docs/performance.md
 
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
 	$(BIN)/mutmut run

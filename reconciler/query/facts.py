@@ -39,13 +39,13 @@ def facts_of(record: Record) -> Facts:
     found: dict[str, list[Value]] = {}
     for path, value in _of_record(record):
         found.setdefault(path, []).append(value)
-    for path, value in _of_document(record.document):
-        found.setdefault(path, []).append(value)
-    values = {
-        path: tuple(value for _, value in sorted({rank(value) for value in some})) if len(some) > 1 else tuple(some)
-        for path, some in found.items()
-    }
+    _add_document(found, record.document)
+    values = {path: tuple(some) if len(some) == 1 else _sorted(some) for path, some in found.items()}
     return Facts(values, words_of(record.document))
+
+
+def _sorted(some: list[Value]) -> tuple[Value, ...]:
+    return tuple(value for _, value in sorted({rank(value) for value in some}))
 
 
 def rank(value: Value | None) -> tuple[int, Value]:
@@ -63,6 +63,8 @@ def rank(value: Value | None) -> tuple[int, Value]:
 
 def clean(text: str) -> str:
     """Text as facts have it: what no registry may be able to compare is replaced."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return _NOT_TEXT.sub("\ufffd", text)
 
 
@@ -102,33 +104,31 @@ def _of_record(record: Record) -> Iterator[tuple[str, Value]]:
     yield from ((joined(("labels", clean(key))), clean(value)) for key, value in record.labels.items())
 
 
-def _of_document(document: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    """Facts of a spec, in the order in which they stand. No recursion: documents may be as deep as they like."""
+def _add_document(found: dict[str, list[Value]], document: Mapping[str, Any]) -> None:
+    """Add the facts of a spec, as every write does. No recursion: documents may be as deep as they like."""
     stack: list[tuple[str, Kind | None, Any]] = [("spec", None, document)]
     while stack:
         path, inherited, value = stack.pop()
-        if isinstance(value, Mapping):
+        if isinstance(value, str):
+            text = _measured(clean(value), inherited or SPEC.get(path, Kind.ANY))
+            found.setdefault(path, []).append(text)
+        elif isinstance(value, dict) or value is document:
             inner = MAPS.get(path)
-            for key in reversed(list(value)):
-                below = f"{path}.{_key(key)}"
-                if len(below) <= MAX_PATH:
-                    stack.append((below, inner, value[key]))
+            for key, below in value.items():
+                whole = f"{path}.{_key(key)}"
+                if len(whole) <= MAX_PATH:
+                    stack.append((whole, inner, below))
+        elif isinstance(value, bool):
+            found.setdefault(path, []).append(value)
+        elif isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):  # JSON has no others
+            found.setdefault(path, []).append(number(value))
         elif isinstance(value, list | tuple):
-            stack.extend((path, inherited, item) for item in reversed(value))
-        elif value is not None and not (isinstance(value, float) and not math.isfinite(value)):  # no JSON has those
-            yield path, _value(value, inherited or SPEC.get(path, Kind.ANY))
+            stack.extend((path, inherited, item) for item in value)
 
 
 @lru_cache(maxsize=4096)
 def _key(key: str) -> str:
     return joined((clean(key),))
-
-
-def _value(value: Any, kind: Kind) -> Value:
-    """A leaf of JSON in the unit of its path. What does not read as that stays as it is."""
-    if isinstance(value, str):
-        return _measured(clean(value), kind)
-    return value if isinstance(value, bool) else number(value)
 
 
 @lru_cache(maxsize=4096)
@@ -142,6 +142,7 @@ def _read(text: str, kind: Kind) -> float | None:
 
 
 def _measured(text: str, kind: Kind) -> Value:
+    """Text of a spec in the unit of its path. What does not read as that stays as it is."""
     if kind in (Kind.QUANTITY, Kind.DURATION):
         measured = _read(text, kind)
         return text if measured is None else measured

@@ -152,8 +152,17 @@ def make_anew(connection: sqlite3.Connection) -> None:
         return
     for table in ("words", "facts", "vals", "paths", "search"):
         connection.execute(f"DELETE FROM {table}")
+    # Indexes made afterwards, out of what is there, take a fraction of the time.
+    indexes = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name IN ('search', 'facts') "
+        "AND sql LIKE 'CREATE INDEX %'"
+    ).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
     projection = Projection(connection)
     rows = connection.execute("SELECT body, document, manifests, shared FROM records WHERE state <> 'gone'")
     for row in rows:
         projection.put(codec.decode_record(*row))
+    for _, statement in indexes:
+        connection.execute(statement)
     connection.execute("UPDATE projection SET version = ?", (VERSION,))

@@ -249,8 +249,8 @@ class Search:
             indexes |= dict.fromkeys(_USED.findall(detail))
             if "VIRTUAL TABLE INDEX" in detail:
                 indexes["words (FTS5)"] = None
-            elif "PRIMARY KEY" in detail:
-                indexes[f"{detail.split()[1]} (primary key)"] = None
+            elif detail.startswith("SEARCH f USING PRIMARY KEY"):
+                indexes["facts (primary key)"] = None
         return QueryPlan(
             statement=chosen.sql.text, indexes=tuple(indexes), scans=bool(chosen.notes), notes=chosen.notes
         )
