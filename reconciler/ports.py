@@ -38,6 +38,7 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.source import Blob, Revision
+from reconciler.model.transfer import Kept
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
 
 
@@ -181,6 +182,20 @@ class Registry(Protocol):
         """Give a lease up; one that is no longer held is no error."""
 
     async def close(self) -> None: ...
+
+
+class Movable(Registry, Protocol):
+    """A registry that can be taken out whole, and put into an empty one."""
+
+    def export(self) -> AsyncIterator[Kept]:
+        """All that is kept, as it was at one moment. Raises RegistryError when it cannot be read."""
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        """Fill this registry, which must be empty, and answer how many values of each kind it was filled with.
+
+        All or nothing, checked by model.transfer.Intake; sequence numbers stay as they were. Nobody may write
+        meanwhile. Raises RegistryError.
+        """
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.sqlite.codec import decode_audit, encode
+from reconciler.adapters.stored.codec import decode_audit, encode
 from reconciler.cli.main import main
 from reconciler.model.audit import GENESIS, next_entry
 

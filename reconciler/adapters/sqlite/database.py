@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
-import msgspec
-
 from reconciler.adapters.newfile import make_private_file
+from reconciler.adapters.stored.codec import UNREADABLE
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 
 T = TypeVar("T")
@@ -27,8 +26,6 @@ BUSY_MS = 10_000
 DAMAGED_HINT = (
     "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
 )
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What comes of decoding bytes that are not what was written."""
 _HINTS = {
     "SQLITE_FULL": "free some space on that disk; nothing is applied without a durable record of it",
     "SQLITE_READONLY": "make the file and its folder writable for this user",

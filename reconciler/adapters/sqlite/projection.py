@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from reconciler.adapters.sqlite import codec
+from reconciler.adapters.stored import codec
 from reconciler.model.query import Value
 from reconciler.model.registry import AgentState, Record
 from reconciler.query.facts import VERSION, Facts, facts_of, rank

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite import codec, upkeep
+from reconciler.adapters.sqlite import moving, upkeep
 from reconciler.adapters.sqlite.database import Database
-from reconciler.adapters.sqlite.ids import IdMaker
 from reconciler.adapters.sqlite.projection import make_anew
 from reconciler.adapters.sqlite.schema import migrate
 from reconciler.adapters.sqlite.searching import Search
 from reconciler.adapters.sqlite.writing import write_all
+from reconciler.adapters.stored import codec
+from reconciler.adapters.stored.ids import IdMaker
 from reconciler.model.audit import AuditVerdict, verify_chain
-from reconciler.model.errors import RegistryConflict, RegistryError
+from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Observation, Unreadable
 from reconciler.model.query import MAX_PAGE, GroupCount, Page, Query, QueryError, QueryPlan
@@ -33,7 +34,9 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.transfer import Kept
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
+from reconciler.model.writes import taken
 from reconciler.ports import Clock
 from reconciler.query import tokens
 from reconciler.query.evaluator import place as place_of
@@ -231,8 +234,6 @@ class SqliteRegistry:
 
         The epoch grows with every change of holder, and when a released lease is taken again.
         """
-        if not holder or ttl_ms <= 0:
-            raise RegistryError(f"lease {lease} needs a holder and a time to live")
 
         def work(connection: sqlite3.Connection) -> Lease:
             with self._database.transaction(connection):
@@ -249,6 +250,12 @@ class SqliteRegistry:
                 )
 
         await self._database.run(f"release lease {lease.name}", work)
+
+    def export(self) -> AsyncIterator[Kept]:
+        return moving.export(self._database)
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        return await moving.load(self._database, kept)
 
     async def integrity(self) -> tuple[Fault, ...]:
         """See ports.Upkeep."""
@@ -310,12 +317,8 @@ def _read_clusters(connection: sqlite3.Connection) -> dict[str, ClusterHealth]:
 def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int) -> Lease:
     row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
     held_by, epoch, expires_ms = row or ("", 0, 0)
-    if held_by not in ("", holder) and expires_ms > now_ms:
-        raise RegistryConflict(
-            f"lease {name} is held by {held_by} for another {(expires_ms - now_ms + 999) // 1000} s",
-            hint="wait for it to finish; a holder that is gone loses it by itself after that time",
-        )
-    lease = Lease(name=name, holder=holder, epoch=epoch + (held_by != holder), expires_ms=now_ms + ttl_ms)
+    held = Lease(name=name, holder=held_by, epoch=epoch, expires_ms=expires_ms)
+    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
     connection.execute(
         "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, lease.epoch, lease.expires_ms)
     )

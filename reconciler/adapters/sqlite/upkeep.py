@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from reconciler.adapters.sqlite import codec
-from reconciler.adapters.sqlite.database import UNREADABLE, translate
+from reconciler.adapters.sqlite.database import translate
+from reconciler.adapters.stored import codec
+from reconciler.adapters.stored.codec import UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.registry import AgentState
 from reconciler.model.upkeep import BackedUp, Fault, Pruned

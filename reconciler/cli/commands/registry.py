@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from reconciler.cli import keeping, moving
 from reconciler.cli.command import group
-from reconciler.cli.keeping import MEMBERS
 
-command = group("registry", "Look after what the fleet has on record: check, back up, prune.", MEMBERS)
+command = group(
+    "registry",
+    "Look after what the fleet has on record: check, back up, prune, move.",
+    {**keeping.MEMBERS, **moving.MEMBERS},
+)

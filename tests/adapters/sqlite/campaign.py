@@ -128,7 +128,7 @@ class Truth:
             self.writes = seq
 
     def _chain(self, file: sqlite3.Connection) -> None:
-        from reconciler.adapters.sqlite.codec import decode_audit
+        from reconciler.adapters.stored.codec import decode_audit
 
         rows = file.execute(
             "SELECT seq, at_ms, fact, previous, hash FROM audit WHERE seq > ? ORDER BY seq", (self.writes,)

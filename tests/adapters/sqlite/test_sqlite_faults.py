@@ -21,8 +21,8 @@ import pytest
 import pytest_asyncio
 
 from reconciler.adapters.sqlite import SqliteRegistry
-from reconciler.adapters.sqlite.codec import encode
 from reconciler.adapters.sqlite.schema import MIGRATIONS
+from reconciler.adapters.stored.codec import encode
 from reconciler.model.audit import next_entry
 from reconciler.model.errors import OutcomeUnknown, RegistryError
 from reconciler.model.identity import AgentName

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from reconciler.adapters.sqlite.database import DAMAGED_HINT, UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.lazy import LazyJson
@@ -30,6 +29,10 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.source import JsonObject
+
+DAMAGED_HINT = "restore the registry from a backup or an export"
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What comes of decoding bytes that are not what was written."""
 
 Row = tuple[Any, ...]
 Bodies = dict[str, tuple[JsonObject, ...]]
