@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes check format bench bench-kubernetes mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes check format bench bench-kubernetes bench-registry mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -89,6 +89,9 @@ benchmarks/bin/kapp: benchmarks/kapp/go.mod benchmarks/kapp/go.sum
 benchmarks/bin/bareloop: benchmarks/clientgo/main.go benchmarks/clientgo/go.mod benchmarks/clientgo/go.sum
 	@command -v go >/dev/null || { echo "Go is needed to build the bare loop: see https://go.dev/dl" >&2; exit 1; }
 	cd benchmarks/clientgo && CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath -o ../bin/bareloop .
+
+bench-registry: $(STAMP) ## queries and writes of registries of 1,000 to 100,000 agents, written into docs/performance.md
+	$(BIN)/python -m benchmarks.registry --write docs/performance.md
 
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
 	$(BIN)/mutmut run

@@ -5,6 +5,7 @@ Adapters are imported where they are opened, so that a command which needs none 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from reconciler.engine.world import Retry, Stores
+from reconciler.model.checks import Finding
 from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.fleet import (
     ArangoRegistry,
@@ -24,11 +26,14 @@ from reconciler.model.fleet import (
     SqliteRegistry,
 )
 from reconciler.model.objects import Unreadable
-from reconciler.ports import Clock, Cluster, Prober, Registry, Source
+from reconciler.ports import Clock, Cluster, Prober, Registry, Signer, Source
 
 if TYPE_CHECKING:
+    from reconciler.adapters.arango import Access
+    from reconciler.adapters.arango import ArangoRegistry as OpenArango
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
+    from reconciler.adapters.sqlite import SqliteRegistry as OpenSqlite
 
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
@@ -112,21 +117,35 @@ class Session:
         prepare_state(self.state_dir)
         registry = self._registries.get(fleet.registry)
         if registry is None:
-            registry = self._registries[fleet.registry] = await self._open_registry(fleet.registry)
+            registry = self._registries[fleet.registry] = await self.open_registry(fleet.registry)
         clusters = {one.name: await self._refused(one) or self._cluster(one) for one in fleet.clusters}
         return Stores(registry=registry, clusters=clusters)
 
-    async def _open_registry(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
+    async def open_registry(
+        self, declared: SqliteRegistry | ArangoRegistry, *, to_fill: bool = False
+    ) -> OpenSqlite | OpenArango:
+        """Open a registry, which the caller closes. `to_fill`: also one in which an import was broken off.
+
+        Raises RegistryError.
+        """
         match declared:
             case SqliteRegistry(path=path):
                 from reconciler.adapters.sqlite import SqliteRegistry as Opened
 
                 return await Opened.open(_inside(self.state_dir, path), self._clock)
-            case ArangoRegistry(url=url):
-                raise RegistryError(
-                    f"the registry at {url} cannot be used: this version keeps registries in SQLite only",
-                    hint="leave `registry` out of fleet.yaml",
-                )
+            case ArangoRegistry():
+                from reconciler.adapters.arango import ArangoRegistry as OpenedThere
+
+                access = arango_access(declared, self.location.root)
+                return await OpenedThere.open(access, self._clock, half_filled=to_fill)
+
+    async def examine_registry(self, declared: SqliteRegistry | ArangoRegistry) -> list[Finding]:
+        """Look closer at the server that a registry is on; a file needs no such look. Raises RegistryError."""
+        if isinstance(declared, SqliteRegistry):
+            return []
+        from reconciler.adapters.arango.checks import examine
+
+        return await asyncio.to_thread(examine, arango_access(declared, self.location.root))
 
     async def _refused(self, declared: ClusterDeclaration) -> Unreadable | None:
         """Why a cluster is not even tried: a kubeconfig that came with a commit may name a program, which we would run.
@@ -228,6 +247,50 @@ async def follow_remote(url: str, folder: Path, fleet_dir: str, *, clock: Clock 
     location = FleetLocation(root=folder, git_root=folder, versioned=False)
     prepare_state(location.state_dir)
     return Session(location, Mirror(url, location.state_dir / MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
+
+def arango_access(declared: ArangoRegistry, root: Path) -> Access:
+    """Where a registry in ArangoDB is, and as whom we come. Raises RegistryError for credentials that are not there."""
+    from reconciler.adapters.arango import Access
+
+    ca_file = str(root / Path(declared.ca_file).expanduser()) if declared.ca_file else ""
+    if ca_file and not Path(ca_file).exists():
+        raise RegistryError(f"{ca_file} does not exist", hint="look at `caFile` of the registry in fleet.yaml")
+    return Access(
+        urls=(declared.url, *declared.coordinators),
+        database=declared.database,
+        username=_credential(declared.username_env, "usernameEnv"),
+        password=_credential(declared.password_env, "passwordEnv"),
+        ca_file=ca_file,
+    )
+
+
+def _credential(name: str, field: str) -> str:
+    """The value of an environment variable that fleet.yaml names.
+
+    Only variables that are named for this are used: a commit could otherwise have any secret of this environment sent
+    to an address of its choice. Raises RegistryError.
+    """
+    if not name.startswith(_CREDENTIALS):
+        raise RegistryError(
+            f"the registry's {field} is {name}: only what begins with {' or '.join(_CREDENTIALS)} is sent there",
+            hint=f"name it {_CREDENTIALS[0]}{name} in fleet.yaml and where it is set",
+        )
+    value = os.environ.get(name)
+    if value is None:
+        raise RegistryError(
+            f"the environment variable {name} is not set", hint=f"the registry's {field} in fleet.yaml names it"
+        )
+    return value
+
+
+_CREDENTIALS = ("ARANGO_", "RECONCILER_")
+
+
+def signer() -> Signer:
+    """Who makes and checks signatures."""
+    from reconciler.adapters.signing import SshSigner
+
+    return SshSigner()
 
 
 def cluster_folder(state_dir: Path, cluster: str) -> Path:

@@ -7,7 +7,8 @@ implementation of a port passes the one contract suite of that port (tests/contr
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.health import ProbeRequest, Sample
@@ -26,6 +27,7 @@ from reconciler.model.objects import (
     Usage,
 )
 from reconciler.model.ownership import OwnedPath
+from reconciler.model.query import GroupCount, Page, Query, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -36,6 +38,8 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.source import Blob, Revision
+from reconciler.model.transfer import Kept
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 
 
 class Clock(Protocol):
@@ -137,6 +141,21 @@ class Registry(Protocol):
 
     async def get(self, name: AgentName) -> Observation[Record]: ...
 
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        """The first `limit` (1 to MAX_PAGE) live records of an answer, or those that follow a page's `next`.
+
+        Raises QueryError for a token of another query, RegistryError when the registry cannot be read.
+        """
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        """How many live records a query answers: all in one group of value None, or by their values at a path.
+
+        Groups come in the order of their values, nothing first. The order of the query does not matter.
+        """
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        """How `find` would answer now: it may depend on what is stored."""
+
     async def commit(self, write: Write) -> int:
         """Do all of `write` or nothing, and answer the change sequence.
 
@@ -166,6 +185,48 @@ class Registry(Protocol):
         """Give a lease up; one that is no longer held is no error."""
 
     async def close(self) -> None: ...
+
+
+class Movable(Registry, Protocol):
+    """A registry that can be taken out whole, and put into an empty one."""
+
+    def export(self) -> AsyncIterator[Kept]:
+        """All that is kept, as it was at one moment. Raises RegistryError when it cannot be read."""
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        """Fill this registry, which must be empty, and answer how many values of each kind it was filled with.
+
+        All or nothing, checked by model.transfer.Intake; sequence numbers stay as they were. Nobody may write
+        meanwhile. Raises RegistryError.
+        """
+
+
+@runtime_checkable
+class Upkeep(Protocol):
+    """What a registry that we look after ourselves can do beside `Registry`."""
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """What is wrong with how records are kept: files, indexes, rows. Raises RegistryError when it cannot look."""
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """Take away history that is older, in one transaction with `said`, which is what the audit says of it.
+
+        With None it is only counted. Kept whatever its age: of each live agent the newest revision and the last good
+        one, the last change of each agent, open journal entries, and the whole audit log. Raises RegistryError.
+        """
+
+    async def backup(self, target: Path) -> BackedUp:
+        """Copy all of it as it is at one moment into a file, while others write. Raises RegistryError."""
+
+
+class Signer(Protocol):
+    """Makes and checks signatures with keys in files. Blocks: a person may be asked for a passphrase."""
+
+    def sign(self, data: bytes, key: Path, *, purpose: str) -> str:
+        """A signature of `data` as text, good for `purpose` only. Raises ReconcilerError."""
+
+    def verify(self, data: bytes, signature: str, public: Path, *, purpose: str) -> str:
+        """The key's fingerprint. Raises ReconcilerError where it is not a signature of exactly this with that key."""
 
 
 class Prober(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -156,12 +157,38 @@ async def test_the_same_stores_are_answered_again(tmp_path):
         assert first.clusters["local"] is again.clusters["local"]
 
 
-async def test_a_registry_without_an_adapter_is_refused_by_name(tmp_path):
+ARANGO = ArangoRegistry(
+    url="http://127.0.0.1:9", database="a", username_env="ARANGO_USER", password_env="ARANGO_PASSWORD"
+)
+
+
+async def test_a_registry_in_arangodb_takes_its_credentials_from_the_environment(tmp_path, monkeypatch):
     repo = FleetRepo(tmp_path / "fleet")
-    arango = ArangoRegistry(url="https://db.example", database="a", username_env="U", password_env="P")
+    monkeypatch.delenv("ARANGO_USER", raising=False)
     async with await repo.session() as session:
-        with pytest.raises(RegistryError, match=r"https://db\.example.*SQLite only"):
-            await session.stores(fleet(LOCAL, registry=arango))
+        with pytest.raises(RegistryError, match="ARANGO_USER is not set"):
+            await session.stores(fleet(LOCAL, registry=ARANGO))
+        monkeypatch.setenv("ARANGO_USER", "someone")
+        monkeypatch.setenv("ARANGO_PASSWORD", "invented")
+        with pytest.raises(RegistryError, match=r"http://127\.0\.0\.1:9/a: cannot open the registry.*refused"):
+            await session.stores(fleet(LOCAL, registry=ARANGO))
+
+
+async def test_only_variables_that_are_named_for_it_are_sent_to_a_registry(tmp_path, monkeypatch):
+    repo = FleetRepo(tmp_path / "fleet")
+    monkeypatch.setenv("CLOUD_KEY", "hush")
+    async with await repo.session() as session:
+        with pytest.raises(RegistryError, match="only what begins with ARANGO_"):
+            await session.stores(fleet(LOCAL, registry=replace(ARANGO, username_env="CLOUD_KEY")))
+
+
+async def test_certificates_that_are_not_there_are_named(tmp_path, monkeypatch):
+    repo = FleetRepo(tmp_path / "fleet")
+    monkeypatch.setenv("ARANGO_USER", "someone")
+    monkeypatch.setenv("ARANGO_PASSWORD", "invented")
+    async with await repo.session() as session:
+        with pytest.raises(RegistryError, match=r"fleet/ca\.pem does not exist"):
+            await session.stores(fleet(LOCAL, registry=replace(ARANGO, ca_file="ca.pem")))
 
 
 @pytest.mark.parametrize("path", ["/etc/registry.db", "../registry.db"])

@@ -135,11 +135,18 @@ def _made(function: Callable[..., Any], name: str) -> FleetCommand:
     return made
 
 
-def group(name: str, text: str, commands: Mapping[str, FleetCommand]) -> Any:
-    """A command that only holds others (`audit verify`)."""
+def group(name: str, text: str, commands: Mapping[str, FleetCommand], *, plain: str = "") -> Any:
+    """A command that only holds others (`audit verify`). The one that `plain` names is meant where none is named."""
     from typer.core import TyperGroup
 
-    made = TyperGroup(name=name, help=text, commands=dict(commands), rich_markup_mode=None, no_args_is_help=True)
+    class Group(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            first = args[0] if args else ""
+            if plain and first != "--help" and (not first or first.startswith("-") or "/" in first):
+                args = [plain, *args]
+            return super().parse_args(ctx, args)
+
+    made = Group(name=name, help=text, commands=dict(commands), rich_markup_mode=None, no_args_is_help=True)
     for key, command in commands.items():
         command.name = key
     return made

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from reconciler.model.errors import UsageError
 
@@ -15,6 +17,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     Only a regular file is ever replaced. Raises UsageError where it cannot be written.
     """
+    with writing(path, mode=mode) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """As `write_atomically`, for what comes in pieces: it is in place when the block ends, and never if it fails."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is not a regular file", hint="name a file to write")
     try:
@@ -22,7 +31,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 os.fchmod(stream.fileno(), mode)
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)  # noqa: PTH105 - the counterpart of mkstemp, which answers text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,18 +15,20 @@ from reconciler.cli.command import invocation
 from reconciler.cli.output import note
 from reconciler.cli.settings import Settings
 from reconciler.model.agent import Agent
+from reconciler.model.checks import Finding
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent
-from reconciler.model.fleet import Declaration, FleetSpec
+from reconciler.model.fleet import ArangoRegistry, Declaration, FleetSpec, SqliteRegistry
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Plan, Policy
-from reconciler.ports import Clock, Cluster, Registry
+from reconciler.ports import Clock, Cluster, Movable, Registry
 
 if TYPE_CHECKING:
     from reconciler.bootstrap import FleetLocation
     from reconciler.bootstrap import Session as World
     from reconciler.engine.apply import ApplyOptions
+    from reconciler.engine.locks import ApplyLock
     from reconciler.engine.operate import Hand
     from reconciler.engine.reconcile import PlanningCache
     from reconciler.engine.sweep import Sweep
@@ -198,6 +200,32 @@ class Session:
             await prober.close()
         await note_sweep(stores.both, found, self.clock, self._noter())
         return found
+
+    async def examine_registry(self) -> list[Finding]:
+        """What a look at the server of the registry finds; nothing for one in a file. Raises ReconcilerError."""
+        return await self.world.examine_registry(await self._declared_registry())
+
+    async def _declared_registry(self) -> SqliteRegistry | ArangoRegistry:
+        declaration = self.cache.declaration or await self.declaration()
+        if declaration.fleet is None:
+            raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
+        return declaration.fleet.registry
+
+    async def keeper(
+        self, declared: SqliteRegistry | ArangoRegistry | None = None, *, to_fill: bool = False
+    ) -> Movable:
+        """The fleet's registry, or another one that is declared; whoever takes it closes it."""
+        declared = declared or await self._declared_registry()
+        state_folder()
+        return await self.world.open_registry(declared, to_fill=to_fill)
+
+    def locked(self, registry: Registry, wait_s: float) -> AbstractAsyncContextManager[ApplyLock]:
+        """Keep every apply away from a registry."""
+        from reconciler.engine.locks import apply_lock
+
+        return apply_lock(
+            registry, self.clock, holder=f"{whoami()}, process {os.getpid()}", wait_s=wait_s, on_wait=note
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from reconciler.cli.command import invocation
 from reconciler.cli.files import write_atomically
 from reconciler.cli.fleets import Session, locate, opened, read_working_tree, run
-from reconciler.cli.options import Requirement
 from reconciler.cli.output import note, one_line
 from reconciler.importing import KINDS, Imported, KubeObject, Options, import_objects, of_live, read_objects
 from reconciler.model.errors import ClusterError, UsageError
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.objects import Absent, Found, LiveSet, Scope, Unreadable
 from reconciler.model.source import Blob, Diagnostic
+from reconciler.query.selectors import Requirement
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_FILES = 2000

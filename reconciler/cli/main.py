@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "rollback": Entry(section="Act", text="Return an agent to an earlier revision."),
     "secret": Entry(section="Act", text="Keep secrets for agents on the embedded cluster."),
     "schema": Entry(section="Set up", text="JSON Schema of the files, for editors."),
+    "registry": Entry(section="Set up", text="Look after what is on record: check, back up, prune, move."),
     "config": Entry(section="Set up", text="Settings, and where each comes from."),
     "doctor": Entry(section="Set up", text="What works here, what does not, and what to do."),
     "completion": Entry(section="Set up", text="Completion for bash, zsh or fish."),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,14 +12,9 @@ from reconciler.cli.output import one_line
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Policy
+from reconciler.query.selectors import Requirement, read_selector
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
-_REQUIREMENT = re.compile(
-    r"\s*(?:(?P<absent>!)?\s*(?P<key>[A-Za-z0-9][-A-Za-z0-9_./]{0,316})"
-    r"(?:\s*(?P<operator>==|=|!=)\s*(?P<value>[A-Za-z0-9][-A-Za-z0-9_.]{0,62})?"
-    r"|\s+(?P<set>in|notin)\s*\((?P<values>[^()]{0,2000})\))?)\s*\Z"
-)
-MAX_SELECTOR = 4096
 
 Agent = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The agent.")]
 Output = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="Format.")]
@@ -102,37 +95,9 @@ def namespace(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
-    """One part of a label selector; `values` empty asks whether the key is there at all."""
-
-    key: str
-    values: frozenset[str]
-    negated: bool
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether `labels` meet it, as Kubernetes decides: `!=` and `notin` also hold where the key is missing."""
-        found = labels.get(self.key) in self.values if self.values else self.key in labels
-        return found is not self.negated
-
-
 def selector(text: str | None) -> tuple[Requirement, ...]:
     """Read a label selector as kubectl does: `a=b,c!=d,e in (f, g),h notin (i),j,!k`. Raises UsageError."""
-    if text is None:
-        return ()
-    requirements = []
-    for part in re.split(r",(?![^()]*\))", text) if len(text) <= MAX_SELECTOR else [""]:
-        match = _REQUIREMENT.match(part)
-        if match is None or (match["absent"] and (match["operator"] or match["set"])):
-            raise UsageError(
-                f"'{one_line(text, 80)}' is not a label selector", hint="like: team=support,tier!=test,env in (a, b)"
-            )
-        values = frozenset(value.strip() for value in match["values"].split(",")) if match["set"] else frozenset()
-        if match["operator"]:
-            values = frozenset({match["value"] or ""})
-        negated = bool(match["absent"]) or match["operator"] == "!=" or match["set"] == "notin"
-        requirements.append(Requirement(key=match["key"], values=values, negated=negated))
-    return tuple(requirements)
+    return () if text is None else read_selector(text)
 
 
 def out_file(path: Path) -> Path:

@@ -88,13 +88,15 @@ def verify_chain(entries: Iterable[AuditEntry], *, expected: tuple[int, str] | N
         if reason:
             return AuditVerdict(count=count, head=head, broken_seq=count + 1, reason=reason)
         count, head = count + 1, entry.hash
-    if expected is not None and expected != (count, head):
-        return _cut(count, head, expected)
-    return AuditVerdict(count=count, head=head)
+    verdict = AuditVerdict(count=count, head=head)
+    return verdict if expected is None else check_end(verdict, expected)
 
 
-def _cut(count: int, head: str, expected: tuple[int, str]) -> AuditVerdict:
-    last = expected[0]
+def check_end(verdict: AuditVerdict, expected: tuple[int, str]) -> AuditVerdict:
+    """A chain that is sound as far as it goes, held against the (seq, hash) that is kept apart for its last entry."""
+    count, head, last = verdict.count, verdict.head, expected[0]
+    if not verdict.sound or expected == (count, head):
+        return verdict
     if count < last:
         reason = f"entries {count + 1} to {last} are missing at the end"
         return AuditVerdict(count=count, head=head, broken_seq=count + 1, reason=reason)

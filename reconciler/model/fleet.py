@@ -50,12 +50,16 @@ class SqliteRegistry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArangoRegistry:
-    """Credentials are names of environment variables, never values."""
+    """Credentials are names of environment variables, never values. `coordinators` are further addresses of the same
+    cluster; `ca_file` is relative to the fleet, "" for the usual certificates.
+    """
 
     url: str
     database: str
     username_env: str
     password_env: str
+    coordinators: tuple[str, ...] = ()
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ class ClusterEntry(Model):
 
 class Arango(Model):
     url: Url
+    coordinators: Annotated[tuple[Url, ...], Field(max_length=16)] = Items
+    ca_file: Line | None = None
     database: Label
     username_env: EnvName
     password_env: EnvName

@@ -71,6 +71,8 @@ def _registry(entry: RegistryEntry) -> SqliteRegistry | ArangoRegistry:
         given = entry.arango
         return ArangoRegistry(
             url=given.url,
+            coordinators=tuple(given.coordinators),
+            ca_file=given.ca_file or "",
             database=given.database,
             username_env=given.username_env,
             password_env=given.password_env,

@@ -87,10 +87,12 @@ FLEET: Mapping[str, Mapping[str, str]] = {
         "path": "The name of the file, in the fleet's state folder `.reconciler/`.",
     },
     "Arango": {
-        "url": "The address of the ArangoDB server.",
+        "url": "The address of the ArangoDB server, or of one coordinator of a cluster.",
+        "coordinators": "Further coordinators of the same cluster, tried in this order when one is away.",
+        "caFile": "The path of the certificates to trust. Without it those that come with the requests package.",
         "database": "The name of the database.",
-        "usernameEnv": "The environment variable that holds the user name.",
-        "passwordEnv": "The environment variable that holds the password.",
+        "usernameEnv": "The environment variable that holds the user name; begins with ARANGO_ or RECONCILER_.",
+        "passwordEnv": "The environment variable that holds the password; begins with ARANGO_ or RECONCILER_.",
     },
     "QuotaEntry": {
         "namespace": "The namespace that is bounded.",

@@ -1,27 +1,37 @@
 """The back ends that the contract suites run over, and how many tests each of them passed.
 
-A new back end joins by one fixture here, `NAME_registry`, and its name in REGISTRIES. A test that says the property
-`backend` is counted for it (tests/conftest.py prints the counts).
+A new back end joins by one fixture here, `NAME_at`, which answers how to open the registry of some name, and by its
+name in REGISTRIES. A test that says the property `backend` is counted for it (tests/conftest.py prints the counts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from arango.client import ArangoClient
 
+from reconciler.adapters.arango import Access, ArangoRegistry
 from reconciler.adapters.git import CheckedOut, Mirror, WorkingTree
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.ports import Registry, Source
 from tests.contracts.repositories import Repository
+from tests.doubles.arango.double import ArangoDouble
 from tests.doubles.clock import FakeClock
 
 OpenRegistry = Callable[[], Awaitable[Registry]]
 """Opens the registry anew, as another process or a restart does: what was committed before must be there."""
 
-REGISTRIES = ("sqlite",)
+REGISTRIES = ("sqlite", "arango-double", "arango-server")
+SERVER_VARIABLE = "RECONCILER_TEST_ARANGO_URL"
+"""Where a real ArangoDB is, for tests that make databases there and drop them again; user and password in the
+variables of the same name that end in _USER and _PASSWORD (root, and none)."""
 
 
 @pytest.fixture
@@ -30,17 +40,64 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def sqlite_registry(tmp_path: Path, clock: FakeClock) -> OpenRegistry:
-    async def opener() -> Registry:
-        return await SqliteRegistry.open(tmp_path / "state" / "registry.db", clock)
+def sqlite_at(tmp_path: Path, clock: FakeClock) -> Callable[[str], OpenRegistry]:
+    def place(name: str) -> OpenRegistry:
+        async def opener() -> Registry:
+            return await SqliteRegistry.open(tmp_path / name / "registry.db", clock)
 
-    return opener
+        return opener
+
+    return place
+
+
+@pytest.fixture(scope="session")
+def arango_double() -> Iterator[ArangoDouble]:
+    """A simulated server. It says 501 to what it does not know, and a test that got that far has failed."""
+    with ArangoDouble() as double:
+        yield double
+        assert double.refused == []
+
+
+@pytest.fixture
+def arango_double_at(arango_double: ArangoDouble, clock: FakeClock) -> Callable[[str], OpenRegistry]:
+    access = Access(urls=(arango_double.url,), database="", username="root", password=arango_double.password)
+    return _databases(access, clock)
+
+
+@pytest.fixture
+def arango_server_at(clock: FakeClock) -> Iterator[Callable[[str], OpenRegistry]]:
+    url = os.environ.get(SERVER_VARIABLE, "")
+    if not url:
+        pytest.skip(f"NOT RUN on a real ArangoDB: {SERVER_VARIABLE} says none (deploy/compose.yaml starts one)")
+    username = os.environ.get("RECONCILER_TEST_ARANGO_USER", "root")
+    password = os.environ.get("RECONCILER_TEST_ARANGO_PASSWORD", "")
+    prefix = f"reconciler-test-{secrets.token_hex(4)}-"
+    access = Access(urls=tuple(url.split(",")), database="", username=username, password=password)
+    yield _databases(access, clock, prefix=prefix)
+    system = ArangoClient(hosts=url.split(",")[0]).db("_system", username, password)
+    databases: Any = system.databases()
+    for name in databases:
+        if name.startswith(prefix):
+            system.delete_database(name)
+
+
+def _databases(access: Access, clock: FakeClock, *, prefix: str = "") -> Callable[[str], OpenRegistry]:
+    """Registries in databases that no other test has."""
+    prefix = prefix or f"test-{secrets.token_hex(4)}-"
+
+    def place(name: str) -> OpenRegistry:
+        async def opener() -> Registry:
+            return await ArangoRegistry.open(replace(access, database=prefix + name), clock)
+
+        return opener
+
+    return place
 
 
 @pytest_asyncio.fixture(params=REGISTRIES)
 async def open_registry(request: pytest.FixtureRequest, record_property):
     record_property("backend", request.param)
-    opener: OpenRegistry = request.getfixturevalue(f"{request.param}_registry")
+    opener: OpenRegistry = request.getfixturevalue(f"{request.param.replace('-', '_')}_at")("state")
     opened: list[Registry] = []
 
     async def remembering() -> Registry:

@@ -11,6 +11,20 @@ from reconciler.model.audit import verify_chain
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found
+from reconciler.model.query import (
+    MAX_PAGE,
+    Comparator,
+    Compare,
+    Contains,
+    Exists,
+    GroupCount,
+    Like,
+    OneOf,
+    Or,
+    Order,
+    Query,
+    QueryError,
+)
 from reconciler.model.registry import (
     TRANSITIONS,
     AgentState,
@@ -19,9 +33,12 @@ from reconciler.model.registry import (
     JournalPhase,
     RegistrySnapshot,
 )
+from reconciler.query.checking import read_query
+from reconciler.query.paths import RECORD, SPEC, Kind, joined
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
+OTHER = AgentName(namespace="support", name="other")
 
 
 async def seen(registry) -> RegistrySnapshot:
@@ -459,3 +476,133 @@ async def test_two_registries_never_make_the_same_id(open_registry) -> None:
     one, two = await open_registry(), await open_registry()
     ids = [maker.new_id() for _ in range(2000) for maker in (one, two)]
     assert len(set(ids)) == len(ids)
+
+
+# search
+
+
+def asked(text: str) -> Query:
+    return read_query(text, now_ms=0)
+
+
+async def names_found(registry, text: str, **options) -> list[str]:
+    return [str(one.name) for one in (await registry.find(asked(text), limit=100, **options)).records]
+
+
+async def test_a_record_is_found_as_it_was_written_by_the_last_write(registry, open_registry) -> None:
+    seq = await registry.commit(write(record(), record(MINER)))
+    again = await open_registry()
+    page = await again.find(asked("name = triage and labels.team = support and exists spec.env"), limit=5)
+    assert (page.records, page.next, page.seq) == ((record(),), "", seq)
+    await again.commit(write(replace(record(), version=2, labels={"team": "sales"}, document={"image": "x"})))
+    assert await names_found(registry, "labels.team = support") == ["research/miner"]
+    assert await names_found(registry, "labels.team = sales and not exists spec.env") == ["support/triage"]
+    assert await names_found(registry, "exists spec.env.value") == ["research/miner"]
+
+
+async def test_a_refused_write_is_not_found(registry) -> None:
+    await registry.commit(write(record()))
+    with pytest.raises(RegistryConflict):
+        await registry.commit(write(record(MINER), replace(record(), version=7, labels={"team": "sales"})))
+    assert await names_found(registry, "") == ["support/triage"]
+    assert await names_found(registry, "labels.team = sales") == []
+
+
+async def test_agents_that_are_gone_are_not_found(registry) -> None:
+    await registry.commit(write(record(), record(MINER)))
+    await registry.commit(write(replace(record(), version=2, state=S.GONE)))
+    assert await names_found(registry, "labels.team = support") == ["research/miner"]
+    assert await registry.count(asked("")) == (GroupCount(value=None, count=1),)
+    await registry.commit(write(record(id_="again")))
+    assert await names_found(registry, "exists labels order by name desc") == ["support/triage", "research/miner"]
+
+
+async def test_pages_go_on_where_they_ended_whatever_is_written_between(registry) -> None:
+    some = [record(AgentName(namespace="n", name=f"a{number}")) for number in range(6)]
+    await registry.commit(write(*some[:5]))
+    query = asked("order by labels.team, name desc")
+    page = await registry.find(query, limit=2)
+    assert [one.name.name for one in page.records] == ["a4", "a3"]
+    await registry.commit(write(some[5], replace(some[3], version=2, state=S.GONE)))
+    rest = await registry.find(query, limit=2, after=page.next)
+    assert [one.name.name for one in rest.records] == ["a2", "a1"]
+    last = await registry.find(query, limit=2, after=rest.next)
+    assert ([one.name.name for one in last.records], last.next) == (["a0"], "")
+
+
+async def test_a_page_is_asked_for_within_bounds_and_with_its_own_token(registry) -> None:
+    await registry.commit(write(record(), record(MINER)))
+    page = await registry.find(asked("order by name"), limit=1)
+    with pytest.raises(QueryError, match="none of this query"):
+        await registry.find(asked("order by name desc"), limit=1, after=page.next)
+    for limit in (0, -1, MAX_PAGE + 1):
+        with pytest.raises(QueryError, match="a page has"):
+            await registry.find(asked(""), limit=limit)
+
+
+async def test_records_are_counted_by_what_they_have(registry) -> None:
+    await registry.commit(write(record(), record(MINER), replace(record(OTHER), labels={}, lineage=())))
+    groups = await registry.count(asked(""), by="labels.team")
+    assert [(group.value, group.count) for group in groups] == [(None, 1), ("support", 2)]
+    groups = await registry.count(asked("exists labels.team"), by="template")
+    assert [(group.value, group.count) for group in groups] == [("base", 2), ("service", 2)]
+    groups = await registry.count(asked(""), by="protect")
+    assert [(group.value, group.count) for group in groups] == [(True, 3)]
+
+
+async def test_a_plan_shows_a_statement_without_values(registry) -> None:
+    await registry.commit(write(record()))
+    plan = await registry.explain(asked("labels.team = 'se\"cret' or name like 'se\"cret%'"), limit=5)
+    assert plan.statement
+    assert "cret" not in plan.statement
+    assert await registry.explain(asked(""), limit=5)
+
+
+ODD = [
+    "'; DROP TABLE records; --", '" OR 1=1 --', "%", "_", "*", "[a-z]", "NEAR(a b)", '"a" * OR b', "\\", "a\\%", "{}",
+    "@p", "?", ":x", "\u2029", "\U0001f600", "'''", "x' OR 'x'='x", "/*", "${x}",
+    "FOR a IN agents REMOVE a IN agents", "x" * 16_000,
+]  # fmt: skip
+
+
+async def test_text_of_any_kind_is_only_compared(registry) -> None:
+    """An attempt to inject through every field that holds text and every kind of condition."""
+    await registry.commit(write(record(), record(MINER)))
+    paths = [path for path, kind in (RECORD | SPEC).items() if kind is Kind.TEXT and path != "state"]
+    for text in ODD:
+        for path in (*paths, "labels.team", "spec.config.x", 'labels."a\'b"', 'labels."a""b"', 'labels."a;b"'):
+            odd = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")[:900]
+            where = Or((
+                Compare(path, Comparator.EQUAL, text), OneOf(path, (text, "x")), Contains(path, text), Like(path, odd),
+            ))  # fmt: skip
+            assert (await registry.find(Query(where), limit=5)).records == (), (path, text)
+        literal = text.replace("'", "''")
+        if len(text) < 100:
+            assert await names_found(registry, f"labels.team = '{literal}' or message contains '{literal}'") == []
+    assert len(await names_found(registry, "")) == 2
+
+
+@pytest.mark.parametrize("text", ODD)
+async def test_text_of_any_kind_is_found_where_it_stands(registry, text) -> None:
+    odd = replace(
+        record(), labels={text[:60]: text}, message=text, lineage=(text,), document={"config": {text[:60]: text}}
+    )
+    await registry.commit(write(odd, replace(record(MINER), labels={}, message="", lineage=())))
+    key = joined((text[:60],))
+    for path in (f"labels.{key}", "message", "template", f"spec.config.{key}"):
+        for where in (Compare(path, Comparator.EQUAL, text), Contains(path, text), Exists(path)):
+            found = await registry.find(Query(where, (Order(path),)), limit=1)
+            assert TRIAGE in [one.name for one in found.records], (path, where)
+        assert text in [group.value for group in await registry.count(Query(), by=path)]
+
+
+@pytest.mark.parametrize(
+    "text", ["refund", "REFUND* OR x", 'a" OR "b', "a AND b", "NEAR(a, 2)", "tokens:a", "-a", "^a*"]
+)
+async def test_words_of_any_kind_are_only_looked_for(registry, text) -> None:
+    described = replace(record(), document={"description": "refund a b"})
+    await registry.commit(write(described, record(MINER)))
+    literal = text.replace("'", "''")
+    words = asked(f"words '{literal}'").where
+    expected = {"refund": [TRIAGE], "-a": [TRIAGE], "^a*": [TRIAGE]}.get(text, [])
+    assert [one.name for one in (await registry.find(Query(words), limit=5)).records] == expected

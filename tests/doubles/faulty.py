@@ -27,6 +27,7 @@ from reconciler.model.objects import (
     Usage,
 )
 from reconciler.model.ownership import OwnedPath
+from reconciler.model.query import GroupCount, Page, Query, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AuditEntry,
@@ -252,6 +253,15 @@ class FaultyRegistry:
             error=self._unreadable,
             stale=stale if isinstance(old, Found) else None,
         )
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        return await self.inner.find(query, limit=limit, after=after)
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        return await self.inner.count(query, by=by)
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        return await self.inner.explain(query, limit=limit, after=after)
 
     async def commit(self, write: Write) -> int:
         async def work() -> int:

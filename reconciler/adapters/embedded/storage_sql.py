@@ -7,7 +7,6 @@ counter for the whole store, moved in the transaction that writes.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from reconciler.adapters.embedded.storage_fieldsets import Fieldsets
+from reconciler.adapters.newfile import make_private_file
 from reconciler.model.errors import ClusterError, ClusterUnavailable
 from reconciler.model.identity import ObjectRef
 from reconciler.model.lazyobject import LazyBody
@@ -110,7 +110,7 @@ class Database:
         """Open or make the file, 0600. Raises ClusterUnavailable."""
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            make_private_file(path)
             connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection, path)

@@ -7,7 +7,6 @@ refused (nothing was written), or unknown (the commit itself failed in a way tha
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
-import msgspec
-
+from reconciler.adapters.newfile import make_private_file
+from reconciler.adapters.stored.codec import UNREADABLE
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 
 T = TypeVar("T")
@@ -86,7 +85,7 @@ class Database:
     def _connect(self, prepare: Callable[[sqlite3.Connection], None]) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            make_private_file(self.path)
             self.path.chmod(0o600)
         except OSError as error:
             raise RegistryError(
@@ -101,8 +100,12 @@ class Database:
         connection.execute("PRAGMA cache_size = -16384")
         connection.execute("PRAGMA mmap_size = 0")
         self._check(connection)
-        with self.transaction(connection):
-            prepare(connection)
+        try:
+            with self.transaction(connection):
+                prepare(connection)
+        except OutcomeUnknown as error:
+            # Whichever it was, the next to open the file finds out and goes on from there.
+            raise RegistryError(error.message, hint=error.hint) from error
 
     def _check(self, connection: sqlite3.Connection) -> None:
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
@@ -126,7 +129,7 @@ class Database:
             raise
         except sqlite3.Error as error:
             raise translate(error, self.path, doing) from error
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise RegistryError(f"{self.path}: cannot {doing}: a row is damaged: {error}", hint=DAMAGED_HINT) from error
 
     @contextmanager
@@ -147,6 +150,16 @@ class Database:
         except sqlite3.Error as error:
             self._after_failed_commit(connection, error)
             raise
+
+    @contextmanager
+    def trial(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A write transaction that is always rolled back: it shows what a real one would do."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _after_failed_commit(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         name = getattr(error, "sqlite_errorname", "") or ""

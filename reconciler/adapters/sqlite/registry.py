@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite import codec
+from reconciler.adapters.sqlite import moving, upkeep
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.grouping import GroupedWrites
-from reconciler.adapters.sqlite.ids import IdMaker
+from reconciler.adapters.sqlite.projection import make_anew
 from reconciler.adapters.sqlite.schema import migrate
+from reconciler.adapters.sqlite.searching import Search
+from reconciler.adapters.sqlite.writing import write_all
+from reconciler.adapters.stored import codec
+from reconciler.adapters.stored.ids import IdMaker
 from reconciler.model.audit import AuditVerdict, verify_chain
-from reconciler.model.errors import RegistryConflict, RegistryError
+from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Observation, Unreadable
+from reconciler.model.query import MAX_PAGE, GroupCount, Page, Query, QueryError, QueryPlan
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
@@ -30,7 +35,14 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.transfer import Kept
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
+from reconciler.model.writes import taken
 from reconciler.ports import Clock
+from reconciler.query import tokens
+from reconciler.query.evaluator import place as place_of
+from reconciler.query.facts import facts_of
+from reconciler.query.tokens import Place
 
 PAGE = 1000
 KEPT_FEED = 100_000
@@ -63,6 +75,7 @@ class SqliteRegistry:
 
         def prepare(connection: sqlite3.Connection) -> None:
             migrate(connection, now_ms=now_ms, path=str(path))
+            make_anew(connection)
             _prune(connection)
 
         return cls(await Database.open(path, prepare), clock)
@@ -117,6 +130,38 @@ class SqliteRegistry:
         except RegistryError as error:
             return Unreadable(reason=error.message)
         return Absent() if record is None else Found(record)
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page:
+        """See the port. Nothing is read but the records of the page."""
+        place = _checked(query, limit, after)
+
+        def work(connection: sqlite3.Connection) -> Page:
+            with self._database.reading(connection):
+                (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+                names = Search(connection, query, place).names(limit)
+                records = tuple(_read_record(connection, *name) for name in names[:limit])
+            following = ""
+            if len(names) > limit:
+                following = tokens.written(place_of(query.order, facts_of(records[-1]), records[-1]), query)
+            return Page(records=records, next=following, seq=seq)
+
+        return await self._database.run("search the records", work)
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[GroupCount, ...]:
+            with self._database.reading(connection):
+                return Search(connection, query).counts(by)
+
+        return await self._database.run("count the records", work)
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
+        place = _checked(query, limit, after)
+
+        def work(connection: sqlite3.Connection) -> QueryPlan:
+            with self._database.reading(connection):
+                return Search(connection, query, place).plan(limit)
+
+        return await self._database.run("search the records", work)
 
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""
@@ -183,8 +228,6 @@ class SqliteRegistry:
 
         The epoch grows with every change of holder, and when a released lease is taken again.
         """
-        if not holder or ttl_ms <= 0:
-            raise RegistryError(f"lease {lease} needs a holder and a time to live")
 
         def work(connection: sqlite3.Connection) -> Lease:
             with self._database.transaction(connection):
@@ -202,8 +245,53 @@ class SqliteRegistry:
 
         await self._database.run(f"release lease {lease.name}", work)
 
+    def export(self) -> AsyncIterator[Kept]:
+        return moving.export(self._database)
+
+    async def load(self, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+        return await moving.load(self._database, kept)
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """See ports.Upkeep."""
+
+        def work(connection: sqlite3.Connection) -> tuple[Fault, ...]:
+            with self._database.reading(connection):
+                return upkeep.integrity(connection, self._database.path)
+
+        return await self._database.run("check it", work)
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """See ports.Upkeep. The file keeps its size: what was freed is written anew first."""
+
+        def work(connection: sqlite3.Connection) -> Pruned:
+            with self._database.transaction(connection) if said else self._database.trial(connection):
+                done = upkeep.prune(connection, before_ms)
+                if said is not None:
+                    write_all(connection, said)
+                return done
+
+        return await self._database.run("prune its history", work)
+
+    async def backup(self, target: Path) -> BackedUp:
+        """See ports.Upkeep."""
+        path = self._database.path
+        return await self._database.run("copy it", lambda connection: upkeep.backup(connection, path, target))
+
     async def close(self) -> None:
         await self._database.close()
+
+
+def _checked(query: Query, limit: int, after: str) -> Place | None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise QueryError(f"a page has 1 to {MAX_PAGE} agents, not {limit}")
+    return tokens.read(after, query)
+
+
+def _read_record(connection: sqlite3.Connection, namespace: str, name: str) -> Record:
+    row = connection.execute(
+        "SELECT body, document, manifests, shared FROM records WHERE namespace = ? AND name = ?", (namespace, name)
+    ).fetchone()
+    return codec.decode_record(*row)
 
 
 def _by_name(item: tuple[AgentName, Record]) -> tuple[str, str]:
@@ -223,12 +311,8 @@ def _read_clusters(connection: sqlite3.Connection) -> dict[str, ClusterHealth]:
 def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int) -> Lease:
     row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
     held_by, epoch, expires_ms = row or ("", 0, 0)
-    if held_by not in ("", holder) and expires_ms > now_ms:
-        raise RegistryConflict(
-            f"lease {name} is held by {held_by} for another {(expires_ms - now_ms + 999) // 1000} s",
-            hint="wait for it to finish; a holder that is gone loses it by itself after that time",
-        )
-    lease = Lease(name=name, holder=holder, epoch=epoch + (held_by != holder), expires_ms=now_ms + ttl_ms)
+    held = Lease(name=name, holder=held_by, epoch=epoch, expires_ms=expires_ms)
+    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
     connection.execute(
         "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, lease.epoch, lease.expires_ms)
     )

@@ -81,7 +81,52 @@ _CLUSTERS = """
 CREATE TABLE clusters (name TEXT PRIMARY KEY, version INTEGER NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS)
+_SEARCH = """
+CREATE TABLE projection (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+INSERT INTO projection VALUES (1, 0);   -- of what the tables below say of records: 0 is nothing yet
+CREATE TABLE search (              -- live records: the facts that each has once. '' and -inf stand for none
+    record INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    replicas REAL NOT NULL,
+    revision REAL NOT NULL,
+    created REAL NOT NULL,
+    updated REAL NOT NULL,
+    last_seen REAL NOT NULL,
+    suspended INTEGER NOT NULL,
+    protect INTEGER NOT NULL,
+    "commit" TEXT NOT NULL,
+    source TEXT NOT NULL,
+    message TEXT NOT NULL,
+    digest BLOB NOT NULL           -- of the record's facts and words in the tables below
+) STRICT;
+CREATE UNIQUE INDEX search_by_namespace ON search (namespace, name);
+CREATE INDEX search_by_name ON search (name, namespace);
+CREATE INDEX search_by_id ON search (id);
+CREATE INDEX search_by_state ON search (state, namespace, name);
+CREATE INDEX search_by_replicas ON search (replicas DESC, namespace, name);
+CREATE INDEX search_by_revision ON search (revision DESC, namespace, name);
+CREATE INDEX search_by_created ON search (created DESC, namespace, name);
+CREATE INDEX search_by_updated ON search (updated DESC, namespace, name);
+CREATE INDEX search_by_last_seen ON search (last_seen, namespace, name);
+CREATE INDEX search_by_commit ON search ("commit");
+CREATE TABLE paths (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE vals (                -- what stands at a path, once for all records that have it
+    id INTEGER PRIMARY KEY,        -- the path's id in the upper half
+    path INTEGER NOT NULL,
+    type INTEGER NOT NULL,         -- 1 true or false, 2 number, 3 text
+    value ANY NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX vals_by_value ON vals (path, type, value);
+CREATE TABLE facts (record INTEGER NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (record, value)) STRICT, WITHOUT ROWID;
+CREATE INDEX facts_by_value ON facts (value, record);
+CREATE VIRTUAL TABLE words USING fts5 (tokens, tokenize = 'ascii', detail = none, columnsize = 0);
+"""
+"""`ascii` folds and splits nothing that our own tokens have: they are folded, and letters and digits only."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS, _SEARCH)
 
 
 def migrate(connection: sqlite3.Connection, *, now_ms: int, path: str) -> None:

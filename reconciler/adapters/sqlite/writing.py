@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from reconciler.adapters.sqlite import codec
+from reconciler.adapters.sqlite.projection import Projection
+from reconciler.adapters.stored import codec
 from reconciler.model.audit import next_entry
-from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.registry import (
-    TRANSITIONS,
     AgentState,
     ClusterHealth,
     FleetRecord,
@@ -17,8 +16,7 @@ from reconciler.model.registry import (
     Record,
     Write,
 )
-
-_AGAIN = "read it again and decide again"
+from reconciler.model.writes import Held, check_cluster, check_epoch, check_fleet, check_record, check_shape, repeated
 
 
 def write_all(connection: sqlite3.Connection, write: Write) -> int:
@@ -30,17 +28,14 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
     digest = codec.digest(write, columns)
     known = connection.execute("SELECT seq, digest FROM operations WHERE op_id = ?", (write.op_id,)).fetchone()
     if known is not None:
-        if known[1] != digest:
-            raise RegistryError(
-                f"operation {write.op_id} was written before with other content",
-                hint="every write needs an operation id of its own; only a repetition keeps it",
-            )
-        return int(known[0])
+        return repeated(write, seq=int(known[0]), same=known[1] == digest)
     _check_epoch(connection, write)
     (seq, audit_seq, audit_hash) = connection.execute("SELECT seq, audit_seq, audit_hash FROM head").fetchone()
+    projection = Projection(connection)
     for record, column in zip(write.records, columns, strict=True):
         seq += 1
         _put_record(connection, record, column, seq)
+        projection.put(record)
     if write.fleet is not None:
         _put_fleet(connection, write.fleet)
     for health in write.clusters:
@@ -64,12 +59,7 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
 
 
 def _encoded(write: Write) -> list[codec.RecordColumns]:
-    if not write.op_id:
-        raise RegistryError("a write needs an operation id", hint="give Write.op_id a value of its own")
-    names = [record.name for record in write.records]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) != len(names) else None
-    if twice is not None:
-        raise RegistryError(f"{twice} stands twice in one write")
+    check_shape(write)
     return [codec.record_columns(record) for record in write.records]
 
 
@@ -77,18 +67,14 @@ def _check_epoch(connection: sqlite3.Connection, write: Write) -> None:
     if not write.lease:
         return
     row = connection.execute("SELECT epoch, holder FROM leases WHERE name = ?", (write.lease,)).fetchone()
-    if row is not None and write.epoch < row[0]:
-        raise RegistryConflict(
-            f"lease {write.lease} has moved on: this write has epoch {write.epoch}, the lease has {row[0]}"
-            + (f", held by {row[1]}" if row[1] else ""),
-            hint="another process took over while this one was away; start again",
-        )
+    if row is not None:
+        check_epoch(write, epoch=row[0], holder=row[1])
 
 
 def _put_record(connection: sqlite3.Connection, record: Record, column: codec.RecordColumns, seq: int) -> None:
     key = (record.name.namespace, record.name.name)
     row = connection.execute("SELECT version, state, id FROM records WHERE namespace = ? AND name = ?", key).fetchone()
-    _check_record(record, row)
+    check_record(record, Held(version=row[0], state=AgentState(row[1]), id=row[2]) if row else None)
     connection.execute(
         "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -107,47 +93,15 @@ def _put_record(connection: sqlite3.Connection, record: Record, column: codec.Re
     connection.execute("INSERT INTO feed VALUES (?, ?, ?)", (seq, *key))
 
 
-def _check_record(record: Record, row: tuple[int, str, str] | None) -> None:
-    """Version, state and id against what is held. A record that is gone counts as none: the next is a new one."""
-    gone = row is None or row[1] == AgentState.GONE
-    held = 0 if row is None or gone else row[0]
-    if record.version != held + 1:
-        was = f"version {held} is held" if held else "no record is held"
-        raise RegistryConflict(
-            f"{record.name} changed: {was}, and this write has version {record.version}", hint=_AGAIN
-        )
-    before = AgentState.GONE if row is None or gone else AgentState(row[1])
-    if record.state is not before and record.state not in TRANSITIONS[before]:
-        allowed = ", ".join(sorted(TRANSITIONS[before]))
-        raise RegistryError(
-            f"{record.name} cannot go from {before} to {record.state}", hint=f"from {before} it may go to {allowed}"
-        )
-    if gone and record.state is AgentState.GONE:
-        raise RegistryError(f"{record.name} is gone already, and cannot be written as gone again")
-    if row is not None and gone == (record.id == row[2]):
-        what = f"is gone: a new record needs a new id, not {row[2]}" if gone else f"has id {row[2]}, not {record.id}"
-        raise RegistryError(f"{record.name} {what}")
-
-
 def _put_fleet(connection: sqlite3.Connection, fleet: FleetRecord) -> None:
     row = connection.execute("SELECT version FROM fleet").fetchone()
-    held = row[0] if row else 0
-    if fleet.version != held + 1:
-        raise RegistryConflict(
-            f"fleet {fleet.name} changed: version {held} is held, and this write has version {fleet.version}",
-            hint=_AGAIN,
-        )
+    check_fleet(fleet, held=row[0] if row else 0)
     connection.execute("INSERT OR REPLACE INTO fleet VALUES (1, ?, ?)", (fleet.version, codec.encode(fleet)))
 
 
 def _put_cluster(connection: sqlite3.Connection, health: ClusterHealth) -> None:
     row = connection.execute("SELECT version FROM clusters WHERE name = ?", (health.cluster,)).fetchone()
-    held = row[0] if row else 0
-    if health.version != held + 1:
-        raise RegistryConflict(
-            f"cluster {health.cluster} changed: version {held} is held, and this write has version {health.version}",
-            hint=_AGAIN,
-        )
+    check_cluster(health, held=row[0] if row else 0)
     connection.execute(
         "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)", (health.cluster, health.version, codec.encode(health))
     )

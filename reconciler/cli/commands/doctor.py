@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -22,6 +21,7 @@ from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import locate, opened, read_working_tree
 from reconciler.cli.output import clean, emit, paint, to_json, wants_color
 from reconciler.cli.views.diagnostics import plural
+from reconciler.model.checks import Finding, State
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.source import Severity
@@ -30,22 +30,6 @@ from reconciler.ports import Registry
 MIN_GIT = (2, 25)
 MIN_FREE_BYTES = 64 * 1024 * 1024
 GIT_TIMEOUT_S = 10
-
-
-class State(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at: what was seen, and what to do about it."""
-
-    name: str
-    state: State
-    seen: str
-    todo: str = ""
 
 
 def doctor(output: options.Output = "text") -> None:
@@ -159,10 +143,12 @@ def _files() -> Finding:
 
 async def _stores() -> list[Finding]:
     """The registry and every cluster, asked once."""
+    findings: list[Finding] = []
     try:
         async with opened() as session:
+            findings += await session.examine_registry()
             stores = await session.stores()
-            findings = [await _registry(stores.registry)]
+            findings.append(await _registry(stores.registry))
             idle = {cluster.name for cluster in stores.fleet.clusters if cluster.runs_nothing}
             answers = await asyncio.gather(*(stores.who(name) for name in stores.clusters))
             for name, answer in zip(stores.clusters, answers, strict=True):
@@ -182,7 +168,7 @@ async def _stores() -> list[Finding]:
                     )
             return findings
     except ReconcilerError as error:
-        return [Finding(name="stores", state=State.FAILED, seen=error.message, todo=error.hint)]
+        return [*findings, Finding(name="stores", state=State.FAILED, seen=error.message, todo=error.hint)]
 
 
 async def _registry(registry: Registry) -> Finding:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
 
 from reconciler.cli import options
+from reconciler.cli.asking import Asked, check_names, count_path, query_of, records, show_counts, show_plan
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
@@ -19,7 +20,9 @@ from reconciler.cli.views.records import age, moment, record_json, running
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, KubernetesCluster
 from reconciler.model.objects import Found
+from reconciler.model.query import MAX_PAGE, Query
 from reconciler.model.registry import Record
+from reconciler.query.selectors import Requirement
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
          "clusters": "clusters", "cluster": "clusters"}  # fmt: skip
@@ -34,6 +37,8 @@ class Listing:
     rows: tuple[tuple[str, ...], ...]
     names: tuple[str, ...]
     values: tuple[dict[str, Any], ...]
+    following: str = ""
+    """What continues a page; "" at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,8 @@ class Wanted:
     kind: str
     names: frozenset[str]
     namespace: str
-    selector: tuple[options.Requirement, ...]
+    selector: tuple[Requirement, ...]
+    asked: Asked
     output: str
     sort_by: str
     headers: bool
@@ -66,11 +72,28 @@ def get(  # noqa: PLR0917 - options of a command
     sort_by: Annotated[
         str, typer.Option("--sort-by", metavar="FIELD", help="Sort by a field of -o json, such as state or updated.")
     ] = "",
+    where: Annotated[
+        str, typer.Option("--where", metavar="QUERY", help="Only agents that meet this: see docs/registry.md.")
+    ] = "",
+    order_by: Annotated[
+        str, typer.Option("--order-by", metavar="PATHS", help="In this order, such as `updated desc, name`.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Only so many.")] = None,
+    continued: Annotated[
+        str, typer.Option("--continue", metavar="TOKEN", help="What follows a page, as that told.")
+    ] = "",
+    count_by: Annotated[
+        str, typer.Option("--count-by", metavar="PATH", help="Count the agents by what they have at a path.")
+    ] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show how the registry finds them, and by which indexes, instead.")
+    ] = False,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on, and print what changes, until Ctrl-C.")] = False,
 ) -> None:
     """List agents on record and how they are, templates and whom they reach, or clusters.
 
-    Without -n all namespaces are listed. Labels are selected as kubectl does: `a=b,c!=d,e in (f, g),!h`.
+    Without -n all namespaces are listed. Labels are selected as kubectl does: `a=b,c!=d,e in (f, g),!h`. `--where` asks
+    for more: `state = degraded and replicas > 2 order by updated desc`; it and its kin are answered from the registry.
     """
     if kind not in KINDS:
         near = get_close_matches(kind[:40], KINDS, n=1)
@@ -86,19 +109,34 @@ def get(  # noqa: PLR0917 - options of a command
         names=frozenset(names or ()),
         namespace=configured,
         selector=options.selector(selector),
+        asked=Asked(
+            where=where,
+            order_by=order_by,
+            limit=limit or 0,
+            after=continued,
+            count_by=count_path(count_by) if count_by else "",
+            explain=explain,
+        ),
         output=output,
         sort_by=sort_by.removeprefix("."),
         headers=not no_headers,
     )
+    _check_asked(wanted, watch=watch)
     if watch:
         if wanted.kind != "agents" or output not in ("table", "wide", "name"):
             raise UsageError("--watch is for agents, with -o table, wide or name")
         run(_watch(wanted))
+    elif explain or count_by:
+        run(_tell(wanted))
     else:
         listing = run(_once(wanted))
         _show(listing, wanted)
+        if listing.following:
+            note(f"There are more. They follow with: --continue {listing.following}")
         if not listing.rows and wanted.kind == "agents":
-            note("No agents on record here. `reconciler plan` shows what is declared.")
+            asked = wanted.asked.anything or wanted.selector
+            note("No agents are like that." if asked else
+                 "No agents on record here. `reconciler plan` shows what is declared.")  # fmt: skip
 
 
 async def _once(wanted: Wanted) -> Listing:
@@ -110,20 +148,13 @@ async def _once(wanted: Wanted) -> Listing:
 
 
 async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
-    records = (await snapshot(stores.registry)).records
-    if wanted.names:
-        for name in sorted(wanted.names):
-            if not any(name in (str(known), known.name) for known in records):
-                raise UsageError(
-                    f"no agent {one_line(name, 80)!r} on record", hint="`reconciler get agents` lists them"
-                )
-    chosen = [
-        record
-        for name, record in sorted(records.items())
-        if (not wanted.namespace or name.namespace == wanted.namespace)
-        and (not wanted.names or str(name) in wanted.names or name.name in wanted.names)
-        and all(requirement.matches(record.labels) for requirement in wanted.selector)
-    ]
+    registry = stores.registry
+    await check_names(registry, wanted.names)
+    if wanted.asked.anything or wanted.selector or wanted.names:
+        chosen, following = await records(registry, _query(stores, wanted), wanted.asked)
+    else:  # which costs a watcher what changed since it looked last
+        live, following = (await snapshot(registry)).records, ""
+        chosen = [one for name, one in live.items() if not wanted.namespace or name.namespace == wanted.namespace]
     sight = await look(stores, frozenset(record.name.namespace for record in chosen))
     for cluster, why in sorted(sight.unreadable.items()):
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
@@ -133,7 +164,44 @@ async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
     headers: tuple[str, ...] = ("NAMESPACE", "NAME", "STATE", "READY", "REVISION", "CLUSTERS", "AGE")
     if wanted.output == "wide":
         headers = (*headers, "TEMPLATES", "COMMIT", "LABELS", "MESSAGE")
-    return _sorted(headers, rows, [str(record.name) for record in chosen], values, wanted.sort_by)
+    listing = _sorted(headers, rows, [str(record.name) for record in chosen], values, wanted.sort_by)
+    return replace(listing, following=following)
+
+
+def _query(stores: OpenStores, wanted: Wanted) -> Query:
+    return query_of(
+        wanted.asked,
+        namespace=wanted.namespace,
+        names=wanted.names,
+        selector=wanted.selector,
+        now_ms=stores.clock.now_ms(),
+    )
+
+
+def _check_asked(wanted: Wanted, *, watch: bool) -> None:
+    """Refuse what cannot go together. Raises UsageError."""
+    asked = wanted.asked
+    if asked.anything and wanted.kind != "agents":
+        raise UsageError(f"{wanted.kind} cannot be queried: --where and its kin are for agents")
+    if wanted.sort_by and (asked.order_by or asked.limit or asked.after):
+        raise UsageError("--sort-by sorts what is shown", hint="use --order-by, which orders before a page is cut")
+    if asked.count_by and (asked.explain or asked.limit or asked.after or asked.order_by or watch):
+        raise UsageError("--count-by counts all agents of an answer, and goes with --where, -l and -n only")
+    if watch and (asked.limit or asked.after or asked.explain):
+        raise UsageError("--watch follows all agents of an answer, not a page of it")
+
+
+async def _tell(wanted: Wanted) -> None:
+    """Counts, or how the registry finds an answer."""
+    async with opened() as session:
+        stores = await session.stores()
+        query, asked = _query(stores, wanted), wanted.asked
+        if asked.explain:
+            limit = asked.limit or MAX_PAGE
+            show_plan(await stores.registry.explain(query, limit=limit, after=asked.after), wanted.output)
+        else:
+            counts = await stores.registry.count(query, by=asked.count_by)
+            show_counts(counts, asked.count_by, wanted.output, headers=wanted.headers)
 
 
 def _agent_value(record: Record, sight: Sight) -> dict[str, Any]:
@@ -252,10 +320,11 @@ def _rank(value: Any) -> tuple[int, float, str]:
 
 def _show(listing: Listing, wanted: Wanted) -> None:
     match wanted.output:
-        case "json":
-            emit(to_json({"kind": wanted.kind, "items": listing.values}))
-        case "yaml":
-            emit(to_yaml({"kind": wanted.kind, "items": listing.values}))
+        case "json" | "yaml":
+            value = {"kind": wanted.kind, "items": listing.values}
+            if wanted.asked.limit:
+                value["continue"] = listing.following
+            emit(to_json(value) if wanted.output == "json" else to_yaml(value))
         case "name":
             if listing.names:
                 emit("\n".join(listing.names))
@@ -293,6 +362,10 @@ command = build(
         "reconciler get agents",
         "reconciler get agents -n demo -l team=demo -o wide",
         "reconciler get agents --sort-by updated -o json",
+        "reconciler get agents --where 'state != running and labels.team in (support, demo) order by updated desc'",
+        "reconciler get agents --where 'resources.limits.memory > 128Mi' --limit 20 -o wide",
+        "reconciler get agents --count-by state",
+        "reconciler get agents --where \"words 'greet*'\" --explain",
         "reconciler get templates -o wide",
         "reconciler get clusters",
     ),

@@ -118,9 +118,9 @@ def summary(report: Report) -> str:
     return told if fleet or not errors or not report.agents else f"{told} Other agents are not affected."
 
 
-def plural(count: int, word: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def plural(count: int, word: str, many: str = "") -> str:
+    """`1 file`, `2 files`; `many` where the plural is not made with an s."""
+    return f"{count} {word if count == 1 else many or f'{word}s'}"
 
 
 def flat(text: str) -> str:

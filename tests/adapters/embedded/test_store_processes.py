@@ -66,6 +66,20 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cluster.db"
 
 
+def test_opening_twice_in_a_process_takes_no_locks_away(path):
+    """A cluster has its file open twice. A process loses all its locks on a file when it closes any descriptor of it,
+    and without them the next process to leave folds up the log that this one still writes."""
+    store, watcher = ObjectStore.open(path), ObjectStore.open(path)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "counter", "namespace": "team"}}
+    store.create({**body, "data": {"n": "0"}}, manager="m")
+    other = spawn(COUNTER, str(path), "1", "0")
+    other.communicate(timeout=60)
+    assert other.returncode == 0
+    assert path.with_name("cluster.db-wal").exists(), "this process still has it open"
+    store.close()
+    watcher.close()
+
+
 def test_optimistic_writers_lose_no_update(path):
     store = ObjectStore.open(path)
     store.create(

@@ -22,13 +22,14 @@ import pytest
 import pytest_asyncio
 
 from reconciler.adapters.sqlite import SqliteRegistry
-from reconciler.adapters.sqlite.codec import encode
 from reconciler.adapters.sqlite.schema import MIGRATIONS
+from reconciler.adapters.stored.codec import encode
 from reconciler.model.audit import next_entry
 from reconciler.model.errors import OutcomeUnknown, RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
 from reconciler.model.registry import AgentState, JournalPhase, Write
+from reconciler.query.checking import read_query
 from tests.contracts.values import TRIAGE, fact, health, intent, record, revision, write
 from tests.doubles.clock import FakeClock
 
@@ -119,15 +120,37 @@ async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
     assert "newer reconciler" in caught.value.hint
 
 
-async def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path, opened: Any) -> None:
+SINCE = {
+    2: ("clusters",),
+    3: ("projection", "search", "paths", "vals", "facts", "words"),
+}
+"""What each version of the schema added."""
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+async def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path, opened: Any, version: int) -> None:
     registry = await opened()
     await registry.commit(write(record()))
     await registry.close()
-    tamper(path, "DROP TABLE clusters", "DELETE FROM migrations WHERE version > 1")
+    newer = [table for since, tables in SINCE.items() if since > version for table in tables]
+    tamper(path, *(f"DROP TABLE {table}" for table in newer))
+    tamper(path, f"DELETE FROM migrations WHERE version > {version}")  # noqa: S608  # a number
     again = await opened()
     await again.commit(write(clusters=(health(),)))
     state = await again.snapshot()
     assert (state.value.records, state.value.clusters) == ({TRIAGE: record()}, {"eu-1": health()})
+    found = await again.find(read_query("labels.team = support and spec.image like triage%", now_ms=0), limit=5)
+    assert found.records == (record(),)
+
+
+async def test_what_can_be_searched_is_made_anew_by_a_version_that_sees_more(path: Path, opened: Any) -> None:
+    registry = await opened()
+    await registry.commit(write(record()))
+    await registry.close()
+    tamper(path, "UPDATE projection SET version = 0", "DELETE FROM facts", "UPDATE search SET state = 'running'")
+    again = await opened()
+    found = await again.find(read_query("labels.team = support and state = registered", now_ms=0), limit=5)
+    assert found.records == (record(),)
 
 
 async def test_pages_of_rubbish_are_found_at_open(path: Path, opened: Any) -> None:
@@ -154,11 +177,12 @@ async def test_rubbish_met_later_is_unreadable_and_not_absent(path: Path, opened
         await registry.commit(write(record(version=2)))
 
 
-async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any) -> None:
+@pytest.mark.parametrize("bytes_", ["7b7d", "7b226964223a22ff227d", ""])
+async def test_a_record_that_is_no_record_is_unreadable(path: Path, opened: Any, bytes_: str) -> None:
     registry = await opened()
     await registry.commit(write(record(), journal=(intent("a"),), revisions=(revision(1),), audit=(fact(),)))
     for table, column in (("records", "body"), ("journal", "body"), ("revisions", "body"), ("audit", "fact")):
-        tamper(path, f"UPDATE {table} SET {column} = x'7b7d'")  # noqa: S608  # constants above
+        tamper(path, f"UPDATE {table} SET {column} = x'{bytes_}'")  # noqa: S608  # constants above
     assert isinstance(await registry.snapshot(), Unreadable)
     assert isinstance(await registry.get(TRIAGE), Unreadable)
     with pytest.raises(RegistryError, match="journal"):
@@ -468,6 +492,20 @@ async def test_processes_write_side_by_side(path: Path, opened: Any) -> None:
         out, _ = writer.communicate(timeout=60)
         assert (writer.returncode, out.split()[-1]) == (0, "40")
     assert await assert_whole(registry) == 140
+
+
+async def test_opening_twice_in_a_process_takes_no_locks_away(path: Path, opened: Any) -> None:
+    """A process loses all its locks on a file when it closes any descriptor of it. Without them the next process to
+    leave thinks that it was the last, and folds up the log that others still write."""
+    first = await opened()
+    await first.commit(write(record()))
+    await opened()
+    for number in range(3):
+        assert start_writer(path, f"w{number}", count=1).communicate(timeout=60)[0] == "1\n"
+        assert path.with_name("registry.db-wal").exists(), "this process still has it open"
+        await first.commit(write(record(version=number + 2), journal=(intent(f"j{number}"),), audit=(fact(),)))
+    assert await first.integrity() == ()
+    assert len([seq async for seq, _ in (await opened()).changes(0)]) == 7
 
 
 async def test_a_writer_that_never_ends_is_named(opened: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from reconciler.adapters.sqlite.database import DAMAGED_HINT
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.lazy import LazyJson
@@ -30,6 +29,10 @@ from reconciler.model.registry import (
     Write,
 )
 from reconciler.model.source import JsonObject
+
+DAMAGED_HINT = "restore the registry from a backup or an export"
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What comes of decoding bytes that are not what was written."""
 
 Row = tuple[Any, ...]
 Bodies = dict[str, tuple[JsonObject, ...]]
@@ -53,7 +56,7 @@ class _Packed(LazyJson):
         """Raises RegistryError for bytes that are damaged."""
         try:
             return self._decoded(zlib.decompress(self.data))
-        except (zlib.error, msgspec.MsgspecError) as error:
+        except (zlib.error, *UNREADABLE) as error:
             raise RegistryError(f"{self.what} are damaged: {error}", hint=DAMAGED_HINT) from error
 
     def _decoded(self, data: bytes) -> Mapping[str, Any]:
@@ -158,12 +161,13 @@ def witness_audit(row: Row) -> AuditEntry:
     """From (seq, at_ms, fact, previous, hash, agent), for checking: a row that cannot be read has an empty fact.
 
     The `agent` column is no part of the chain but repeats the fact; where it does not, the row counts as unreadable.
+    So does one with more in it than its fact, which nobody would see.
     """
     try:
         entry = decode_audit(row)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         entry = None
-    if entry is not None and agent_key(entry.fact.agent) == row[5]:
+    if entry is not None and agent_key(entry.fact.agent) == row[5] and encode(entry.fact) == row[2]:
         return entry
     unreadable = AuditFact(actor="", action="", agent=None)
     return AuditEntry(seq=row[0], at_ms=row[1], fact=unreadable, previous=row[3], hash=row[4])

@@ -1,0 +1,196 @@
+"""Taking a registry out of its file, and putting one in. The counterpart of writing.py for what was written before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.projection import Projection
+from reconciler.adapters.stored import codec
+from reconciler.model.errors import RegistryError
+from reconciler.model.identity import AgentName
+from reconciler.model.registry import AgentRevision, AuditEntry, ClusterHealth, FleetRecord
+from reconciler.model.transfer import (
+    Heading,
+    Intake,
+    Kept,
+    KeptChange,
+    KeptJournal,
+    KeptOperation,
+    KeptRecord,
+    Tally,
+)
+
+BATCH = 1000
+Row = tuple[Any, ...]
+
+_RECORDS = "SELECT seq, body, document, manifests, shared FROM records WHERE seq > ? ORDER BY seq LIMIT ?"
+_PAGED: tuple[tuple[str, Callable[[Row], Kept]], ...] = (
+    (_RECORDS, lambda row: KeptRecord(seq=row[0], record=codec.decode_record(*row[1:]))),
+    (
+        "SELECT seq, namespace, name FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
+        lambda row: KeptChange(seq=row[0], agent=AgentName(namespace=row[1], name=row[2])),
+    ),
+    (
+        "SELECT position, body FROM journal WHERE position > ? ORDER BY position LIMIT ?",
+        lambda row: KeptJournal(position=row[0], entry=codec.decode_journal(row[1])),
+    ),
+    (
+        "SELECT position, op_id, seq, digest FROM operations WHERE position > ? ORDER BY position LIMIT ?",
+        lambda row: KeptOperation(position=row[0], op_id=row[1], seq=row[2], digest=row[3].hex()),
+    ),
+    (
+        "SELECT seq, at_ms, fact, previous, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
+        codec.decode_audit,
+    ),
+)
+"""What comes in pages, by a number that only grows."""
+
+
+_REVISIONS = (
+    "SELECT namespace, name, number, body FROM revisions WHERE (namespace, name, number) > (?, ?, ?) "
+    "ORDER BY namespace, name, number LIMIT ?"
+)
+
+
+def _rows_of(connection: sqlite3.Connection, *, statement: str, values: Row) -> list[Row]:
+    return connection.execute(statement, values).fetchall()
+
+
+async def export(source: Database) -> AsyncIterator[Kept]:
+    """All that a file holds, as it was when the first value was read: over a connection of its own."""
+    database = await Database.open(source.path, lambda _: None)
+    tally = Tally()
+    try:
+        await database.run("export it", lambda connection: connection.execute("BEGIN"))
+        for item in await database.run("export it", _single):
+            tally.add(item)
+            yield item
+        for statement, decode in _PAGED:
+            async for item in _pages(database, statement, decode):
+                tally.add(item)
+                yield item
+        async for item in _revisions(database):
+            tally.add(item)
+            yield item
+        yield tally.ending()
+    finally:
+        await database.close()
+
+
+def _single(connection: sqlite3.Connection) -> list[Kept]:
+    seq, audit_seq, audit_hash = connection.execute("SELECT seq, audit_seq, audit_hash FROM head").fetchone()
+    found: list[Kept] = [Heading(seq=seq, audit_seq=audit_seq, audit_hash=audit_hash)]
+    found += [codec.decode_fleet(body) for (body,) in connection.execute("SELECT body FROM fleet")]
+    found += [codec.decode_cluster(body) for (body,) in connection.execute("SELECT body FROM clusters ORDER BY name")]
+    return found
+
+
+async def _pages(database: Database, statement: str, decode: Callable[[Row], Kept]) -> AsyncIterator[Kept]:
+    since = 0
+    while True:
+        rows = await database.run("export it", partial(_rows_of, statement=statement, values=(since, BATCH)))
+        for row in rows:
+            yield decode(row)
+        if len(rows) < BATCH:
+            return
+        since = rows[-1][0]
+
+
+async def _revisions(database: Database) -> AsyncIterator[AgentRevision]:
+    after: Row = ("", "", 0)
+    while True:
+        rows = await database.run("export it", partial(_rows_of, statement=_REVISIONS, values=(*after, BATCH)))
+        for row in rows:
+            yield codec.decode_revision(row[3])
+        if len(rows) < BATCH:
+            return
+        after = rows[-1][:3]
+
+
+async def load(database: Database, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
+    """Fill a file that holds nothing yet, in one transaction. Raises RegistryError; nothing is in it then."""
+    intake = Intake()
+    await database.run("import into it", _begin)
+    try:
+        batch: list[Kept] = []
+        async for item in kept:
+            intake.take(item)
+            batch.append(item)
+            if len(batch) == BATCH:
+                await database.run("import into it", partial(_put_all, items=tuple(batch)))
+                batch.clear()
+        heading = intake.end()
+        await database.run("import into it", lambda connection: _finish(connection, batch, heading))
+    except BaseException:
+        await database.run("import into it", _undo)
+        raise
+    return intake.counts
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    (seq, audit_seq, operations) = connection.execute(
+        "SELECT seq, audit_seq, (SELECT count(*) FROM operations) FROM head"
+    ).fetchone()
+    if seq or audit_seq or operations:
+        connection.execute("ROLLBACK")
+        raise RegistryError(
+            f"this registry is in use: it stands at revision {seq}, with {audit_seq} audit entries",
+            hint="only an empty registry can be filled: name a file that does not exist yet",
+        )
+
+
+def _put_all(connection: sqlite3.Connection, items: Sequence[Kept]) -> None:
+    projection = Projection(connection)
+    for item in items:
+        for statement, values in _rows(item):
+            connection.execute(statement, values)
+        if isinstance(item, KeptRecord):
+            projection.put(item.record)
+
+
+def _rows(item: Kept) -> Iterator[tuple[str, Row]]:
+    match item:
+        case KeptRecord(seq=seq, record=one):
+            column = codec.record_columns(one)
+            values = (one.name.namespace, one.name.name, one.id, one.version, one.state.value, seq, one.updated_ms)
+            stored = (column.body, column.document, column.manifests, column.shared)
+            yield "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *stored)
+        case KeptChange(seq=seq, agent=agent):
+            yield "INSERT INTO feed VALUES (?, ?, ?)", (seq, agent.namespace, agent.name)
+        case KeptJournal(position=position, entry=entry):
+            made = (position, entry.id, entry.phase.value, codec.encode(entry))
+            yield "INSERT INTO journal VALUES (?, ?, ?, ?)", made
+        case KeptOperation(position=position, op_id=op_id, seq=seq):
+            operation = (position, op_id, seq, bytes.fromhex(item.digest))
+            yield "INSERT INTO operations VALUES (?, ?, ?, ?)", operation
+        case AuditEntry(seq=seq, fact=fact):
+            link = (seq, item.at_ms, codec.agent_key(fact.agent), codec.encode(fact), item.previous, item.hash)
+            yield "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", link
+        case AgentRevision(agent=agent, number=number):
+            revision = (agent.namespace, agent.name, number, codec.encode(item))
+            yield "INSERT INTO revisions VALUES (?, ?, ?, ?)", revision
+        case FleetRecord():
+            yield "INSERT INTO fleet VALUES (1, ?, ?)", (item.version, codec.encode(item))
+        case ClusterHealth():
+            yield "INSERT INTO clusters VALUES (?, ?, ?)", (item.cluster, item.version, codec.encode(item))
+        case _:
+            return
+
+
+def _finish(connection: sqlite3.Connection, items: Sequence[Kept], heading: Heading) -> None:
+    _put_all(connection, items)
+    connection.execute(
+        "UPDATE head SET seq = ?, audit_seq = ?, audit_hash = ?",
+        (heading.seq, heading.audit_seq, heading.audit_hash),
+    )
+    connection.execute("COMMIT")
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

@@ -1,0 +1,334 @@
+"""How a query is answered: what is gone through, and in which order; then the statement, run in a read transaction.
+
+Three ways. **drive**: some condition is met by few agents, so these are looked at, and sorted. **walk**: the order has
+an index, which is followed until the page is full. **gather**: no condition is met by few, and the walk finds too
+little in time, or the order has no index; so the agents of all conditions are intersected first.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.adapters.sqlite import compiling
+from reconciler.adapters.sqlite.compiling import Sql, ValueAtom
+from reconciler.adapters.sqlite.projection import COLUMNS, FLAG_COLUMNS, NO_NUMBER, NO_TEXT, path_range
+from reconciler.model.query import (
+    EVERYTHING,
+    And,
+    Comparator,
+    Compare,
+    Contains,
+    Exists,
+    Expression,
+    GroupCount,
+    Like,
+    Not,
+    OneOf,
+    Or,
+    Order,
+    Query,
+    QueryPlan,
+    Value,
+    Words,
+)
+from reconciler.query.tokens import Place
+
+FEW = 2_000
+"""Agents that are looked at one by one without a thought."""
+NAMED_VALUES = 64
+"""Values that a statement names, instead of a condition on them."""
+PATIENCE = 200_000
+"""Steps of SQLite's machine that a walk may take: a few milliseconds."""
+
+_INDEXES = {
+    "state": "search_by_state", "replicas": "search_by_replicas", "revision": "search_by_revision",
+    "created": "search_by_created", "updated": "search_by_updated", "lastSeen": "search_by_last_seen",
+    "name": "search_by_name", "namespace": "search_by_namespace",
+}  # fmt: skip
+_ENTERED = {*_INDEXES, "id", "commit"}
+"""Columns with an index that a comparison can enter."""
+_USED = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Records that meet a condition, or more of them where not `exact`. `count`: how many, at most FEW + 1."""
+
+    sql: Sql
+    count: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A statement that answers, and how."""
+
+    sql: Sql
+    way: str
+    notes: tuple[str, ...]
+    patient: bool = True
+
+
+class Search:
+    """One query on one connection, inside a read transaction: what is looked up here must still hold for the answer."""
+
+    def __init__(self, connection: sqlite3.Connection, query: Query, after: Place | None = None) -> None:
+        self._connection, self._query, self._after = connection, query, after
+        self._named: dict[int, Sequence[int] | None] = {}
+        self._notes: list[str] = []
+
+    # What compiling asks.
+
+    def paths(self, path: str, *, below: bool = False) -> Sequence[int]:
+        text, values = "SELECT id FROM paths WHERE path = ?", [path]
+        if below:
+            text += " OR (path >= ? AND path < ?)"
+            values += [f"{path}.", f"{path}/"]
+        return [number for (number,) in self._connection.execute(text, values)]
+
+    def values(self, atom: ValueAtom, path: int) -> Sequence[int] | None:
+        if id(atom) not in self._named:
+            sql = Sql("SELECT v.id FROM vals v WHERE v.path = ? AND ", (path,)) + compiling.value_condition(atom)
+            rows = self._run(sql + f" LIMIT {NAMED_VALUES + 1}")
+            self._named[id(atom)] = None if len(rows) > NAMED_VALUES else [number for (number,) in rows]
+            self._note_scan(atom, path)
+        return self._named[id(atom)]
+
+    def _note_scan(self, atom: ValueAtom, path: int) -> None:
+        inside = isinstance(atom, Contains) and isinstance(atom.value, str)
+        if (inside or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern))) and self._count(
+            Sql("SELECT 1 FROM vals WHERE path = ?", (path,))
+        ) > FEW:
+            self._notes.append(f"looks at every text that stands at {atom.path}")
+
+    def _run(self, sql: Sql) -> list[tuple[int, ...]]:
+        return self._connection.execute(sql.text, sql.values).fetchall()
+
+    def _count(self, sql: Sql) -> int:
+        ((number,),) = self._run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {FEW + 1})")
+        return number
+
+    # Ways to go.
+
+    def _driver(self, where: Expression) -> Driver | None:
+        """The records to look at for a condition; None where that is most of them, or nobody can say."""
+        match where:
+            case Not() | And(()):
+                return None
+            case And(parts):
+                found = [driver for part in parts if (driver := self._driver(part)) is not None]
+                best = min(found, key=lambda driver: driver.count, default=None)
+                return best and Driver(best.sql, best.count, exact=False)
+            case Or(parts):
+                each = [self._driver(part) for part in parts]
+                drivers = [driver for driver in each if driver is not None]
+                if len(drivers) < len(each):
+                    return None
+                sql = compiling.union(driver.sql for driver in drivers)
+                return Driver(sql, sum(one.count for one in drivers), exact=all(one.exact for one in drivers))
+            case _:
+                driving = self._driving(where)
+                return None if driving is None else Driver(driving, self._count(driving), exact=True)
+
+    def _driving(self, atom: Expression) -> Sql | None:  # noqa: PLR0911 - one for each kind of condition
+        match atom:
+            case Words():
+                return Sql("SELECT rowid AS record FROM words WHERE words MATCH ?", (compiling.match_text(atom),))
+            case Exists(path):
+                if path in COLUMNS:
+                    return None
+                return Sql("SELECT f.record FROM facts f WHERE ") + compiling.within(path, self)
+            case Compare(path) | OneOf(path) | Like(path) | Contains(path) if path in COLUMNS:
+                entered = path in _ENTERED and not isinstance(atom, Contains)
+                if not entered or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern)):
+                    return None
+                return Sql("SELECT s.record FROM search s WHERE ") + compiling.column_condition(atom)
+            case Compare(path) | OneOf(path) | Like(path) | Contains(path):
+                numbers = self.paths(path)
+                ids = self.values(atom, numbers[0]) if numbers else ()
+                if ids is None:
+                    return compiling.driving_values(atom, numbers[0])
+                return compiling.driving(ids) if ids else Sql("SELECT s.record FROM search s WHERE 0")
+            case _:
+                return None
+
+    def choose(self, limit: int, *, impatient: bool = True) -> Chosen:
+        """The statement that answers (namespace, name) in order, one more than `limit`."""
+        parts = _conjuncts(self._query.where)
+        drivers = [self._driver(part) for part in parts]
+        found = [(number, driver) for number, driver in enumerate(drivers) if driver is not None]
+        index = self._index()
+        number, best = min(found, key=lambda item: item[1].count, default=(0, None))
+        if best is not None and best.count <= FEW:
+            rest = [part for at, part in enumerate(parts) if not (at == number and best.exact)]
+            return self._chosen("drive", _from(best.sql), rest, limit)
+        if index and (impatient or not found):
+            source = Sql(f"FROM search s INDEXED BY {index} WHERE ")
+            chosen = self._chosen("walk", source, parts, limit, patient=not found)
+            whole = self._query.where == EVERYTHING or _is_namespace(parts, index)
+            note = f"follows {index} until the page is full: no condition is met by fewer than {FEW} agents"
+            return chosen if whole else Chosen(chosen.sql, "walk", (*chosen.notes, note), chosen.patient)
+        if found:
+            rest = [part for at, part in enumerate(parts) if not any(at == n and d.exact for n, d in found)]
+            sql = compiling.intersection(driver.sql for _, driver in found)
+            chosen = self._chosen("gather", _from(sql), rest, limit)
+            note = f"intersects the agents of {len(found)} conditions, each more than {FEW}"
+        else:
+            chosen = self._chosen("scan", Sql("FROM search s NOT INDEXED WHERE "), parts, limit)
+            note = "looks at every agent: " + (
+                "the order has no index" if self._query.where == EVERYTHING else "no condition has an index"
+            )
+        return Chosen(chosen.sql, chosen.way, (*chosen.notes, note))
+
+    def _chosen(
+        self, way: str, source: Sql, parts: Sequence[Expression], limit: int, *, patient: bool = True
+    ) -> Chosen:
+        orders = self._orders()
+        name = (self._after.namespace, self._after.name) if self._after else ("", "")
+        keys = compiling.keys(orders, self._places(), name, self)
+        sql = Sql("SELECT s.namespace, s.name ") + source + compiling.condition(And(tuple(parts)), self)
+        if self._after is not None:
+            sql = sql + " AND " + compiling.behind(keys)
+        for number, key in enumerate(keys):
+            sql = sql + (", " if number else " ORDER BY ") + key.ordering()
+        return Chosen(sql + Sql(" LIMIT ?", (limit + 1,)), way, tuple(dict.fromkeys(self._notes)), patient)
+
+    def _orders(self) -> Sequence[Order]:
+        """What is left of the order when it says nothing that its end does not say."""
+        orders = self._query.order
+        return () if [(order.path, order.descending) for order in orders] == [("namespace", False)] else orders
+
+    def _places(self) -> Sequence[Value | None] | None:
+        return None if self._after is None or not self._orders() else self._after.keys
+
+    def _index(self) -> str | None:
+        """The index that has the order, if one has."""
+        orders = self._orders()
+        if not orders:
+            return "search_by_namespace"
+        if len(orders) > 1 or (orders[0].descending and orders[0].path in ("name", "namespace")):
+            return None
+        return _INDEXES.get(orders[0].path)
+
+    # Answers.
+
+    def names(self, limit: int) -> list[tuple[str, str]]:
+        """Who is on the page, and one more when there is more."""
+        chosen = self.choose(limit)
+        rows = self._within_patience(chosen)
+        return self._names(self.choose(limit, impatient=False).sql) if rows is None else rows
+
+    def _names(self, sql: Sql) -> list[tuple[str, str]]:
+        return self._connection.execute(sql.text, sql.values).fetchall()
+
+    def _within_patience(self, chosen: Chosen) -> list[tuple[str, str]] | None:
+        """The rows; None where a walk took too long that another way could spare."""
+        if chosen.patient:
+            return self._names(chosen.sql)
+        self._connection.set_progress_handler(lambda: 1, PATIENCE)
+        try:
+            return self._names(chosen.sql)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return None
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+    def plan(self, limit: int) -> QueryPlan:
+        """How `names` goes, which is tried: only that says whether a walk ends in time."""
+        chosen = self.choose(limit)
+        if self._within_patience(chosen) is None:
+            chosen = self.choose(limit, impatient=False)
+        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {chosen.sql.text}", chosen.sql.values)
+        indexes: dict[str, None] = {}
+        for *_, detail in rows:
+            indexes |= dict.fromkeys(_USED.findall(detail))
+            if "VIRTUAL TABLE INDEX" in detail:
+                indexes["words (FTS5)"] = None
+            elif detail.startswith("SEARCH f USING PRIMARY KEY"):
+                indexes["facts (primary key)"] = None
+        return QueryPlan(
+            statement=chosen.sql.text, indexes=tuple(indexes), scans=bool(chosen.notes), notes=chosen.notes
+        )
+
+    def counts(self, by: str) -> tuple[GroupCount, ...]:
+        """How many records meet the query, in all or by their values at a path."""
+        matching = self._matching()
+        if not by:
+            ((number,),) = self._run(Sql("SELECT count(*) ") + matching)
+            return (GroupCount(value=None, count=number),)
+        if by in COLUMNS:
+            column = f"s.{COLUMNS[by]}"
+            rows = self._run(Sql(f"SELECT {column}, count(*) ") + matching + f" GROUP BY {column} ORDER BY {column}")
+            return tuple(GroupCount(value=_column_value(by, value), count=number) for value, number in rows)
+        return self._counts_of_facts(by, matching)
+
+    def _matching(self) -> Sql:
+        parts = _conjuncts(self._query.where)
+        drivers = [self._driver(part) for part in parts]
+        exact = [driver for driver in drivers if driver is not None]
+        if not exact:
+            return Sql("FROM search s WHERE ") + compiling.condition(self._query.where, self)
+        rest = [part for part, driver in zip(parts, drivers, strict=True) if driver is None or not driver.exact]
+        few = min(exact, key=lambda driver: driver.count)
+        if few.count <= FEW:
+            return _from(few.sql) + compiling.condition(self._query.where, self)
+        source = compiling.intersection(driver.sql for driver in exact)
+        return _from(source) + compiling.condition(And(tuple(rest)), self)
+
+    def _counts_of_facts(self, by: str, matching: Sql) -> tuple[GroupCount, ...]:
+        numbers = self.paths(by)
+        first, last = path_range(numbers[0]) if numbers else (0, -1)
+        met = Sql("WITH met AS MATERIALIZED (SELECT s.record ") + matching + ") "
+        rows = self._run(
+            met
+            + Sql(
+                "SELECT v.type, v.value, count(*) FROM met CROSS JOIN facts f ON f.record = met.record "
+                "AND f.value BETWEEN ? AND ? JOIN vals v ON v.id = f.value GROUP BY v.id ORDER BY v.type, v.value",
+                (first, last),
+            )
+        )
+        ((missing,),) = self._run(
+            met
+            + Sql(
+                "SELECT count(*) FROM met WHERE NOT EXISTS "
+                "(SELECT 1 FROM facts f WHERE f.record = met.record AND f.value BETWEEN ? AND ?)",
+                (first, last),
+            )
+        )
+        groups = [GroupCount(value=None, count=missing)] if missing else []
+        groups += [GroupCount(value=bool(v) if kind == 1 else v, count=number) for kind, v, number in rows]
+        return tuple(groups)
+
+
+def _from(records: Sql) -> Sql:
+    """Rows of `search` for the records of a statement, each once. CROSS JOIN keeps SQLite from turning it around."""
+    return (
+        Sql("FROM (SELECT DISTINCT record FROM (") + records + ")) d CROSS JOIN search s ON s.record = d.record WHERE "
+    )
+
+
+def _conjuncts(where: Expression) -> list[Expression]:
+    """Conditions that must all hold, as far as they can be told apart."""
+    if isinstance(where, And):
+        return [one for part in where.parts for one in _conjuncts(part)]
+    return [where]
+
+
+def _is_namespace(parts: Sequence[Expression], index: str) -> bool:
+    """Whether an index has all of the answer, and nothing else."""
+    match parts:
+        case [Compare("namespace", Comparator.EQUAL, _)]:
+            return index == "search_by_namespace"
+        case _:
+            return False
+
+
+def _column_value(path: str, value: Value) -> Value | None:
+    if path in FLAG_COLUMNS:
+        return bool(value)
+    return None if value in (NO_TEXT, NO_NUMBER) else value
