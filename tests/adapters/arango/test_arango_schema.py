@@ -17,7 +17,7 @@ from reconciler.model.checks import Finding, State
 from reconciler.model.errors import RegistryError
 from reconciler.model.objects import Unreadable
 from tests.contracts.values import record, write
-from tests.doubles.arango.double import ArangoDouble
+from tests.doubles.arango.double import ArangoDouble, arango_double
 from tests.doubles.clock import FakeClock
 
 QUICK = Patience(attempts=2, pause_s=0.001, read_s=10.0, lock_s=1)
@@ -26,7 +26,7 @@ Grant = Callable[[str], Access]
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[ArangoDouble]:
-    with ArangoDouble() as running:
+    with arango_double() as running:
         yield running
         assert running.refused == []
 
@@ -229,7 +229,7 @@ async def test_doctor_names_what_is_missing_and_what_makes_it(access, root) -> N
 
 
 async def test_doctor_knows_a_cluster_by_its_coordinators() -> None:
-    with ArangoDouble(coordinators=2) as cluster:
+    with arango_double(coordinators=2) as cluster:
         access = Access(urls=tuple(cluster.urls), database="agents", username="root", password=cluster.password)
         await (await opening(access)).close()
         looks = await asyncio.to_thread(found, access)
