@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Edit, Program
+from tests.cli.conftest import Done, Edit, Program
 from tests.doubles.arango.double import ArangoDouble, Settings, arango_double
 
 PASSWORD = "hush-hush"
@@ -30,34 +31,37 @@ def applied(fleet: Program, edit: Edit) -> Program:
     return fleet
 
 
-def records(fleet: Program, **extra: str) -> tuple[str, str, str]:
+Run = Callable[..., Done]
+
+
+def records(run: Run) -> tuple[str, str, str]:
     """What people see of the registry."""
     return (
-        fleet("audit", "verify", code=0, **extra).out,
-        fleet("audit", "list", "-o", "json", code=0, **extra).out,
-        fleet("get", "agents", "-o", "json", code=0, **extra).out,
+        run("audit", "verify", code=0).out,
+        run("audit", "list", "-o", "json", code=0).out,
+        run("get", "agents", "-o", "json", code=0).out,
     )
 
 
 def test_a_fleet_moves_to_arangodb_and_back(applied: Program, double: ArangoDouble) -> None:
-    there = {"ARANGO_USER": "root", "ARANGO_PASSWORD": PASSWORD}
+    there: Run = partial(applied, ARANGO_USER="root", ARANGO_PASSWORD=PASSWORD)
     before = records(applied)
-    told = applied("registry", "migrate", "--to", f"{double.url}/fleet", code=0, **there)
+    told = there("registry", "migrate", "--to", f"{double.url}/fleet", code=0)
     assert PASSWORD not in told.out + told.err
     (entry,) = [line.strip() for line in told.out.splitlines() if "registry:" in line]
     manifest = applied.folder / "fleet.yaml"
     old = manifest.read_text()
     manifest.write_text(old.replace("spec:\n", f"spec:\n  {entry}\n", 1))
     applied.commit("Keep the registry in ArangoDB")
-    assert records(applied, **there) == before
-    assert applied("plan", "--detailed-exitcode", code=0, **there).out.endswith("No changes.\n")
-    assert "0 agents" not in applied("get", "agents", "--where", "state = running or exists name", code=0, **there).out
-    looks = json.loads(applied("doctor", "-o", "json", code=0, **there).out)
+    assert records(there) == before
+    assert there("plan", "--detailed-exitcode", code=0).out.endswith("No changes.\n")
+    assert "0 agents" not in there("get", "agents", "--where", "state = running or exists name", code=0).out
+    looks = json.loads(there("doctor", "-o", "json", code=0).out)
     assert {look["name"]: look["state"] for look in looks}["arangodb schema"] == "ok"
-    applied("suspend", "demo/hello", "--reason", "a holiday", code=0, **there)
-    after = records(applied, **there)
+    there("suspend", "demo/hello", "--reason", "a holiday", code=0)
+    after = records(there)
     assert after != before
-    back = applied("registry", "migrate", "--to", "sqlite:back.db", code=0, **there)
+    back = there("registry", "migrate", "--to", "sqlite:back.db", code=0)
     assert "registry: {sqlite: {path: back.db}}" in back.out
     manifest.write_text(old.replace("spec:\n", "spec:\n  registry: {sqlite: {path: back.db}}\n", 1))
     applied.commit("Keep the registry in a file")
