@@ -135,7 +135,7 @@ def document(serial: int, chance: random.Random) -> dict[str, Any]:
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "probes": {"readiness": probe, "liveness": probe},
         "health": {"interval": "30s", "failureThreshold": 3, "successThreshold": 1,
-                   "checks": [{"name": "up", "connectivity": {"http": {"path": "/", "port": "http"}, "timeout": "2s"}}]},
+                   "checks": [{"name": "up", "connectivity": {"tcp": {"port": "http"}, "timeout": "2s"}}]},
         "recovery": {"ladder": ["reprobe", "restart", "rollback"], "attempts": 5,
                      "backoff": {"initial": "10s", "factor": 2.0, "max": "5m"}},
         "rollout": {"maxSurge": 1, "maxUnavailable": 0, "timeout": "2m", "settle": "2s", "terminationGrace": "30s",
