@@ -329,8 +329,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for one measurement")
     parser.add_argument("--cpu", action="store_true", help="measure CPU time: for a machine that others use too")
     options = parser.parse_args()
+    globals()["BUDGET_S"] = options.budget
     if options.cpu:
         globals()["clock"] = time.process_time
     results = [asyncio.run(measure(int(size))) for size in options.sizes.split(",")]
