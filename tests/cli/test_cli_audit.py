@@ -265,6 +265,19 @@ def test_a_checkpoint_is_worth_its_signature(
     assert file.read_text() == "{}"
 
 
+def test_history_says_who_changed_what_when_and_of_which_commit(applied: Program, still: Inside) -> None:
+    out = still("history", "demo/hello", code=0).out
+    commit = applied.git("rev-parse", "HEAD").strip()
+    actor = str(listed(still)[0]["actor"])
+    row = out.splitlines()[1].split()
+    assert (row[0], row[2:]) == ("2", [actor, commit[:7], "ready"])
+    assert "# revision 2, after 1\n      ~ replicas: 1 -> 2\n" in out
+    value = json.loads(still("history", "demo/hello", "-o", "json", code=0).out)
+    assert [one["path"] for one in value["revisions"][0]["changes"]] == ["replicas"]
+    assert (value["revisions"][0]["commit"], value["revisions"][0]["actor"]) == (commit, actor)
+    assert "was never applied" in still("history", "demo/nobody", code=1).err
+
+
 def test_a_registry_in_order_is_said_to_be(still: Inside) -> None:
     assert "The registry is whole: 1 agent, " in still("registry", "check", code=0).out
     value = json.loads(still("registry", "check", "-o", "json", code=0).out)

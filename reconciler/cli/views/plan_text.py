@@ -72,7 +72,7 @@ def _change(change: Change, *, color: bool) -> Iterator[str]:
     yield from _replicas(change, color=color)
     shown, defaults = words.shown_attributes(change)
     for attribute in shown:
-        yield from _attribute(attribute, scale=change.action is Action.SCALE, color=color)
+        yield from attribute_lines(attribute, scale=change.action is Action.SCALE, color=color)
     yield from _objects(change, color=color)
     if left := words.left_out(change):
         yield f"      # {left}"
@@ -103,7 +103,8 @@ def _replicas(change: Change, *, color: bool) -> Iterator[str]:
         yield f"      # placement: {placed}"
 
 
-def _attribute(item: AttributeChange, *, scale: bool, color: bool) -> Iterator[str]:
+def attribute_lines(item: AttributeChange, *, scale: bool, color: bool) -> Iterator[str]:
+    """One attribute as a plan shows it: what it was and is, text of several lines below its name."""
     symbol = words.mark(item.before, item.after)
     sign = _sign("#" if scale and symbol == "~" else symbol, color=color)
     remark = words.remark(item)
