@@ -248,6 +248,7 @@ async def follow_remote(url: str, folder: Path, fleet_dir: str, *, clock: Clock 
     prepare_state(location.state_dir)
     return Session(location, Mirror(url, location.state_dir / MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
 
+
 def arango_access(declared: ArangoRegistry, root: Path) -> Access:
     """Where a registry in ArangoDB is, and as whom we come. Raises RegistryError for credentials that are not there."""
     from reconciler.adapters.arango import Access

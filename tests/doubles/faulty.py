@@ -332,6 +332,9 @@ class FaultySource:
     def __init__(self, inner: Source, faults: Faults, old: Revision) -> None:
         self.inner, self.faults, self.old = inner, faults, old
 
+    async def fetch(self) -> None:
+        await self.inner.fetch()
+
     async def revision(self, ref: str) -> Revision:
         return await self.faults.call(
             "source.revision",

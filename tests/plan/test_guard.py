@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -66,6 +67,14 @@ def test_five_names_are_told_and_the_rest_counted(count: int, text: str) -> None
     assert guard.names_text(names(count)) == text
 
 
+def departed(
+    declaration: Declaration, known: Mapping[AgentName, Record], policy: Policy
+) -> tuple[list[Record], list[Hold]]:
+    """What becomes of those on record that are declared nowhere, or of all that are to be destroyed."""
+    leave = known if policy.destroy else known.keys() - declaration.agents.keys()
+    return guard.departures(sorted(leave), declaration, known, policy)
+
+
 def held(holds: list[Hold]) -> list[tuple[HoldCode, str, str]]:
     assert all(hold.action is Action.DELETE for hold in holds)
     assert all(len(hold.agents) == 1 for hold in holds)
@@ -74,7 +83,7 @@ def held(holds: list[Hold]) -> list[tuple[HoldCode, str, str]]:
 
 def test_what_is_declared_nowhere_goes_in_order_of_names() -> None:
     given = dict(reversed(records(3).items()))
-    going, holds = guard.departures(declared("a1"), given, Policy())
+    going, holds = departed(declared("a1"), given, Policy())
     assert [one.name.name for one in going] == ["a0", "a2"]
     assert holds == []
 
@@ -82,13 +91,13 @@ def test_what_is_declared_nowhere_goes_in_order_of_names() -> None:
 def test_what_cannot_be_read_keeps_the_agents_that_came_from_it_and_those_that_may_have_moved_there() -> None:
     broken = Frozen(reason="no YAML")
     declaration = declared(paths={path_of("x/a0"): broken})
-    going, holds = guard.departures(declaration, records(2), Policy())
+    going, holds = departed(declaration, records(2), Policy())
     assert [one.name.name for one in going] == ["a1"], "all broken files are known: nothing moved into them"
     text = "x/a0 stays as it is: agents/x/a0.yaml cannot be read (no YAML)"
     assert held(holds) == [(HoldCode.INVALID, text, "mend the file, or delete it to delete the agent")]
 
     declaration = declared(paths={"b.yaml": broken, "a.yaml": broken})
-    going, holds = guard.departures(declaration, records(1), Policy())
+    going, holds = departed(declaration, records(1), Policy())
     assert going == []
     text = "x/a0 stays as it is: it may have been moved to a.yaml, which cannot be read"
     assert held(holds) == [(HoldCode.INVALID, text, "mend a.yaml")]
@@ -97,7 +106,7 @@ def test_what_cannot_be_read_keeps_the_agents_that_came_from_it_and_those_that_m
 def test_an_agent_whose_file_declares_an_invalid_newcomer_may_be_it() -> None:
     bad = Frozen(reason="bad", paths=(path_of("x/a0"),))
     declaration = declared(frozen={"z1": bad, "z0": bad, "a1": Frozen(reason="bad", paths=(path_of("x/a2"),))})
-    going, holds = guard.departures(declaration, records(3), Policy())
+    going, holds = departed(declaration, records(3), Policy())
     assert [one.name.name for one in going] == ["a2"], "a1 is on record itself: nobody was renamed to it"
     text = "x/a0 stays as it is: it may have been renamed to x/z0, which is invalid"
     assert held(holds) == [(HoldCode.INVALID, text, "correct x/z0 in agents/x/a0.yaml")]
@@ -107,7 +116,7 @@ def test_what_is_protected_stays_whoever_wants_it_gone_and_keeps_nobody_else() -
     given = {name("a0"): record("a0", protect=True), name("a1"): record("a1")}
     lift = "declare it with `protect: false`, apply, then remove it"
     for policy, why in ((Policy(), "gone from Git"), (Policy(destroy=True), "to go")):
-        going, holds = guard.departures(declared(), given, policy)
+        going, holds = departed(declared(), given, policy)
         assert [one.name.name for one in going] == ["a1"]
         text = f"x/a0 is protected, and stays although it is {why}"
         assert held(holds) == [(HoldCode.PROTECTED, text, lift)]
@@ -115,7 +124,7 @@ def test_what_is_protected_stays_whoever_wants_it_gone_and_keeps_nobody_else() -
 
 def test_destroying_takes_what_is_declared_and_what_is_broken_too() -> None:
     declaration = declared("a0", frozen={"a1": Frozen(reason="bad")}, paths={path_of("x/a2"): Frozen(reason="bad")})
-    going, holds = guard.departures(declaration, records(3), Policy(destroy=True))
+    going, holds = departed(declaration, records(3), Policy(destroy=True))
     assert [one.name.name for one in going] == ["a0", "a1", "a2"]
     assert holds == []
 
@@ -252,10 +261,10 @@ def test_a_cluster_in_whose_place_another_answers_holds_who_is_there_and_who_wou
 def test_scaling_by_hand_is_told_until_it_ends(until_ms: int, reason: str, text: str | None) -> None:
     override = ScaleOverride(replicas=6, author="ann", reason=reason, since_ms=0, until_ms=until_ms)
     given = {name("a1"): record("a1"), name("a0"): record("a0", override=override)}
-    holds = list(guard.overridden(declared("a0", "a1"), given, 86_400_000))
+    holds = list(guard.overridden(sorted(given), given, 86_400_000))
     assert [hold.text for hold in holds] == ([text] if text else [])
     for hold in holds:
         assert (hold.code, hold.agents, hold.action) == (HoldCode.OVERRIDE, (name("a0"),), None)
         assert hold.lift == "`reconciler scale x/a0 --end` gives it back to Git"
         assert not hold.blocks_exit
-    assert list(guard.overridden(declared("a1"), given, 0)) == [], "what is declared nowhere has no count"
+    assert list(guard.overridden((name("a1"),), given, 0)) == []
