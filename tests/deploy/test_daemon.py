@@ -1,0 +1,90 @@
+"""What deploy/ ships to run the daemon: a chart that a restricted namespace takes, an image, a unit for systemd."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cli.commands import daemon
+from tests.controlplane.plane import ControlPlane
+from tests.deploy.shipped import CHART, DEPLOY, only
+from tests.helm.helm import Helm, HelmFailed
+
+GIVEN = (
+    "--set", "daemon.repo=https://git.example/fleet.git",
+    "--set", "daemon.image=registry.example/reconciler:1",
+    "--set", "daemon.branch=main",
+    "--set", "daemon.path=fleets/acme",
+    "--set", "daemon.environmentFrom={arango}",
+)  # fmt: skip
+
+
+def options() -> set[str]:
+    """All options of `reconciler daemon`."""
+    return {name for parameter in daemon.command.params for name in parameter.opts}
+
+
+def arguments(text: list[str]) -> set[str]:
+    return {one.partition("=")[0] for one in text if one.startswith("--")}
+
+
+@pytest.mark.helm
+def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
+    objects = helm.template(CHART, *GIVEN, namespace="ops")
+    pod = only(objects, "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][0] == "daemon"
+    assert arguments(container["args"]) <= options()
+    assert {"--repo=https://git.example/fleet.git", "--branch=main", "--path=fleets/acme"} <= set(container["args"])
+    assert pod["serviceAccountName"] == only(objects, "ServiceAccount")["metadata"]["name"]
+    assert container["envFrom"] == [{"secretRef": {"name": "arango"}}]
+    claims = {one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one}
+    assert claims == {only(objects, "PersistentVolumeClaim")["metadata"]["name"]}
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize(
+    "mistake", ["daemon.image=", "daemon.mode=destroy", "daemon.branch=--upload-pack=x", "daemon.replicas=2"]
+)
+def test_the_chart_refuses_what_cannot_run(helm: Helm, mistake: str) -> None:
+    with pytest.raises(HelmFailed, match=mistake.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]):
+        helm.template(CHART, *GIVEN, "--set", mistake, namespace="ops")
+
+
+@pytest.mark.helm
+@pytest.mark.controlplane
+def test_a_namespace_that_restricts_pods_takes_the_daemons(
+    helm: Helm, control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    """The pod is judged by admission as if it were made: a Deployment alone would only be warned about."""
+    control_plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    deployment = only(helm.template(CHART, *GIVEN, namespace=namespace), "Deployment")
+    spec: dict[str, Any] = deployment["spec"]["template"]["spec"] | {"serviceAccountName": "default"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "try", "namespace": namespace}, "spec": spec}
+    control_plane.kubectl("create", "--dry-run=server", "-f", _written(tmp_path / "pod.json", pod))
+    control_plane.kubectl("create", "--dry-run=server", "-f", _written(tmp_path / "all.json", deployment))
+
+
+def _written(path: Path, body: dict[str, Any]) -> str:
+    import json
+
+    path.write_text(json.dumps(body))
+    return str(path)
+
+
+def test_the_unit_starts_the_daemon_with_options_that_it_has() -> None:
+    text = (DEPLOY / "systemd" / "reconciler.service").read_text()
+    (start,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert shlex.split(start)[1] == "daemon"
+    assert arguments(shlex.split(start)) <= options()
+    assert "Type=notify" in text
+
+
+def test_the_image_runs_as_nobody_and_takes_what_the_lock_names() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
+    assert "--require-hashes -r requirements/run.txt" in text
