@@ -23,7 +23,7 @@ from tests.doubles.world import GivenWorld, open_cluster, open_registry
 from tests.engine.fleets import applied, end
 
 NOTER = Noter(actor="tester", retry=Retry(jitter=lambda: 0.0))
-SOON = Patience(connect_s=0.05, read_s=5.0, call_s=5.0)
+SOON = Patience(connect_s=0.25, read_s=10.0, call_s=10.0)
 
 
 def fleet(*clusters: str) -> str:
