@@ -81,7 +81,6 @@ class Cursor:
     retry: bool
     batch: int = 1
     last: tuple[str, dict[str, Any]] | None = None
-    transaction: str | None = None
 
 
 class Server:
@@ -136,12 +135,14 @@ class Server:
     def cursor(
         self, number: str, call: Call, rest: list[Any], size: int, shown: dict[str, Any], *, retry: bool
     ) -> Cursor:
-        """Keep the rest of a result. It is forgotten after a while, or with the transaction that it belongs to."""
+        """Keep the rest of a result."""
         made = Cursor(number, call.user, call.database, rest, size, shown, retry)
-        made.transaction = call.headers.get("x-arango-trx-id")
         self.cursors[number] = made
-        asyncio.get_running_loop().call_later(self.settings.cursor_seconds, self.cursors.pop, number, None)
         return made
+
+    def forget_cursor(self, cursor: Cursor, seconds: float) -> None:
+        """A cursor that nobody asked to the end in time is gone."""
+        asyncio.get_running_loop().call_later(seconds, self.cursors.pop, cursor.id, None)
 
     @property
     def single(self) -> bool:
