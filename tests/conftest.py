@@ -50,6 +50,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     judged = sum(key == "drift" for key, _ in passed)
     if judged:
         terminalreporter.write_line(f"drift: {judged} kinds of foreign change judged right on a real API server")
+    settled = Counter(value for key, value in passed if key == "settled")
+    for what, count in sorted(settled.items()):
+        terminalreporter.write_line(f"no perpetual diff: {count} {what} found as they were applied")
     for key, text in PLANE_FAULTS.items():
         count = sum(int(value) for name, value in passed if name == key)
         if count:
