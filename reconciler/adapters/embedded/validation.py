@@ -16,12 +16,14 @@ from reconciler.adapters.embedded.schema_tables import Kind, kind_of
 from reconciler.adapters.embedded.validation_pods import pod_spec
 from reconciler.model.errors import Rejected
 from reconciler.model.identity import ObjectRef
+from reconciler.model.units import stored_amount
 
 Body = dict[str, Any]
 
 _SERVICE = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}\Z")
 _MAX_DATA = 1_048_576
+_MAX_STABILIZATION_S, _MAX_PERIOD_S = 3_600, 1_800
 _MUTABLE_IN_POD = frozenset(
     {"activeDeadlineSeconds", "tolerations", "containers", "initContainers", "terminationGracePeriodSeconds"}
 )
@@ -240,12 +242,30 @@ def _autoscaler(body: Body) -> Iterator[str]:
         if not target.get(key):
             yield f"spec.scaleTargetRef.{key}: Required value"
 
+    for index, metric in enumerate(spec.get("metrics", ())):
+        for source in metric.values():
+            if isinstance(source, dict):
+                yield from _metric(source, f"spec.metrics[{index}]")
     for name, rules in spec.get("behavior", {}).items():
         yield from _scaling_rules(rules, f"spec.behavior.{name}")
 
 
+def _metric(source: Body, path: str) -> Iterator[str]:
+    """A metric's name is part of the address at which it is asked for; what is aimed at is more than nothing."""
+    name = source.get("metric", {}).get("name", "")
+    if name in {".", ".."} or "/" in name or "%" in name:
+        yield f"{path}.metric.name: Invalid value: {name[:80]!r}: may not be '.' or '..', nor contain '/' or '%'"
+    for key in ("value", "averageValue"):
+        if key in source["target"] and stored_amount(source["target"][key]) <= 0:
+            yield f"{path}.target.{key}: Invalid value: {source['target'][key]!r}: must be positive"
+
+
 def _scaling_rules(rules: Body, path: str) -> Iterator[str]:
+    if not 0 <= rules.get("stabilizationWindowSeconds", 0) <= _MAX_STABILIZATION_S:
+        yield f"{path}.stabilizationWindowSeconds: Invalid value: must be between 0 and {_MAX_STABILIZATION_S}"
     for index, policy in enumerate(rules.get("policies", ())):
+        if policy.get("periodSeconds", 0) > _MAX_PERIOD_S:
+            yield f"{path}.policies[{index}].periodSeconds: Invalid value: must be at most {_MAX_PERIOD_S}"
         for key in ("value", "periodSeconds"):
             if policy.get(key, 0) < 1:
                 yield f"{path}.policies[{index}].{key}: Invalid value: {policy.get(key, 0)}: must be greater than zero"
