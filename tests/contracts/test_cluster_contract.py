@@ -591,6 +591,18 @@ class TestOwnership:
             'k:{"name":"app"}'
         ]
 
+    async def test_nothing_said_of_a_map_takes_nothing_out_of_it(self, cluster):
+        body = {**config(), "data": None}
+        await apply(cluster, config(a="1"), manager="other")
+        second = await apply(cluster, body)
+        assert second.body["data"] == {"a": "1"}
+        assert "f:data" in owned(second, "reconciler")
+        assert await apply(cluster, body) == second
+
+    async def test_nothing_said_of_a_single_value_takes_it_out(self, cluster):
+        await apply(cluster, deployment(minReadySeconds=3))
+        assert "minReadySeconds" not in (await apply(cluster, deployment(minReadySeconds=None))).body["spec"]
+
     async def test_status_is_nobodys_through_apply(self, cluster):
         body = deployment()
         body["status"] = {"replicas": 7}
@@ -799,6 +811,16 @@ class TestRefusals:
         other = f"{address.rpartition('.')[0]}.{last % 250 + 1}"
         with pytest.raises(Rejected):
             await apply(cluster, service(clusterIP=other))
+
+    async def test_what_only_another_type_of_service_has_goes_with_the_type(self, cluster):
+        ports = [{"port": 80, "name": "http"}]
+        balanced = await apply(cluster, service(type="LoadBalancer", ports=ports))
+        assert balanced.body["spec"]["ports"][0]["nodePort"]
+        spec = (await apply(cluster, service(ports=ports))).body["spec"]
+        assert spec["type"] == "ClusterIP"
+        assert spec["clusterIP"] == balanced.body["spec"]["clusterIP"]
+        assert not {"externalTrafficPolicy", "allocateLoadBalancerNodePorts"} & spec.keys()
+        assert "nodePort" not in spec["ports"][0]
 
     async def test_a_headless_service_has_no_address(self, cluster):
         first = await apply(cluster, service(clusterIP="None"))

@@ -192,11 +192,19 @@ def update(
     return [*result, mine]
 
 
+_MERGED = frozenset({Shape.STRUCT, Shape.MAP, Shape.LIST, Shape.SET})
+
+
 def merge(left: Any, right: Any, node: Node) -> Any:
-    """`right` over `left`: maps by key, associative lists by item, all else replaced. Shares what stays."""
+    """`right` over `left`: maps by key, associative lists by item, all else replaced. Shares what stays.
+
+    Of what merges, null says as little as an empty map or list does.
+    """
+    shape = node.shape
+    if right is None and left and shape in _MERGED:
+        return left
     if right is None or left is None:
         return right
-    shape = node.shape
     if shape is Shape.STRUCT or shape is Shape.MAP:
         result = dict(left)
         for key, value in right.items():

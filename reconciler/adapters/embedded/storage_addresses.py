@@ -23,6 +23,7 @@ def allocate(db: Database, body: dict[str, Any], ref: ObjectRef, live: dict[str,
     spec = body["spec"]
     uid = body["metadata"]["uid"]
     was = live["spec"] if live else {}
+    _drop_what_went_with_the_type(spec, was)
     if spec.get("type") == "ExternalName":
         return
     if not spec.get("clusterIP"):
@@ -37,6 +38,34 @@ def allocate(db: Database, body: dict[str, Any], ref: ObjectRef, live: dict[str,
         spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
     ):
         _node_ports(db, spec, was, uid, ref)
+
+
+_OF_ADDRESSES = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+_NODE_PORT_TYPES = frozenset({"NodePort", "LoadBalancer"})
+
+
+def _drop_what_went_with_the_type(spec: dict[str, Any], was: dict[str, Any]) -> None:
+    """Take out what the server gave a Service of the type that it was, and one of its type has not; in place."""
+    old, new = was.get("type"), spec.get("type")
+    gone: list[str] = []
+    if old not in {None, "ExternalName"} and new == "ExternalName":
+        gone += _OF_ADDRESSES
+    if _reached_from_outside(was) and not _reached_from_outside(spec):
+        gone.append("externalTrafficPolicy")
+    if old == "LoadBalancer" and new != old:
+        gone += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+    for key in gone:
+        if spec.get(key) == was.get(key):
+            spec.pop(key, None)
+    given = {port.get("nodePort") for port in was.get("ports", ())}
+    ports = spec.get("ports", ())
+    if old in _NODE_PORT_TYPES and new not in _NODE_PORT_TYPES and {port.get("nodePort") for port in ports} <= given:
+        for port in ports:
+            port.pop("nodePort", None)
+
+
+def _reached_from_outside(spec: dict[str, Any]) -> bool:
+    return spec.get("type") in _NODE_PORT_TYPES or bool(spec.get("externalIPs"))
 
 
 def _free(db: Database, uid: str) -> str:
