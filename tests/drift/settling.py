@@ -46,6 +46,27 @@ def manifest_of(body: Body, namespace: str) -> Manifest:
     return Manifest(ref=ref, body=body, hash=digest(body), agent=AgentName(namespace=namespace, name="any"))
 
 
+def bare(wanted: Manifest) -> Manifest:
+    """The least that an object of that name can be: what it becomes when all that may be dropped is dropped."""
+    body, spec = wanted.body, wanted.body.get("spec") or {}
+    least: Body = {key: body[key] for key in ("apiVersion", "kind")} | {"metadata": {"name": wanted.ref.name}}
+    match body["kind"]:
+        case "Deployment":
+            pod = spec["template"]
+            container = {"name": pod["spec"]["containers"][0]["name"], "image": "bare:1"}
+            template = {"metadata": {"labels": pod["metadata"]["labels"]}, "spec": {"containers": [container]}}
+            least["spec"] = {"selector": spec["selector"], "template": template}
+        case "Service":
+            kept = {key: spec[key] for key in ("clusterIP", "externalName", "selector") if spec.get(key)}
+            kind = {"type": "ExternalName"} if spec.get("type") == "ExternalName" else {"ports": [{"port": 99}]}
+            least["spec"] = kept | kind
+        case "HorizontalPodAutoscaler":
+            least["spec"] = {"maxReplicas": 7, "scaleTargetRef": spec["scaleTargetRef"]}
+        case "PodDisruptionBudget":
+            least["spec"] = {key: spec[key] for key in ("selector",) if spec.get(key) is not None}
+    return manifest_of(least, wanted.ref.namespace)
+
+
 async def settled(cluster: Cluster, wanted: Manifest, *, fleet: str = FLEET) -> LiveObject:
     """Apply, and hold that a plan has nothing to do then and that a second apply does nothing.
 
