@@ -26,6 +26,7 @@ from reconciler.spec.fields import (
     PortReference,
     QuantityText,
     SecretKey,
+    Segment,
     Text,
     Threshold,
     exactly_one,
@@ -130,19 +131,19 @@ class Share(Model):
 
 
 class PodsMetric(Model):
-    name: Line
+    name: Segment
     average: QuantityText
 
 
 class MetricObject(Model):
     api_version: Line
-    kind: Line
-    name: Line
+    kind: Segment
+    name: Segment
 
 
 class ObjectMetric(Model):
     model_config = one_of_schema(("value", "average"))
-    name: Line
+    name: Segment
     object: MetricObject
     value: QuantityText | None = None
     average: QuantityText | None = None
@@ -155,7 +156,7 @@ class ObjectMetric(Model):
 
 class ExternalMetric(Model):
     model_config = one_of_schema(("value", "average"))
-    name: Line
+    name: Segment
     selector: Labels = Field(default_factory=dict)
     value: QuantityText | None = None
     average: QuantityText | None = None

@@ -18,7 +18,10 @@ from reconciler.model.units import DURATION_PATTERN, MAX_TEXT, PERCENT_PATTERN, 
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+PORT_NAME = r"^([0-9]+-)*[0-9]*[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+"""With a letter, and no two hyphens in a row: else it could be taken for a number."""
+PATH_SEGMENT = r"^([^./%][^/%]*|\.[^./%][^/%]*|\.\.[^/%]+)$"
+"""What may stand in an address between two slashes."""
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -89,6 +92,7 @@ LabelValue = Annotated[StrictStr, Field(pattern=LABEL_VALUE, max_length=63)]
 Labels = dict[LabelKey, LabelValue]
 Url = Annotated[StrictStr, Field(pattern=URL, max_length=2048)]
 Line = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
+Segment = Annotated[StrictStr, Field(pattern=PATH_SEGMENT, min_length=1, max_length=1024)]
 Text = Annotated[StrictStr, Field(max_length=262_144)]
 PortNumber = Annotated[StrictInt, Field(ge=1, le=65535)]
 PortReference = PortNumber | PortName

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from reconciler.model.identity import FieldPath, format_path
 from reconciler.spec.documents import item_name
+from reconciler.spec.fields import DNS_LABEL, PATH_SEGMENT, PORT_NAME
 from reconciler.spec.nearest import did_you_mean
 
 MAX_SHOWN = 40
@@ -139,8 +140,12 @@ def _problem(  # noqa: PLR0911 - a table of cases, one return each
 
 
 def _pattern_hint(pattern: str) -> str:
-    if pattern.startswith("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"):
+    if pattern.startswith(DNS_LABEL):
         return "lower-case letters, digits and dashes, beginning and ending with a letter or digit"
+    if pattern == PORT_NAME:
+        return "lower-case letters, digits and single dashes between them, with at least one letter"
+    if pattern == PATH_SEGMENT:
+        return "a name without / and %"
     return f"it must match {pattern}"
 
 

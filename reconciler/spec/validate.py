@@ -18,6 +18,7 @@ from reconciler.model.objects import API_VERSION
 from reconciler.spec.authoring import AgentBody
 from reconciler.spec.documents import item_name
 from reconciler.spec.nearest import did_you_mean
+from reconciler.spec.servers import taken_by_servers
 from reconciler.spec.shape import Problem
 
 _SECRET_WORD = re.compile(r"(?:^|[^a-z])(?:token|secret|password|passwd|key|credentials?)(?:$|[^a-z])")
@@ -87,6 +88,7 @@ def coherent(spec: AgentSpec) -> Iterator[Problem]:
         if limit is not None and request > limit:
             message = f"the request of {request} {name} is over the limit of {limit}"
             yield Problem(code="request-over-limit", message=message, path=("resources", "requests", name))
+    yield from taken_by_servers(spec)
     for index, metric in enumerate(spec.autoscaling.metrics if spec.autoscaling else ()):
         if metric.utilization is not None and metric.type not in spec.resources.requests:
             message = f"a percentage of {metric.type} needs a request of {metric.type}"

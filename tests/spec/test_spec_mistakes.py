@@ -12,6 +12,7 @@ ONE = AgentName(namespace="demo", name="one")
 PATH = "agents/demo/one.yaml"
 
 HTTP = "{http: {path: /, port: http}}"
+ONE_METRIC = "max: 2, metrics: [{pods: {name: q, average: '1'}}]"
 PORTS = "ports: [{name: http, port: 80}]"
 
 MISTAKES = [
@@ -161,6 +162,72 @@ MISTAKES = [
         "request-over-limit",
         "6:31",
         "the request of 2 cpu is over the limit of 1500m",
+        "",
+    ),
+    # what an API server would refuse
+    ("image: x\nports: [{name: a--b, port: 80}]", "bad-text", "6:18", "'a--b'", "single dashes"),
+    ("image: x\nports: [{name: '80', port: 80}]", "bad-text", "6:18", "'80'", "at least one letter"),
+    (
+        "image: x\nresources: {limits: {nvidia.com/gpu: 500m}}",
+        "out-of-range",
+        "6:40",
+        "nvidia.com/gpu comes in multiples of 1, not 500m",
+        "",
+    ),
+    (
+        "image: x\nresources: {requests: {cpu: 1m}, limits: {hugepages-2Mi: 3Mi}}",
+        "out-of-range",
+        "6:60",
+        "hugepages-2Mi comes in multiples of 2Mi, not 3Mi",
+        "",
+    ),
+    (
+        "image: x\nresources: {requests: {nvidia.com/gpu: '2'}, limits: {nvidia.com/gpu: '3'}}",
+        "missing-limit",
+        "6:42",
+        "its limit must be its request, 2",
+        "say resources.limits.nvidia.com/gpu: 2",
+    ),
+    (
+        "image: x\nresources: {limits: {storage: 1Gi}}",
+        "unknown-resource",
+        "6:24",
+        "'storage' is no resource of a container",
+        "a device like nvidia.com/gpu",
+    ),
+    (
+        "image: x\nresources: {limits: {hugepages-2Mi: 2Mi}}",
+        "missing-request",
+        "6:14",
+        "goes with cpu or memory",
+        "say resources.requests.memory",
+    ),
+    (
+        "image: x\nautoscaling: {max: 2, metrics: [{pods: {name: q, average: '0'}}]}",
+        "out-of-range",
+        "6:35",
+        "0 is nothing to scale by",
+        "",
+    ),
+    (
+        "image: x\nautoscaling: {max: 2, metrics: [{external: {name: a/b, value: '1'}}]}",
+        "bad-text",
+        "6:53",
+        "'a/b'",
+        "a name without / and %",
+    ),
+    (
+        f"image: x\nautoscaling: {{{ONE_METRIC}, behavior: {{scaleUp: {{policies: [{{pods: 1, period: 31m}}]}}}}}}",
+        "out-of-range",
+        "6:119",
+        "the period of a policy is 30m at most",
+        "",
+    ),
+    (
+        f"image: x\nautoscaling: {{{ONE_METRIC}, behavior: {{scaleDown: {{stabilization: 2h}}}}}}",
+        "out-of-range",
+        "6:107",
+        "stabilization is 1h at most",
         "",
     ),
     # among each other

@@ -43,7 +43,7 @@ autoscaling:
   behavior:
     scaleUp: {stabilization: 30s, selectPolicy: Max, policies: [{pods: 4, period: 60s}, {percent: 100, period: 15s}]}
     scaleDown: {stabilization: 5m, selectPolicy: Disabled}
-resources: {requests: {cpu: 100m, memory: 128Mi, nvidia.com/gpu: "1"}, limits: {memory: .5Gi}}
+resources: {requests: {cpu: 100m, memory: 128Mi, nvidia.com/gpu: "1"}, limits: {memory: .5Gi, nvidia.com/gpu: "1"}}
 modelConfig: {provider: anthropic, model: m, baseUrl: https://x.example, parameters: {t: 0.5, n: [1, null]}}
 systemMessage: You sort tickets.
 tools: [{mcpServer: {name: t, toolNames: [a], url: http://t}, requireApproval: [a]}, {agent: {name: ns/other}}]
