@@ -194,8 +194,8 @@ OF_PODS = {
     "our volume gets another source": undone(
         in_pod(swapped_volume),
         "Deployment",
-        (f"{POD}.volumes[config].configMap.name", ""),
-        (f"{POD}.volumes[config].emptyDir", "kubectl-edit"),
+        (f"{POD}.volumes[agent-config].configMap.name", ""),
+        (f"{POD}.volumes[agent-config].emptyDir", "kubectl-edit"),
     ),
     "kubectl rollout restart": Foreign(
         change=kubectl("rollout", "restart", f"deployment/{NAME}"),
