@@ -128,7 +128,7 @@ class KubernetesCluster:
         for (_, _, kind, namespace), answer in zip(parts, answers, strict=True):
             match answer:
                 case ReconcilerError():
-                    unreadable[kind, namespace] = answer.message
+                    unreadable[kind, namespace] = _unreadable(answer).reason
                 case BaseException():
                     raise answer
                 case _:
