@@ -82,9 +82,10 @@ def _deployment(body: JsonObject, status: Mapping[str, Any]) -> Status:
     )
     conditions = conditions_by_type(status)
     progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure", {})
+    refused = failure.get("status") == "True"
     unseen = "observedGeneration" not in status and wanted
     steps = (
-        (failure.get("status") == "True", _text(failure)),
+        (refused, _text(failure)),
         (unseen, "its controller has not seen it yet"),
         (updated < wanted, f"{updated} of {wanted} pods are of the new revision"),
         (total > updated, f"{total - updated} old pods are still ending"),
@@ -94,7 +95,8 @@ def _deployment(body: JsonObject, status: Mapping[str, Any]) -> Status:
     waits = next((text for holds, text in steps if holds), None)
     state = StatusState.CURRENT if waits is None else StatusState.IN_PROGRESS
     if progressing.get("reason") == "ProgressDeadlineExceeded":
-        state, waits = StatusState.FAILED, _text(progressing)
+        late = _text(progressing)
+        state, waits = StatusState.FAILED, f"{late}; {_text(failure)}" if refused else late
     return Status(state=state, message=waits or "", ready=min(ready, updated, wanted), wanted=wanted)
 
 

@@ -52,6 +52,16 @@ def counts(total: int = 2, updated: int = 2, ready: int = 2, available: int = 2)
             "ProgressDeadlineExceeded",
         ),
         (
+            deployment(
+                conditions=[
+                    {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"},
+                    {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"},
+                ]
+            ),
+            F,
+            "ProgressDeadlineExceeded; FailedCreate: exceeded quota",
+        ),
+        (
             deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": "quota"}], **counts()),
             P,
             "quota",
