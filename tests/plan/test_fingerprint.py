@@ -92,3 +92,12 @@ def test_what_moves_by_itself_is_in_no_fingerprint(other: dict[str, Any]) -> Non
 def test_a_digest_is_of_the_value_and_not_of_the_order_in_which_it_was_built() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert digest({"a": 1, "b": [2]}) == "0855bfc20eb6cfaa4be7d6b510c63dd22997718bddadcb1a4915cec3a16145b9"
+
+
+def test_a_fingerprint_stays_what_it_was_so_that_plans_saved_before_can_be_applied() -> None:
+    gone = dataclasses.replace(APPLY, verb=Verb.DELETE, manifest=None, force=(), take=())
+    assert of() == "8f8a4bcf9da3bda0a609985510c9cf56b8fd6e64d9adada930662f22469ba109"
+    assert (
+        of(action=Action.DELETE, objects=(gone,), after="", placement=())
+        == "4f81f63e18f7000c3884c6eee15c4716f562ee812f70125b5c44c38b131968aa"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -190,6 +191,8 @@ def test_each_cluster_has_its_budget_unless_a_number_was_asked_for() -> None:
     assert found is not None
     assert found.text == "4 deletes, over the budget of 1 on east"
     assert guard.deletions(going[:1], every, declaration, policy=Policy(), **asked) is None
+    share = [every[name(f"a{number}")] for number in range(6)]
+    assert guard.deletions(share, every, declaration, policy=Policy(), **asked) is None, "a fifth of those on west"
     assert guard.deletions(going, every, declaration, policy=Policy(max_deletes=4), **asked) is None
 
 
@@ -246,6 +249,14 @@ def test_a_cluster_in_whose_place_another_answers_holds_who_is_there_and_who_wou
     assert (hold.code, hold.agents, hold.action, hold.text) == (HoldCode.OTHER_CLUSTER, (b, c), None, "east is another")
     assert hold.lift == "point it at the right cluster; if it was rebuilt, accept it with --accept-cluster east"
     assert [hold.text for hold in guard.elsewhere({}, {"b": "2", "a": "1"}, {})] == ["1", "2"]
+
+
+def test_times_are_told_in_utc_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert guard.when(1_000) == "1970-01-01 00:00:01Z"
+    time.tzset()
 
 
 @pytest.mark.parametrize(
