@@ -109,6 +109,14 @@ def change_one(root: Path, number: int, replicas: int) -> None:
     commit(root, f"Scale agent {number}")
 
 
+def add_one(root: Path, number: int) -> None:
+    """Commit one agent more."""
+    name = f"newcomer-{number:05d}"
+    path = root / "agents" / "space-25" / f"{name}.yaml"
+    path.write_text(agent(number).replace(f"name: agent-{number:05d}", f"name: {name}"))
+    commit(root, f"Add {name}")
+
+
 def change_template(root: Path, name: str, memory: str) -> None:
     """Commit a change of a template's memory limit."""
     path = root / "templates" / f"{name}.yaml"

@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks import fleets, peers
+from benchmarks.stages import ROUNDS
 
 Result = dict[str, Any]
 START = "<!-- figures: written by `make bench` -->"
 END = "<!-- end of figures -->"
 
 
+COLD_ROUNDS = 3
+BEGAN = time.monotonic()
+
+
+def tell(text: str) -> None:
+    """Say what begins, and when, to whoever waits."""
+    print(f"[{time.monotonic() - BEGAN:4.0f} s] {text}", file=sys.stderr, flush=True)
+
+
 def stage(name: str, root: Path) -> Result:
-    """One measurement of stages.py in a process of its own."""
+    """One measurement of stages.py in a process of its own; what it says of its progress is let through."""
     command = [sys.executable, "-m", "benchmarks.stages", name, str(root)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: Result = json.loads(done.stdout)
     return result
+
+
+def cold(root: Path, agents: int) -> Result:
+    """The plan from nothing, several times: the run in the middle by its time, with its stages."""
+    runs = []
+    for number in range(COLD_ROUNDS):
+        tell(f"{agents} agents: cold, {number + 1} of {COLD_ROUNDS}")
+        runs.append(stage("cold", root))
+    return sorted(runs, key=lambda run: float(run["total_s"]))[COLD_ROUNDS // 2]
 
 
 def by_hand(root: Path, agents: int) -> Result:
@@ -44,11 +65,15 @@ def measure(agents: int) -> Result:
     """Everything at one size."""
     with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
         root = Path(folder) / "fleet"
-        print(f"{agents} agents: writing the fleet", file=sys.stderr)
+        tell(f"{agents} agents: writing the fleet")
         fleets.write(root, agents)
+        tell(f"{agents} agents: the same work by hand")
         results: Result = {"agents": agents, "peers": by_hand(root, agents)}
-        for name in ("fill", "cold", "warm"):
-            print(f"{agents} agents: {name}", file=sys.stderr)
+        tell(f"{agents} agents: creating all of them")
+        results["fill"] = stage("fill", root)
+        results["cold"] = cold(root, agents)
+        for name in ("warm", "checkout"):
+            tell(f"{agents} agents: {name}")
             results[name] = stage(name, root)
     return results
 
@@ -68,9 +93,9 @@ def report(results: list[Result]) -> str:
     sizes = [f"{result['agents']:,} agents" for result in results]
     line = row("---", *("---:" for _ in results))
     lines = [
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, one run.",
+        f"Python {platform.python_version()}, {platform.platform(terse=True)}, {os.cpu_count()} cores, one run.",
         "",
-        row("Cold plan that finds nothing to do", *sizes),
+        row(f"Cold plan that finds nothing to do (middle one of {COLD_ROUNDS})", *sizes),
         line,
     ]
     for name in results[0]["cold"]["stages"]:
@@ -84,14 +109,17 @@ def report(results: list[Result]) -> str:
         row("**in all**", *(f"**{ms(result['cold']['total_s'])}**" for result in results)),
         row("peak memory", *(f"{result['cold']['peak_mb']:.0f} MB" for result in results)),
         "",
-        row("In a process that stays (median of 7)", *sizes),
+        row(f"In a process that stays and follows a mirror (median of {ROUNDS})", *sizes),
         line,
         row("nothing changed", *(ms(result["warm"]["nothing_s"]) for result in results)),
         row("one agent's commit, to its plan", *(ms(result["warm"]["one_commit_s"]) for result in results)),
+        row("a commit with one agent more, to its plan", *(ms(result["warm"]["added_s"]) for result in results)),
         row(
-            "one template's commit, to its plan",
-            *(f"{ms(r['warm']['template_s'])} ({r['warm']['template_changes']} agents)" for r in results),
+            "one template's commit, to its plan (median of 5)",
+            *(f"{ms(r['warm']['template_s'])} ({r['warm']['template_changes']} changes)" for r in results),
         ),
+        row("git's fetch before each, from a repository beside it", *(ms(r["warm"]["fetch_s"]) for r in results)),
+        row("one agent's commit in a checkout", *(ms(result["checkout"]["one_commit_s"]) for result in results)),
         row("peak memory", *(f"{result['warm']['peak_mb']:.0f} MB" for result in results)),
         "",
         row("Creating everything (a cluster that runs nothing)", *sizes),
@@ -136,6 +164,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     results = [measure(int(size)) for size in options.sizes.split(",")]
+    tell("all done")
     text = report(results)
     print(text)
     if options.write is not None:

@@ -37,6 +37,8 @@ from reconciler.plan import PlanCache, PlanInput, guard, make_plan
 from reconciler.render.render import Renderer
 from reconciler.spec import SpecCache, read_fleet
 
+IN_BULK = 100_000
+"""New objects from which on the collector is spared them."""
 Desired = Mapping[AgentName, Mapping[str, tuple[Manifest, ...]]]
 
 
@@ -312,11 +314,17 @@ async def open_stores(world: World, plan: Plan, cache: PlanningCache) -> Stores 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Bulk work without the garbage collector: it makes many objects and no cycles."""
+    """Bulk work without the garbage collector: it makes many objects and no cycles.
+
+    What was made in bulk is frozen, or the collector would walk all of it at once when it wakes. Frozen values are
+    still freed when nothing refers to them.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was:
+            if gc.get_count()[0] > IN_BULK:
+                gc.freeze()
             gc.enable()
