@@ -143,10 +143,10 @@ class ServerWork:
 
 
 def server_work(plane: ControlPlane) -> ServerWork:
-    """The server's own count of requests, and the processor time of API server and etcd."""
+    """The server's own count of requests, and the processor time of all of the control plane."""
     text = plane.api.ask("GET", "/metrics", timeout_s=60).decode()
     requests = sum(float(number) for labels, number in _REQUESTS.findall(text) if 'resource="leases"' not in labels)
-    cpu = sum(_cpu_s(plane.pids[name]) for name in ("kube-apiserver", "etcd"))
+    cpu = sum(_cpu_s(pid) for name, pid in plane.pids.items() if name != "keeper")
     return ServerWork(requests=round(requests), cpu_s=cpu)
 
 
