@@ -21,8 +21,10 @@ def report(results: Sequence[Result]) -> str:
 
 
 def _size(result: Result) -> list[str]:
-    parts = [f"### {result['agents']:,} agents, {result['objects']:,} objects", _nothing(result), _all(result)]
-    return [*parts, _share(result), _one(result), _staying(result)]
+    head = f"### {result['agents']:,} agents, {result['objects']:,} objects"
+    command = f"By `python -m benchmarks.cluster.run {result['options']}`"
+    load = f"{command}; the machine's load was {result['load']:.0f} at most, the work of others on it included."
+    return [head, load, _nothing(result), _all(result), _share(result), _one(result), _staying(result)]
 
 
 def _nothing(result: Result) -> str:
@@ -133,7 +135,7 @@ def _seconds(timings: Any) -> float:
 
 
 def _both(results: Result, *names: str) -> Result | None:
-    """One command after another, as one."""
+    """One command after another, as one; None where it was not measured."""
     if not all(name in results for name in names):
         return None
     return {field: sum(results[name][field] for name in names) for field in results[names[0]]}
@@ -141,7 +143,7 @@ def _both(results: Result, *names: str) -> Result | None:
 
 def _client(title: str, timings: Any, base: float, *, inverse: bool = False) -> str:
     if timings is None:
-        return _row(title, *[NONE] * 6)
+        return ""
     wall = _seconds(timings)
     ratio = f"{base / wall:.2f}" if inverse else f"{wall / base:.2g}" if wall < base else f"{wall / base:.1f}"
     cpu = (_s(_middle(timings, "client_cpu_s")), _s(_middle(timings, "server_cpu_s")))
@@ -155,7 +157,7 @@ def _warm(title: str, timing: Result, base: float) -> str:
 
 def _table(title: str, ratio: str, rows: Iterable[str]) -> str:
     head = _row(title, "n", "wall", "client's processor", "control plane's", "requests", ratio)
-    return "\n".join([head, "|---|" + "---:|" * 6, *rows])
+    return "\n".join([head, "|---|" + "---:|" * 6, *filter(None, rows)])
 
 
 def _s(seconds: float) -> str:
