@@ -77,6 +77,7 @@ def change(root: Path, numbers: Iterable[int], level: str) -> None:
 
 def add(root: Path, number: int) -> None:
     """Commit one more agent."""
+    agent_file(root, number).parent.mkdir(parents=True, exist_ok=True)
     agent_file(root, number).write_text(fleets.agent(number))
     fleets.commit(root, f"Add agent {number}")
 
