@@ -77,6 +77,7 @@ def change(root: Path, numbers: Iterable[int], level: str) -> None:
 
 def add(root: Path, number: int) -> None:
     """Commit one more agent."""
+    agent_file(root, number).parent.mkdir(parents=True, exist_ok=True)
     agent_file(root, number).write_text(fleets.agent(number))
     fleets.commit(root, f"Add agent {number}")
 
@@ -143,10 +144,10 @@ class ServerWork:
 
 
 def server_work(plane: ControlPlane) -> ServerWork:
-    """The server's own count of requests, and the processor time of API server and etcd."""
+    """The server's own count of requests, and the processor time of all of the control plane."""
     text = plane.api.ask("GET", "/metrics", timeout_s=60).decode()
     requests = sum(float(number) for labels, number in _REQUESTS.findall(text) if 'resource="leases"' not in labels)
-    cpu = sum(_cpu_s(plane.pids[name]) for name in ("kube-apiserver", "etcd"))
+    cpu = sum(_cpu_s(pid) for name, pid in plane.pids.items() if name != "keeper")
     return ServerWork(requests=round(requests), cpu_s=cpu)
 
 

@@ -41,7 +41,7 @@ class Bench:
         self._folder = folder
         self._agents = agents
         self.contenders = Contenders(plane, self._root, folder)
-        self.results: Result = {"agents": agents, "peers_at_once": KUBECTL_DIFF_AT_ONCE}
+        self.results: Result = {"agents": agents, "peers_at_once": KUBECTL_DIFF_AT_ONCE, "load": 0.0}
 
     def measure(self) -> Result:
         """Everything, in order."""
@@ -60,6 +60,7 @@ class Bench:
         started = time.perf_counter()
         result = work()
         load = os.getloadavg()[0]
+        self.results["load"] = max(load, self.results["load"])
         print(
             f"{self._agents} agents: {what}: {time.perf_counter() - started:.1f} s (load {load:.1f})", file=sys.stderr
         )
@@ -161,6 +162,12 @@ def main() -> None:
         options.write.write_text(f"{before}{START}\n{text}\n{END}{after}")
 
 
+def _asked(options: argparse.Namespace) -> str:
+    """What of the command line says how it was measured."""
+    skipped = f" --skip {options.skip}" if options.skip else ""
+    return f"--sizes {options.sizes}{' --quick' if options.quick else ''}{skipped}"
+
+
 def _measured(options: argparse.Namespace) -> list[Result]:
     rounds = QUICK if options.quick else Rounds()
     results: list[Result] = []
@@ -169,7 +176,8 @@ def _measured(options: argparse.Namespace) -> list[Result]:
             nodes = ground.nodes_for(size)
             with ControlPlane.start(Path(folder) / "plane", name="bench", nodes=nodes) as plane:
                 skipped = frozenset(options.skip.split(","))
-                results.append(Bench(plane, Path(folder), size, skipped, rounds).measure())
+                measured = Bench(plane, Path(folder), size, skipped, rounds).measure()
+                results.append({**measured, "options": _asked(options)})
         if options.raw:
             options.raw.write_text(json.dumps(results, indent=1))
     return results
