@@ -8,6 +8,7 @@ broken off is emptied again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from arango.database import Database, TransactionDatabase
@@ -93,8 +94,8 @@ def pages(db: Database) -> Iterator[list[Kept]]:
     head = heading["head"]
     first: list[Kept] = [Heading(seq=head["seq"], audit_seq=head["audit_seq"], audit_hash=head["audit_hash"])]
     first += [codec.decode_fleet(body) for body in heading["fleet"]]
-    clusters = [codec.decode_cluster(body) for body in heading["clusters"]]
-    first += sorted(clusters, key=lambda health: health.cluster)
+    clusters = sorted((codec.decode_cluster(body) for body in heading["clusters"]), key=attrgetter("cluster"))
+    first += clusters
     yield first
     for statement, decode in _PAGED:
         since = 0
