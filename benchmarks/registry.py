@@ -135,7 +135,7 @@ def document(serial: int, chance: random.Random) -> dict[str, Any]:
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "probes": {"readiness": probe, "liveness": probe},
         "health": {"interval": "30s", "failureThreshold": 3, "successThreshold": 1,
-                   "checks": [{"name": "up", "connectivity": {"http": {"path": "/", "port": "http"}, "timeout": "2s"}}]},
+                   "checks": [{"name": "up", "connectivity": {"tcp": {"port": "http"}, "timeout": "2s"}}]},
         "recovery": {"ladder": ["reprobe", "restart", "rollback"], "attempts": 5,
                      "backoff": {"initial": "10s", "factor": 2.0, "max": "5m"}},
         "rollout": {"maxSurge": 1, "maxUnavailable": 0, "timeout": "2m", "settle": "2s", "terminationGrace": "30s",
@@ -329,8 +329,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds for one measurement")
     parser.add_argument("--cpu", action="store_true", help="measure CPU time: for a machine that others use too")
     options = parser.parse_args()
+    globals()["BUDGET_S"] = options.budget
     if options.cpu:
         globals()["clock"] = time.process_time
     results = [asyncio.run(measure(int(size))) for size in options.sizes.split(",")]

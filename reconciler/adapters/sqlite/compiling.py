@@ -335,16 +335,8 @@ def behind(some: Sequence[Key]) -> Sql:
 
 
 def union(statements: Iterable[Sql]) -> Sql:
-    return _compound("UNION ALL", statements)
-
-
-def intersection(statements: Iterable[Sql]) -> Sql:
-    return _compound("INTERSECT", statements)
-
-
-def _compound(word: str, statements: Iterable[Sql]) -> Sql:
-    parts = [Sql("SELECT record FROM (") + statement + ")" for statement in statements]
-    found = parts[0]
-    for part in parts[1:]:
-        found = found + f" {word} " + part
-    return found
+    """The rows of all statements."""
+    first, *rest = (Sql("SELECT record FROM (") + statement + ")" for statement in statements)
+    for one in rest:
+        first = first + " UNION ALL " + one
+    return first

@@ -1,16 +1,17 @@
 """How a query is answered: what is gone through, and in which order; then the statement, run in a read transaction.
 
-Three ways. **drive**: some condition is met by few agents, so these are looked at, and sorted. **walk**: the order has
-an index, which is followed until the page is full. **gather**: no condition is met by few, and the walk finds too
-little in time, or the order has no index; so the agents of all conditions are intersected first.
+Two ways. **drive**: the records that meet one condition are looked up, held against the others, and sorted. **walk**:
+the order has an index, which is followed until the page is full. What few meet drives at once. Otherwise the walk is
+tried with little patience, and where it finds too little the condition that fewest meet drives.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from reconciler.adapters.sqlite import compiling
 from reconciler.adapters.sqlite.compiling import Sql, ValueAtom
@@ -55,11 +56,14 @@ _USED = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Records that meet a condition, or more of them where not `exact`. `count`: how many, at most FEW + 1."""
+    """Records that meet a condition, or more of them where not `exact`; each once where `unique`. `count`: how many, at
+    most FEW + 1.
+    """
 
     sql: Sql
     count: int
-    exact: bool
+    exact: bool = True
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,6 @@ class Chosen:
     """A statement that answers, and how."""
 
     sql: Sql
-    way: str
     notes: tuple[str, ...]
     patient: bool = True
 
@@ -104,12 +107,14 @@ class Search:
         ) > FEW:
             self._notes.append(f"looks at every text that stands at {atom.path}")
 
-    def _run(self, sql: Sql) -> list[tuple[int, ...]]:
+    def _run(self, sql: Sql) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.text, sql.values).fetchall()
 
-    def _count(self, sql: Sql) -> int:
-        ((number,),) = self._run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {FEW + 1})")
-        return number
+    def _count(self, sql: Sql, *, most: int | None = None) -> int:
+        """Rows of a statement, as far as FEW + 1; -1 for `most` counts all."""
+        bound = FEW + 1 if most is None else most
+        ((number,),) = self._run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {bound})")
+        return int(number)
 
     # Ways to go.
 
@@ -121,7 +126,7 @@ class Search:
             case And(parts):
                 found = [driver for part in parts if (driver := self._driver(part)) is not None]
                 best = min(found, key=lambda driver: driver.count, default=None)
-                return best and Driver(best.sql, best.count, exact=False)
+                return best and replace(best, exact=False)
             case Or(parts):
                 each = [self._driver(part) for part in parts]
                 drivers = [driver for driver in each if driver is not None]
@@ -131,27 +136,31 @@ class Search:
                 return Driver(sql, sum(one.count for one in drivers), exact=all(one.exact for one in drivers))
             case _:
                 driving = self._driving(where)
-                return None if driving is None else Driver(driving, self._count(driving), exact=True)
+                return driving and replace(driving, count=self._count(driving.sql))
 
-    def _driving(self, atom: Expression) -> Sql | None:  # noqa: PLR0911 - one for each kind of condition
+    def _driving(self, atom: Expression) -> Driver | None:  # noqa: PLR0911 - one for each kind of condition
         match atom:
             case Words():
-                return Sql("SELECT rowid AS record FROM words WHERE words MATCH ?", (compiling.match_text(atom),))
+                text = compiling.match_text(atom)
+                return Driver(Sql("SELECT rowid AS record FROM words WHERE words MATCH ?", (text,)), 0, unique=True)
             case Exists(path):
                 if path in COLUMNS:
                     return None
-                return Sql("SELECT f.record FROM facts f WHERE ") + compiling.within(path, self)
+                return Driver(Sql("SELECT f.record FROM facts f WHERE ") + compiling.within(path, self), 0)
             case Compare(path) | OneOf(path) | Like(path) | Contains(path) if path in COLUMNS:
                 entered = path in _ENTERED and not isinstance(atom, Contains)
                 if not entered or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern)):
                     return None
-                return Sql("SELECT s.record FROM search s WHERE ") + compiling.column_condition(atom)
+                column = compiling.column_condition(atom)
+                return Driver(Sql("SELECT s.record FROM search s WHERE ") + column, 0, unique=True)
             case Compare(path) | OneOf(path) | Like(path) | Contains(path):
                 numbers = self.paths(path)
                 ids = self.values(atom, numbers[0]) if numbers else ()
                 if ids is None:
-                    return compiling.driving_values(atom, numbers[0])
-                return compiling.driving(ids) if ids else Sql("SELECT s.record FROM search s WHERE 0")
+                    return Driver(compiling.driving_values(atom, numbers[0]), 0)
+                if not ids:
+                    return Driver(Sql("SELECT s.record FROM search s WHERE 0"), 0, unique=True)
+                return Driver(compiling.driving(ids), 0, unique=len(ids) == 1)
             case _:
                 return None
 
@@ -162,30 +171,31 @@ class Search:
         found = [(number, driver) for number, driver in enumerate(drivers) if driver is not None]
         index = self._index()
         number, best = min(found, key=lambda item: item[1].count, default=(0, None))
-        if best is not None and best.count <= FEW:
-            rest = [part for at, part in enumerate(parts) if not (at == number and best.exact)]
-            return self._chosen("drive", _from(best.sql), rest, limit)
-        if index and (impatient or not found):
-            source = Sql(f"FROM search s INDEXED BY {index} WHERE ")
-            chosen = self._chosen("walk", source, parts, limit, patient=not found)
-            whole = self._query.where == EVERYTHING or _is_namespace(parts, index)
+        entered = index == "search_by_namespace" and any(map(_is_namespace, parts))
+        if best is not None and best.count <= FEW and not (entered and _is_namespace(parts[number])):
+            return self._driven(parts, number, best, limit)
+        if index and (impatient or not found or entered):
+            chosen = self._chosen(f"FROM search s INDEXED BY {index} WHERE ", parts, limit)
+            if entered or self._query.where == EVERYTHING:
+                return chosen
             note = f"follows {index} until the page is full: no condition is met by fewer than {FEW} agents"
-            return chosen if whole else Chosen(chosen.sql, "walk", (*chosen.notes, note), chosen.patient)
+            return Chosen(chosen.sql, (*chosen.notes, note), patient=not found)
         if found:
-            rest = [part for at, part in enumerate(parts) if not any(at == n and d.exact for n, d in found)]
-            sql = compiling.intersection(driver.sql for _, driver in found)
-            chosen = self._chosen("gather", _from(sql), rest, limit)
-            note = f"intersects the agents of {len(found)} conditions, each more than {FEW}"
+            number, best = min(found, key=lambda item: self._count(item[1].sql, most=-1))
+            chosen = self._driven(parts, number, best, limit)
+            note = f"looks at all agents that meet one condition, more than {FEW}"
         else:
-            chosen = self._chosen("scan", Sql("FROM search s NOT INDEXED WHERE "), parts, limit)
-            note = "looks at every agent: " + (
-                "the order has no index" if self._query.where == EVERYTHING else "no condition has an index"
-            )
-        return Chosen(chosen.sql, chosen.way, (*chosen.notes, note))
+            chosen = self._chosen("FROM search s NOT INDEXED WHERE ", parts, limit)
+            no_order = self._query.where == EVERYTHING
+            note = "looks at every agent: " + ("the order has no index" if no_order else "no condition has an index")
+        return Chosen(chosen.sql, (*chosen.notes, note))
 
-    def _chosen(
-        self, way: str, source: Sql, parts: Sequence[Expression], limit: int, *, patient: bool = True
-    ) -> Chosen:
+    def _driven(self, parts: Sequence[Expression], number: int, driver: Driver, limit: int) -> Chosen:
+        """A statement that goes through what meets one part."""
+        rest = [part for at, part in enumerate(parts) if at != number or not driver.exact]
+        return self._chosen(_from(driver), rest, limit)
+
+    def _chosen(self, source: Sql | str, parts: Sequence[Expression], limit: int) -> Chosen:
         orders = self._orders()
         name = (self._after.namespace, self._after.name) if self._after else ("", "")
         keys = compiling.keys(orders, self._places(), name, self)
@@ -194,7 +204,7 @@ class Search:
             sql = sql + " AND " + compiling.behind(keys)
         for number, key in enumerate(keys):
             sql = sql + (", " if number else " ORDER BY ") + key.ordering()
-        return Chosen(sql + Sql(" LIMIT ?", (limit + 1,)), way, tuple(dict.fromkeys(self._notes)), patient)
+        return Chosen(sql + Sql(" LIMIT ?", (limit + 1,)), tuple(dict.fromkeys(self._notes)))
 
     def _orders(self) -> Sequence[Order]:
         """What is left of the order when it says nothing that its end does not say."""
@@ -273,16 +283,17 @@ class Search:
         exact = [driver for driver in drivers if driver is not None]
         if not exact:
             return Sql("FROM search s WHERE ") + compiling.condition(self._query.where, self)
-        rest = [part for part, driver in zip(parts, drivers, strict=True) if driver is None or not driver.exact]
-        few = min(exact, key=lambda driver: driver.count)
-        if few.count <= FEW:
-            return _from(few.sql) + compiling.condition(self._query.where, self)
-        source = compiling.intersection(driver.sql for driver in exact)
-        return _from(source) + compiling.condition(And(tuple(rest)), self)
+        best = min(exact, key=lambda driver: driver.count)
+        if best.count > FEW:
+            best = min(exact, key=lambda driver: self._count(driver.sql, most=-1))
+        rest = [part for part, driver in zip(parts, drivers, strict=True) if driver is not best or not best.exact]
+        return _from(best) + compiling.condition(And(tuple(rest)), self)
 
     def _counts_of_facts(self, by: str, matching: Sql) -> tuple[GroupCount, ...]:
         numbers = self.paths(by)
         first, last = path_range(numbers[0]) if numbers else (0, -1)
+        if self._query.where == EVERYTHING:
+            return self._counts_of_all(numbers[0] if numbers else 0)
         met = Sql("WITH met AS MATERIALIZED (SELECT s.record ") + matching + ") "
         rows = self._run(
             met
@@ -300,16 +311,37 @@ class Search:
                 (first, last),
             )
         )
-        groups = [GroupCount(value=None, count=missing)] if missing else []
-        groups += [GroupCount(value=bool(v) if kind == 1 else v, count=number) for kind, v, number in rows]
-        return tuple(groups)
+        return _groups(rows, missing)
+
+    def _counts_of_all(self, path: int) -> tuple[GroupCount, ...]:
+        """By value, in the order of the index of values."""
+        rows = self._run(
+            Sql(
+                "SELECT v.type, v.value, count(*) FROM vals v CROSS JOIN facts f ON f.value = v.id "
+                "WHERE v.path = ? GROUP BY v.type, v.value ORDER BY v.type, v.value",
+                (path,),
+            )
+        )
+        ((missing,),) = self._run(
+            Sql(
+                "SELECT (SELECT count(*) FROM search) - "
+                "(SELECT count(DISTINCT record) FROM facts WHERE value BETWEEN ? AND ?)",
+                path_range(path),
+            )
+        )
+        return _groups(rows, missing)
 
 
-def _from(records: Sql) -> Sql:
-    """Rows of `search` for the records of a statement, each once. CROSS JOIN keeps SQLite from turning it around."""
-    return (
-        Sql("FROM (SELECT DISTINCT record FROM (") + records + ")) d CROSS JOIN search s ON s.record = d.record WHERE "
-    )
+def _groups(rows: Iterable[tuple[int, Value, int]], missing: int) -> tuple[GroupCount, ...]:
+    groups = [GroupCount(value=None, count=missing)] if missing else []
+    groups += [GroupCount(value=bool(v) if kind == 1 else v, count=number) for kind, v, number in rows]
+    return tuple(groups)
+
+
+def _from(driver: Driver) -> Sql:
+    """Rows of `search` for the records of a driver, each once. CROSS JOIN keeps SQLite from turning it around."""
+    records = driver.sql if driver.unique else Sql("SELECT DISTINCT record FROM (") + driver.sql + ")"
+    return Sql("FROM (") + records + ") d CROSS JOIN search s ON s.record = d.record WHERE "
 
 
 def _conjuncts(where: Expression) -> list[Expression]:
@@ -319,11 +351,11 @@ def _conjuncts(where: Expression) -> list[Expression]:
     return [where]
 
 
-def _is_namespace(parts: Sequence[Expression], index: str) -> bool:
-    """Whether an index has all of the answer, and nothing else."""
-    match parts:
-        case [Compare("namespace", Comparator.EQUAL, _)]:
-            return index == "search_by_namespace"
+def _is_namespace(part: Expression) -> bool:
+    """Whether an index by namespace is entered by this."""
+    match part:
+        case Compare("namespace", Comparator.EQUAL, _):
+            return True
         case _:
             return False
 

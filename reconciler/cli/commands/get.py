@@ -129,14 +129,17 @@ def get(  # noqa: PLR0917 - options of a command
     elif explain or count_by:
         run(_tell(wanted))
     else:
-        listing = run(_once(wanted))
-        _show(listing, wanted)
-        if listing.following:
-            note(f"There are more. They follow with: --continue {listing.following}")
-        if not listing.rows and wanted.kind == "agents":
-            asked = wanted.asked.anything or wanted.selector
-            note("No agents are like that." if asked else
-                 "No agents on record here. `reconciler plan` shows what is declared.")  # fmt: skip
+        _show_listing(run(_once(wanted)), wanted)
+
+
+def _show_listing(listing: Listing, wanted: Wanted) -> None:
+    _show(listing, wanted)
+    if listing.following:
+        note(f"There are more. They follow with: --continue {listing.following}")
+    if not listing.rows and wanted.kind == "agents":
+        narrowed = wanted.asked.anything or wanted.selector
+        none = "No agents on record here. `reconciler plan` shows what is declared."
+        note("No agents are like that." if narrowed else none)
 
 
 async def _once(wanted: Wanted) -> Listing:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.adapters.sqlite import SqliteRegistry, searching
+from reconciler.model.identity import AgentName
+from reconciler.model.query import And, Comparator, Compare, Contains, Like, OneOf, Or, Query, Words
+from reconciler.model.registry import AgentState
+from reconciler.query.checking import read_query
+from tests.contracts.values import record, write
 from tests.doubles.clock import FakeClock
 from tests.query.differential import compare, stored
 from tests.query.strategies import PATHS, fleets, queries
@@ -39,3 +48,111 @@ def test_every_answer_is_that_of_the_reference(fleet, asked, by, page, many) -> 
         asyncio.run(work())
     finally:
         searching.FEW, searching.NAMED_VALUES, searching.PATIENCE = few, named, patience
+
+
+@pytest_asyncio.fixture
+async def registry(tmp_path: Path):
+    opened = await SqliteRegistry.open(tmp_path / "registry.db", FakeClock())
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every condition were met by many agents, and no walk had time."""
+    monkeypatch.setattr(searching, "FEW", 3)
+
+
+async def fill(registry: SqliteRegistry, number: int = 12) -> None:
+    some = [
+        replace(
+            record(AgentName(namespace=f"ns{at % 2}", name=f"a{at:02}")),
+            labels={"team": "support", "odd": str(at % 2), "own": str(at)},
+            updated_ms=1000 - at,
+        )
+        for at in range(number)
+    ]
+    await registry.commit(write(*some))
+
+
+PLANS = [
+    ("labels.own = 3", "facts_by_value", False),
+    ("labels.own = 3 and labels.team = support and name like %3", "facts_by_value", False),
+    ("", "search_by_namespace", False),
+    ("order by updated desc", "search_by_updated", False),
+    ("order by lastSeen", "search_by_last_seen", False),
+    ("namespace = ns1", "search_by_namespace", False),
+    ("namespace = ns1 and labels.team = support", "search_by_namespace", False),
+    ("id = id-a03", "search_by_id", False),
+    ("name like a03%", "search_by_name", False),
+    ("words nothing", "words (FTS5)", False),
+    ("labels.team = support order by updated desc", "search_by_updated", True),
+    ("labels.team = support order by spec.image", "facts_by_value", True),
+    ("not labels.team = support", "search_by_namespace", True),
+    ("order by spec.image", "facts (primary key)", True),
+]
+
+
+@pytest.mark.parametrize(("text", "index", "scans"), PLANS, ids=[text or "all" for text, _, _ in PLANS])
+@pytest.mark.usefixtures("few")
+async def test_a_plan_names_the_index_and_says_what_scans(registry, text, index, scans) -> None:
+    await fill(registry)
+    plan = await registry.explain(read_query(text, now_ms=0), limit=2)
+    assert index in plan.indexes, plan
+    assert plan.scans is scans is bool(plan.notes)
+
+
+@pytest.mark.usefixtures("few")
+async def test_a_walk_that_finds_nothing_in_time_gives_way_to_the_rarest_condition(registry, monkeypatch) -> None:
+    await fill(registry)
+    query = read_query("labels.team = support and labels.odd = 1 and name = a00 order by updated", now_ms=0)
+    never = read_query("labels.team = support and labels.odd = 1 order by updated desc", now_ms=0)
+    before = await registry.find(never, limit=3)
+    monkeypatch.setattr(searching, "PATIENCE", 20)
+    plan = await registry.explain(never, limit=3)
+    assert "facts_by_value" in plan.indexes
+    assert "looks at all agents that meet one condition" in plan.notes[0]
+    assert await registry.find(never, limit=3) == before
+    assert (await registry.find(query, limit=3)).records == ()
+
+
+async def test_only_what_changes_is_written_and_nothing_is_left_over(registry, tmp_path) -> None:
+    await fill(registry, 3)
+    reader = sqlite3.connect(tmp_path / "registry.db")
+
+    def held() -> tuple[set[tuple[int, int]], set[tuple[int, str]]]:
+        facts = set(reader.execute("SELECT record, value FROM facts"))
+        return facts, set(reader.execute("SELECT id, value FROM vals WHERE type = 3"))
+
+    facts, values = held()
+    one = (await registry.find(read_query("name = a01", now_ms=0), limit=1)).records[0]
+    changed = replace(one, version=2, labels={**one.labels, "own": "another"}, updated_ms=5)
+    await registry.commit(write(changed))
+    after, values_after = held()
+    assert len(facts - after) == len(after - facts) == 1
+    assert {text for _, text in values - values_after} == {"1"}
+    assert {text for _, text in values_after - values} == {"another"}
+    for at, record_ in enumerate((await registry.find(read_query("", now_ms=0), limit=5)).records):
+        gone = replace(record_, version=record_.version + 1, state=AgentState.GONE)
+        await registry.commit(write(gone, op_id=f"gone-{at}"))
+    assert held() == (set(), set())
+    assert reader.execute("SELECT count(*) FROM search").fetchone() == (0,)
+    assert reader.execute("SELECT count(*) FROM vals").fetchone() == (0,)
+    assert reader.execute("SELECT count(*) FROM words").fetchone() == (0,)
+    reader.close()
+
+
+async def test_values_are_never_part_of_a_statement(registry) -> None:
+    await fill(registry)
+    for path in PATHS:
+        for value in ("inj'ect", 424242.0, True):
+            parts = (
+                *(Compare(path, comparator, value) for comparator in Comparator),
+                OneOf(path, (value,)),
+                Contains(path, value),
+                Like(path, "inj'ect%"),
+            )
+            for query in (Query(Or(parts)), Query(And(parts)), Query(Words(("injected",)))):
+                statement = (await registry.explain(query, limit=7)).statement
+                assert "inj" not in statement
+                assert "4242" not in statement
