@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.sqlite import SqliteRegistry, codec
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.adapters.stored import codec
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
 from reconciler.model.query import Query

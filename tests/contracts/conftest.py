@@ -26,6 +26,7 @@ from reconciler.adapters.stored.ids import IdMaker
 from reconciler.ports import Registry, Source
 from tests.contracts.repositories import Repository
 from tests.doubles.arango.double import ArangoDouble
+from tests.doubles.arango.double import arango_double as started_double
 from tests.doubles.clock import FakeClock
 
 OpenRegistry = Callable[[], Awaitable[Registry]]
@@ -85,7 +86,7 @@ def sqlite_mirrored_at(
 @pytest.fixture(scope="session")
 def arango_double() -> Iterator[ArangoDouble]:
     """A simulated server. It says 501 to what it does not know, and a test that got that far has failed."""
-    with ArangoDouble() as double:
+    with started_double() as double:
         yield double
         assert double.refused == []
 

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from arango.database import StandardDatabase, TransactionDatabase
 
-from reconciler.adapters.arango import moving, reading, schema, search
+from reconciler.adapters.arango import moving, reading, schema, search, upkeep
 from reconciler.adapters.arango.documents import reading as reading_of
 from reconciler.adapters.arango.faults import FAILURES, Denied, translate
 from reconciler.adapters.arango.servers import Access, Patience, Servers
@@ -72,6 +72,8 @@ class ArangoRegistry:
         try:
             await registry._run(registry._readers, lambda: schema.make_database(registry._servers))
             await registry._read("open the registry", prepare)
+            with suppress(RegistryError):  # of no use to who may only read, and of none to wait for
+                await registry._read("drop what is old", upkeep.prune)
         except BaseException:
             await registry.close()
             raise

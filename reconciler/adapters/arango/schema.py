@@ -19,8 +19,10 @@ from arango.database import StandardDatabase
 from reconciler.adapters.arango.faults import DUPLICATE_NAME, FAILURES, Kind, NoDatabase, code_of, kind_of
 from reconciler.adapters.arango.servers import Servers
 from reconciler.adapters.arango.statements import collections, one, run
+from reconciler.adapters.arango.upkeep import make_search_anew
 from reconciler.model.audit import GENESIS
 from reconciler.model.errors import RegistryError
+from reconciler.query.facts import VERSION as FACTS
 
 META = "meta"
 AGENTS, CHANGES, OPERATIONS = "agents", "changes", "operations"
@@ -105,26 +107,28 @@ def migrate(db: StandardDatabase, *, now_ms: int, place: str, half_filled: bool 
     Raises RegistryError when it was written by a newer version, when we may not make what is missing, or, but for
     `half_filled`, when an import into it was not finished.
     """
-    version = _version(db, place)
-    if version == len(MIGRATIONS):
+    version, facts = _version(db, place)
+    if version == len(MIGRATIONS) and facts >= FACTS:
         head = one(db, 'RETURN FIRST(FOR d IN counters FILTER d._key == "head" RETURN d)')
         if head is not None and head.get("loading") and not half_filled:
             raise RegistryError(f"{place}: {LOADING}", hint=LOADING_HINT)
         return
     _make_collections(db, (META,), place)
     with _locked(db, now_ms, place):
-        version = _version(db, place)
+        version, facts = _version(db, place)
         _make_collections(db, COLLECTIONS, place)
         for number in range(version + 1, len(MIGRATIONS) + 1):
             for index in MIGRATIONS[number - 1]:
                 _make(partial(make_index, db, index), place, f"index {index.name} on {index.collection}")
         run(db, 'INSERT @head INTO counters OPTIONS {overwriteMode: "ignore"}', head=empty_head())
-        schema = {"_key": "schema", "version": len(MIGRATIONS), "at_ms": now_ms}
+        if facts < FACTS:
+            make_search_anew(db)
+        schema = {"_key": "schema", "version": len(MIGRATIONS), "facts": max(facts, FACTS), "at_ms": now_ms}
         run(db, 'INSERT @schema INTO meta OPTIONS {overwriteMode: "replace"}', schema=schema)
 
 
-def _version(db: StandardDatabase, place: str) -> int:
-    """The version that the database says it has; 0 for an empty one."""
+def _version(db: StandardDatabase, place: str) -> tuple[int, int]:
+    """The version that the database says it has, and that of what is searched in it; 0 for an empty one."""
     names = collections(db)
     if META not in names:
         strangers = sorted(names.intersection(COLLECTIONS))
@@ -133,14 +137,15 @@ def _version(db: StandardDatabase, place: str) -> int:
                 f"{place} has collections of another program: {', '.join(strangers)}",
                 hint="give the registry a database of its own",
             )
-        return 0
-    version = int(one(db, 'RETURN FIRST(FOR d IN meta FILTER d._key == "schema" RETURN d.version)') or 0)
+        return 0, 0
+    said = one(db, 'RETURN FIRST(FOR d IN meta FILTER d._key == "schema" RETURN d)') or {}
+    version, facts = int(said.get("version") or 0), int(said.get("facts") or 0)
     if version > len(MIGRATIONS):
         raise RegistryError(
             f"{place} has schema version {version}, and this program knows versions up to {len(MIGRATIONS)}",
             hint="a newer reconciler wrote it: use that one, or upgrade this one",
         )
-    return version
+    return version, facts
 
 
 def _make_collections(db: StandardDatabase, names: tuple[str, ...], place: str) -> None:

@@ -15,7 +15,7 @@ from reconciler.model.errors import OutcomeUnknown, RegistryConflict, RegistryEr
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.registry import AgentState, Write
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, intent, record, revision, write
-from tests.doubles.arango.double import ArangoDouble, Kind, Settings
+from tests.doubles.arango.double import ArangoDouble, Kind, Settings, arango_double
 from tests.doubles.clock import FakeClock
 
 QUICK = Patience(attempts=4, pause_s=0.001, longest_pause_s=0.01, connect_s=5.0, read_s=1.5, lock_s=1)
@@ -27,7 +27,7 @@ CUTS = (Kind.CUT_BEFORE, Kind.CUT_DURING, Kind.CUT_AFTER)
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[ArangoDouble]:
-    with ArangoDouble(coordinators=2, settings=Settings(idle_seconds=1.0)) as running:
+    with arango_double(coordinators=2, settings=Settings(idle_seconds=1.0)) as running:
         yield running
         assert running.refused == []
 
@@ -187,7 +187,7 @@ async def test_an_expired_token_is_renewed_in_the_middle_of_a_write(registry, ac
 
 
 async def test_a_token_that_ended_by_the_clock_is_renewed_too(tmp_path) -> None:
-    with ArangoDouble(settings=Settings(token_seconds=1.0)) as short:
+    with arango_double(settings=Settings(token_seconds=1.0)) as short:
         access = Access(urls=(short.url,), database="short", username="root", password=short.password)
         opened = await ArangoRegistry.open(access, FakeClock(), patience=QUICK)
         try:
@@ -239,7 +239,7 @@ async def test_a_coordinator_that_goes_with_a_commit_under_way_loses_nothing(reg
 
 
 async def test_a_restarted_server_is_met_again(tmp_path) -> None:
-    with ArangoDouble(file=tmp_path / "store") as kept:
+    with arango_double(file=tmp_path / "store") as kept:
         access = Access(urls=(kept.url,), database="kept", username="root", password=kept.password)
         opened = await ArangoRegistry.open(access, FakeClock(), patience=replace(QUICK, attempts=8))
         try:

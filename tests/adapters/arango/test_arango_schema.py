@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from arango.client import ArangoClient
 
-from reconciler.adapters.arango import Access, ArangoRegistry, Patience, schema
+from reconciler.adapters.arango import Access, ArangoRegistry, Patience, schema, upkeep
 from reconciler.adapters.arango.checks import examine
 from reconciler.model.checks import Finding, State
 from reconciler.model.errors import RegistryError
 from reconciler.model.objects import Unreadable
-from tests.contracts.values import record, write
-from tests.doubles.arango.double import ArangoDouble
+from reconciler.model.query import Comparator, Compare, Query
+from reconciler.model.registry import JournalPhase
+from tests.contracts.values import intent, record, write
+from tests.doubles.arango.double import ArangoDouble, arango_double
 from tests.doubles.clock import FakeClock
 
 QUICK = Patience(attempts=2, pause_s=0.001, read_s=10.0, lock_s=1)
@@ -26,7 +28,7 @@ Grant = Callable[[str], Access]
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[ArangoDouble]:
-    with ArangoDouble() as running:
+    with arango_double() as running:
         yield running
         assert running.refused == []
 
@@ -210,6 +212,42 @@ async def test_audit_entries_that_are_cut_off_or_put_in_are_found(access, root) 
         await registry.close()
 
 
+# upkeep
+
+
+async def test_what_is_searched_is_made_anew_when_its_version_is_another(access, root) -> None:
+    registry = await opening(access)
+    await registry.commit(write(record()))
+    await registry.close()
+    db = root(access.database)
+    db.collection("agents").update({"_key": "support:triage", "pairs": [], "words": [], "facts": None, "paths": []})
+    db.collection("meta").update({"_key": "schema", "facts": 0})
+    again = await opening(access)
+    try:
+        found_ = await again.find(Query(Compare("labels.team", Comparator.EQUAL, "support")), limit=5)
+        assert [one.name for one in found_.records] == [record().name]
+    finally:
+        await again.close()
+
+
+async def test_what_nobody_needs_is_dropped_and_the_feed_still_has_every_agent(access, root, monkeypatch) -> None:
+    registry = await opening(access)
+    await registry.commit(write(record(), journal=(intent("done", JournalPhase.DONE), intent("open"))))
+    for version in range(2, 6):
+        await registry.commit(write(record(version=version), journal=(intent(f"j{version}", JournalPhase.DONE),)))
+    await registry.close()
+    for name in ("KEPT_FEED", "KEPT_OPERATIONS", "KEPT_JOURNAL"):
+        monkeypatch.setattr(upkeep, name, 2)
+    again = await opening(access)
+    try:
+        assert [seq async for seq, _ in again.changes(0)] == [3, 4, 5]
+        assert [entry.id for entry in await again.open_journal()] == ["open"]
+        assert root(access.database).collection("operations").count() == 3
+        assert root(access.database).collection("apply_journal").count() == 4
+    finally:
+        await again.close()
+
+
 # doctor
 
 
@@ -229,7 +267,7 @@ async def test_doctor_names_what_is_missing_and_what_makes_it(access, root) -> N
 
 
 async def test_doctor_knows_a_cluster_by_its_coordinators() -> None:
-    with ArangoDouble(coordinators=2) as cluster:
+    with arango_double(coordinators=2) as cluster:
         access = Access(urls=tuple(cluster.urls), database="agents", username="root", password=cluster.password)
         await (await opening(access)).close()
         looks = await asyncio.to_thread(found, access)

@@ -17,7 +17,7 @@ from reconciler.query.checking import read_query
 from reconciler.query.evaluator import like_regex
 from reconciler.query.facts import rank
 from tests.contracts.values import record, write
-from tests.doubles.arango.double import ArangoDouble
+from tests.doubles.arango.double import ArangoDouble, arango_double
 from tests.doubles.clock import FakeClock
 from tests.query.differential import compare, stored
 from tests.query.strategies import PATHS, TEXTS, fleets, patterns, queries
@@ -31,7 +31,7 @@ values = st.booleans() | numbers | st.text(st.characters(exclude_categories=["Cs
 
 @pytest.fixture(scope="module")
 def double() -> Iterator[ArangoDouble]:
-    with ArangoDouble() as running:
+    with arango_double() as running:
         yield running
         assert running.refused == []
 

@@ -25,7 +25,8 @@ class Row:
         self.doc = doc
 
 
-Entry = tuple[Key, int, Row]
+Entry = tuple[Key, int, Row]  # no two have the same key and tick: rows are never compared
+_FEW = 50  # so many times more entries than new ones: they are put in one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +93,29 @@ class Index:
         return found
 
     def load(self, rows: list[Row]) -> None:
-        self.entries = sorted(((one, row.tick, row) for row in rows for one in self.keys(row.doc)), key=_order)
+        self.entries = sorted((one, row.tick, row) for row in rows for one in self.keys(row.doc))
 
-    def add(self, row: Row) -> None:
-        for one in self.keys(row.doc):
-            insort(self.entries, (one, row.tick, row), key=_order)
+    def add(self, rows: list[Row]) -> None:
+        fresh = [(one, row.tick, row) for row in rows for one in self.keys(row.doc)]
+        if len(fresh) > 1 + len(self.entries) // _FEW:
+            self.entries += fresh
+            self.entries.sort()
+        else:
+            for entry in fresh:
+                insort(self.entries, entry)
 
-    def remove(self, row: Row) -> None:
-        for one in self.keys(row.doc):
-            place = bisect_left(self.entries, (one, row.tick), key=_order)
-            del self.entries[place]
+    def remove(self, rows: list[Row]) -> None:
+        if len(rows) > 1 + len(self.entries) // _FEW:
+            gone = {row.tick for row in rows}
+            self.entries = [entry for entry in self.entries if entry[1] not in gone]
+            return
+        for row in rows:
+            for one in self.keys(row.doc):
+                del self.entries[bisect_left(self.entries, (one, row.tick))]
 
     def span(self, low: Key, high: Key) -> tuple[int, int]:
         """Where entries with low <= key < high stand."""
-        return bisect_left(self.entries, low, key=_first), bisect_left(self.entries, high, key=_first)
+        return bisect_left(self.entries, (low,)), bisect_left(self.entries, (high,))
 
     def exact(self, sought: Key) -> Iterator[Row]:
         """Rows whose key is `sought`, whole."""
@@ -119,11 +129,3 @@ class Index:
             return 1
         distinct = 1 + sum(one[0] != other[0] for one, other in zip(self.entries, self.entries[1:], strict=False))
         return distinct / len(self.entries)
-
-
-def _order(entry: Any) -> tuple[Key, int]:
-    return (entry[0], entry[1])
-
-
-def _first(entry: Entry) -> Key:
-    return entry[0]

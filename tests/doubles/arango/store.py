@@ -45,15 +45,14 @@ class Collection:
     def is_system(self) -> bool:
         return self.name.startswith("_")
 
-    def apply(self, key: str, row: Row | None) -> None:
-        old = self.rows.pop(key, None)
+    def apply(self, changes: dict[str, Row | None]) -> None:
+        """Put committed rows in place of what was there."""
+        old = [row for key in changes if (row := self.rows.pop(key, None)) is not None]
+        new = [row for row in changes.values() if row is not None]
         for index in self.indexes:
-            if old is not None:
-                index.remove(old)
-            if row is not None:
-                index.add(row)
-        if row is not None:
-            self.rows[key] = row
+            index.remove(old)
+            index.add(new)
+        self.rows.update((row.key, row) for row in new)
 
     def find_index(self, handle: str) -> Index | None:
         """By name, by number, or by `collection/number`."""
@@ -235,8 +234,7 @@ class Store:
             return
         self.journal({"op": "commit", "db": db.name, "rows": told})
         for collection, rows in changes:
-            for key, row in rows.items():
-                collection.apply(key, row)
+            collection.apply(rows)
 
     def put_user(self, user: User) -> None:
         shown: dict[str, Value] = {name: getattr(user, name) for name in User.__slots__}
@@ -284,8 +282,8 @@ class Store:
                 collection.indexes = [one for one in collection.indexes if one.id != record["id"]]
             case "commit":
                 for name, rows in record["rows"].items():
-                    for key, told in rows.items():
-                        db.collections[name].apply(key, told and self._restored_row(key, *told))
+                    made = {key: told and self._restored_row(key, *told) for key, told in rows.items()}
+                    db.collections[name].apply(made)
             case unknown:
                 raise ValueError(f"a journal with {unknown}")
 

@@ -41,7 +41,7 @@ class Transaction:
     undo: dict[int, Rows] = field(default_factory=dict)
     collections: dict[int, Collection] = field(default_factory=dict)
     unique: dict[LockKey, str] = field(default_factory=dict)
-    locks: set[LockKey] = field(default_factory=set)
+    locks: dict[LockKey, None] = field(default_factory=dict)
     log: list[tuple[int, str, Any]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
@@ -71,15 +71,21 @@ class Transaction:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def put(self, collection: Collection, key: str, row: Row | None) -> None:
-        """Write a row, or remove it. Raises Blocked, 1200 and 1210."""
+        """Write a row, or remove it. Raises Blocked, 1200 and 1210, and then holds no more locks than before."""
         self.check_declared(collection, write=True)
-        self._lock((collection.id, 0, key), key)
-        if key in self.undo.get(collection.id, {}):
-            raise self.conflict(key)
-        if row is not None:
-            for index in collection.indexes:
-                if index.unique:
-                    self._check_unique(collection, index, key, row)
+        mark = len(self.locks)
+        try:
+            self._lock((collection.id, 0, key), key)
+            if key in self.undo.get(collection.id, {}):
+                raise self.conflict(key)
+            if row is not None:
+                for index in collection.indexes:
+                    if index.unique:
+                        self._check_unique(collection, index, key, row)
+        except (ArangoError, Blocked):
+            while len(self.locks) > mark:
+                self.manager.locks.pop(self.locks.popitem()[0], None)
+            raise
         own = self.writes.setdefault(collection.id, {})
         self.collections[collection.id] = collection
         previous = own.get(key, _ABSENT)
@@ -98,7 +104,7 @@ class Transaction:
         if holder is not None and holder is not self:
             raise Blocked(holder.id, key)
         self.manager.locks[name] = self
-        self.locks.add(name)
+        self.locks[name] = None
 
     def _check_unique(self, collection: Collection, index: Index, key: str, row: Row) -> None:
         own, undo = self.writes.get(collection.id, {}), self.undo.get(collection.id, {})
