@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.adapters.cache.passing import Passing
@@ -28,6 +29,7 @@ ROUNDS = 5
 """How often what changed while it was read is read again, before the copy is taken as good enough for now."""
 AWAY_S = 5.0
 """So long a registry that was away is left alone: each try may cost a time-out."""
+_FROM_COPY = "it is answered from the copy of the registry on this machine"
 NOBODY = Query(where=Compare("id", Comparator.EQUAL, "-"))
 """Asked for how far the registry has come: no id is like that."""
 
@@ -51,6 +53,15 @@ class MirroredRegistry(Passing):
     @property
     def stale(self) -> Stale | None:
         return self._stale
+
+    async def open(self) -> None:
+        """Reach the registry; one that is away is no failure where there is a copy of it. Raises RegistryError."""
+        try:
+            await self._registry()
+        except RegistryError as error:
+            if not (await self._mirror.position()).as_of_ms:
+                raise
+            self._away_until_s, self._why = self._clock.monotonic() + AWAY_S, error.message
 
     async def _registry(self) -> Registry:
         async with self._reaching:
@@ -79,7 +90,8 @@ class MirroredRegistry(Passing):
         return await self._answer(lambda who: who.count(query, by=by))
 
     async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
-        return await self._answer(lambda who: who.explain(query, limit=limit, after=after))
+        plan = await self._answer(lambda who: who.explain(query, limit=limit, after=after))
+        return plan if self._spoilt else replace(plan, notes=(*plan.notes, _FROM_COPY))
 
     async def commit(self, write: Write) -> int:
         """In the registry; the copy then has it too, so that what was written is read even when it goes away now."""
