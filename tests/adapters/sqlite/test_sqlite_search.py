@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.sqlite import SqliteRegistry, searching
 from reconciler.model.identity import AgentName
-from reconciler.model.query import And, Comparator, Compare, Contains, Like, OneOf, Or, Query, Words
+from reconciler.model.query import And, Comparator, Compare, Contains, Expression, Like, OneOf, Or, Query, Words
 from reconciler.model.registry import AgentState
 from reconciler.query.checking import read_query
 from tests.contracts.values import record, write
@@ -146,7 +146,7 @@ async def test_values_are_never_part_of_a_statement(registry) -> None:
     await fill(registry)
     for path in PATHS:
         for value in ("inj'ect", 424242.0, True):
-            parts = (
+            parts: tuple[Expression, ...] = (
                 *(Compare(path, comparator, value) for comparator in Comparator),
                 OneOf(path, (value,)),
                 Contains(path, value),
