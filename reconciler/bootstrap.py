@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
 SECRETS = "secrets"
+MIRROR = "mirror.db"
+"""A copy of the records of a registry that is far. It may be removed at any time."""
 CLUSTERS = "clusters"
 LOCAL = "local"
 MIRROR = "mirror"
@@ -117,9 +119,33 @@ class Session:
         prepare_state(self.state_dir)
         registry = self._registries.get(fleet.registry)
         if registry is None:
-            registry = self._registries[fleet.registry] = await self.open_registry(fleet.registry)
+            registry = self._registries[fleet.registry] = await self._near(fleet.registry)
         clusters = {one.name: await self._refused(one) or self._cluster(one) for one in fleet.clusters}
         return Stores(registry=registry, clusters=clusters)
+
+    async def _near(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
+        """A registry, and where it is far with a copy on this machine, which answers queries also while it is away.
+
+        Raises RegistryError when it cannot be opened, and there is no copy.
+        """
+        if isinstance(declared, SqliteRegistry):
+            return await self.open_registry(declared)
+        from reconciler.adapters.cache import MirroredRegistry
+        from reconciler.adapters.sqlite.mirror import SqliteMirror
+        from reconciler.adapters.stored.ids import IdMaker
+
+        async def reach() -> Registry:
+            return await self.open_registry(declared)
+
+        source = f"{declared.url}/{declared.database}"
+        mirror = await SqliteMirror.open(self.state_dir / MIRROR, self._clock, source=source)
+        near = MirroredRegistry(reach, mirror, self._clock, IdMaker(self._clock))
+        try:
+            await near.open()
+        except BaseException:
+            await near.close()
+            raise
+        return near
 
     async def open_registry(
         self, declared: SqliteRegistry | ArangoRegistry, *, to_fill: bool = False
@@ -376,5 +402,5 @@ def _inside(state_dir: Path, path: str) -> Path:
     return state_dir / path
 
 
-_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash")
+_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash", "mirror")
 """How the names begin that other parts keep in the state folder."""

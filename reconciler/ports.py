@@ -7,6 +7,7 @@ implementation of a port passes the one contract suite of that port (tests/contr
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -199,6 +200,57 @@ class Movable(Registry, Protocol):
         All or nothing, checked by model.transfer.Intake; sequence numbers stay as they were. Nobody may write
         meanwhile. Raises RegistryError.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a copy of a registry has come: change `seq`, known to be the last one at `as_of_ms`.
+
+    0 and 0 while it is empty.
+    """
+
+    seq: int
+    as_of_ms: int
+
+
+class Mirror(Protocol):
+    """Keeps a copy of a registry's records, to be searched. Every failure is a RegistryError."""
+
+    async def position(self) -> Position: ...
+
+    async def fill(self, snapshot: RegistrySnapshot, *, as_of_ms: int) -> None:
+        """Hold exactly these records."""
+
+    async def take(self, records: Mapping[int, tuple[AgentName, Record | None]], position: Position) -> bool:
+        """Hold these records too, each by the change that it came with, None for an agent that is gone.
+
+        False, and nothing is done, where another process has brought the copy further meanwhile.
+        """
+
+    async def find(self, query: Query, *, limit: int, after: str = "") -> Page: ...
+
+    async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]: ...
+
+    async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """Why the last answers came from a copy that could not be brought up to date, and of when they are."""
+
+    as_of_ms: int
+    reason: str
+
+
+@runtime_checkable
+class Aging(Protocol):
+    """A registry whose queries may be answered from a copy while it is away."""
+
+    @property
+    def stale(self) -> Stale | None:
+        """None where the last question was answered as the registry is."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.output import emit, table, to_json, to_yaml
+from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.model.errors import UsageError
 from reconciler.model.query import (
     EVERYTHING,
@@ -21,7 +21,7 @@ from reconciler.model.query import (
     QueryPlan,
 )
 from reconciler.model.registry import Record
-from reconciler.ports import Registry
+from reconciler.ports import Aging, Registry
 from reconciler.query.checking import read_order, read_path, read_query
 from reconciler.query.paths import RECORD, Kind
 from reconciler.query.selectors import Requirement, selecting
@@ -81,6 +81,16 @@ async def records(registry: Registry, query: Query, asked: Asked) -> tuple[list[
         after = page.next
         if asked.limit or not after:
             return found, after
+
+
+def note_age(registry: Registry, now_ms: int) -> None:
+    """Say so where an answer came from a copy because the registry is away."""
+    stale = registry.stale if isinstance(registry, Aging) else None
+    if stale is not None:
+        from reconciler.cli.views.records import age
+
+        ago = age(stale.as_of_ms, now_ms)
+        note(f"warning: the registry is away, and this is as of {ago} ago: {one_line(stale.reason, 300)}")
 
 
 async def check_names(registry: Registry, names: Iterable[str]) -> None:

@@ -18,8 +18,11 @@ import pytest_asyncio
 from arango.client import ArangoClient
 
 from reconciler.adapters.arango import Access, ArangoRegistry
+from reconciler.adapters.cache import CachedRegistry, MirroredRegistry
 from reconciler.adapters.git import CheckedOut, Mirror, WorkingTree
 from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.adapters.sqlite.mirror import SqliteMirror
+from reconciler.adapters.stored.ids import IdMaker
 from reconciler.ports import Registry, Source
 from tests.contracts.repositories import Repository
 from tests.doubles.arango.double import ArangoDouble
@@ -30,6 +33,8 @@ OpenRegistry = Callable[[], Awaitable[Registry]]
 """Opens the registry anew, as another process or a restart does: what was committed before must be there."""
 
 REGISTRIES = ("sqlite", "arango-double", "arango-server")
+WRAPPED = ("sqlite-cached", "sqlite-mirrored")
+"""Registries behind a cache: they are held to all that a registry is, and not to how one is moved."""
 SERVER_VARIABLE = "RECONCILER_TEST_ARANGO_URL"
 """Where a real ArangoDB is, for tests that make databases there and drop them again; user and password in the
 variables of the same name that end in _USER and _PASSWORD (root, and none)."""
@@ -45,6 +50,33 @@ def sqlite_at(tmp_path: Path, clock: FakeClock) -> Callable[[str], OpenRegistry]
     def place(name: str) -> OpenRegistry:
         async def opener() -> Registry:
             return await SqliteRegistry.open(tmp_path / name / "registry.db", clock)
+
+        return opener
+
+    return place
+
+
+@pytest.fixture
+def sqlite_cached_at(sqlite_at: Callable[[str], OpenRegistry], clock: FakeClock) -> Callable[[str], OpenRegistry]:
+    def place(name: str) -> OpenRegistry:
+        async def opener() -> Registry:
+            return CachedRegistry(await sqlite_at(name)(), clock)
+
+        return opener
+
+    return place
+
+
+@pytest.fixture
+def sqlite_mirrored_at(
+    sqlite_at: Callable[[str], OpenRegistry], tmp_path: Path, clock: FakeClock
+) -> Callable[[str], OpenRegistry]:
+    """Each opening finds the copy that the one before it left."""
+
+    def place(name: str) -> OpenRegistry:
+        async def opener() -> Registry:
+            mirror = await SqliteMirror.open(tmp_path / f"{name}-mirror" / "mirror.db", clock, source=name)
+            return MirroredRegistry(sqlite_at(name), mirror, clock, IdMaker(clock))
 
         return opener
 
@@ -95,7 +127,7 @@ def _databases(access: Access, clock: FakeClock, *, prefix: str = "") -> Callabl
     return place
 
 
-@pytest_asyncio.fixture(params=REGISTRIES)
+@pytest_asyncio.fixture(params=(*REGISTRIES, *WRAPPED))
 async def open_registry(request: pytest.FixtureRequest, record_property):
     record_property("backend", request.param)
     opener: OpenRegistry = request.getfixturevalue(f"{request.param.replace('-', '_')}_at")("state")

@@ -46,6 +46,38 @@ def path_range(path: int) -> tuple[int, int]:
     return path << _PATH_BITS, (path + 1 << _PATH_BITS) - 1
 
 
+def agrees(connection: sqlite3.Connection, record: Record) -> bool:
+    """Whether what can be searched of a live record is what it says; of one that is gone there is nothing."""
+    key = (record.name.namespace, record.name.name)
+    row = connection.execute(
+        f"SELECT record, digest, {', '.join(COLUMNS.values())} FROM search WHERE namespace = ? AND name = ?",
+        key,
+    ).fetchone()
+    if row is None or record.state is AgentState.GONE:
+        return row is None and record.state is AgentState.GONE
+    facts = facts_of(record)
+    kept, words = _kept(facts), " ".join(sorted(facts.words))
+    if tuple(row[1:]) != (_digest(kept, words), *_columns(facts)):
+        return False
+    held = connection.execute(
+        "SELECT paths.path, vals.type, vals.value FROM facts JOIN vals ON vals.id = facts.value "
+        "JOIN paths ON paths.id = vals.path WHERE facts.record = ?",
+        (row[0],),
+    )
+    told = connection.execute("SELECT tokens FROM words WHERE rowid = ?", (row[0],)).fetchone()
+    return set(held) == kept and (told[0] if told else "") == words
+
+
+def _kept(facts: Facts) -> set[_Fact]:
+    """The facts that are rows."""
+    return {
+        (path, rank(value)[0], value)
+        for path, values in facts.values.items()
+        if path not in COLUMNS
+        for value in values
+    }
+
+
 class Projection:
     """Writes in one transaction. It remembers which values there are, so make it anew for the next one."""
 
@@ -66,12 +98,7 @@ class Projection:
                 self._drop(row[0])
             return
         facts = facts_of(record)
-        kept = {
-            (path, rank(value)[0], value)
-            for path, values in facts.values.items()
-            if path not in COLUMNS
-            for value in values
-        }
+        kept = _kept(facts)
         words = " ".join(sorted(facts.words))
         digest = _digest(kept, words)
         (number,) = self._connection.execute(_PUT, (*_columns(facts), digest)).fetchone()

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from reconciler.adapters.sqlite.database import translate
+from reconciler.adapters.sqlite.projection import agrees
 from reconciler.adapters.stored import codec
 from reconciler.adapters.stored.codec import UNREADABLE
 from reconciler.model.errors import RegistryError
@@ -60,8 +61,16 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Fault]:
             updated_ms,
         ):
             yield Fault(where=where, what="the columns of its row say other things than its record")
+        elif not agrees(connection, record):
+            yield Fault(where=where, what="what is searched of it is not what its record says")
         if record.state is AgentState.GONE and record.reservations:
             yield Fault(where=where, what="it is gone and still holds a reservation")
+    (strays,) = connection.execute(
+        "SELECT count(*) FROM search WHERE NOT EXISTS (SELECT 1 FROM records "
+        "WHERE records.namespace = search.namespace AND records.name = search.name)"
+    ).fetchone()
+    if strays:
+        yield Fault(where="search", what=f"{strays} of those that are searched are not on record")
     yield from (
         Fault(where=f"{namespace}/{name}", what=f"its last write is change {seq}, and the change feed has no such line")
         for namespace, name, seq in connection.execute(

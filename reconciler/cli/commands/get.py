@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli import options
-from reconciler.cli.asking import Asked, check_names, count_path, query_of, records, show_counts, show_plan
+from reconciler.cli.asking import Asked, check_names, count_path, note_age, query_of, records, show_counts, show_plan
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
@@ -22,6 +22,7 @@ from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, Kubernet
 from reconciler.model.objects import Found
 from reconciler.model.query import MAX_PAGE, Query
 from reconciler.model.registry import Record
+from reconciler.ports import Aging
 from reconciler.query.selectors import Requirement
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
@@ -153,11 +154,12 @@ async def _once(wanted: Wanted) -> Listing:
 async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
     registry = stores.registry
     await check_names(registry, wanted.names)
-    if wanted.asked.anything or wanted.selector or wanted.names:
+    if wanted.asked.anything or wanted.selector or wanted.names or isinstance(registry, Aging):
         chosen, following = await records(registry, _query(stores, wanted), wanted.asked)
     else:  # which costs a watcher what changed since it looked last
         live, following = (await snapshot(registry)).records, ""
         chosen = [one for name, one in live.items() if not wanted.namespace or name.namespace == wanted.namespace]
+    note_age(registry, stores.clock.now_ms())
     sight = await look(stores, frozenset(record.name.namespace for record in chosen))
     for cluster, why in sorted(sight.unreadable.items()):
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
@@ -205,6 +207,7 @@ async def _tell(wanted: Wanted) -> None:
         else:
             counts = await stores.registry.count(query, by=asked.count_by)
             show_counts(counts, asked.count_by, wanted.output, headers=wanted.headers)
+        note_age(stores.registry, stores.clock.now_ms())
 
 
 def _agent_value(record: Record, sight: Sight) -> dict[str, Any]:

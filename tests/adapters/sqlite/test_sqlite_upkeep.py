@@ -48,7 +48,7 @@ async def filled(registry: SqliteRegistry, writes: int = 5) -> None:
     for number in range(1, writes + 1):
         await registry.commit(
             write(
-                replace(record(version=number), revision=number),
+                replace(record(version=number), revision=number, document={"description": "Sorts refunds"}),
                 journal=(intent(f"j{number}", JournalPhase.DONE),),
                 revisions=(revision(number),),
                 audit=(fact(f"a{number}"),),
@@ -81,6 +81,12 @@ async def test_a_whole_registry_has_no_faults(registry: SqliteRegistry) -> None:
         ("DELETE FROM feed WHERE seq = 5", "support/triage", "the change feed has no such line"),
         ("DELETE FROM feed WHERE seq = 5", "feed", "it ends with change 4, and 5 was written last"),
         ("UPDATE head SET seq = 7", "feed", "it ends with change 5, and 7 was written last"),
+        ("UPDATE search SET state = 'degraded'", "support/triage", "what is searched of it"),
+        ("DELETE FROM facts", "support/triage", "what is searched of it"),
+        ("UPDATE vals SET value = 'other' WHERE value = 'support'", "support/triage", "what is searched of it"),
+        ("DELETE FROM words", "support/triage", "what is searched of it"),
+        ("DELETE FROM search", "support/triage", "what is searched of it"),
+        ("UPDATE search SET name = 'ghost'", "search", "1 of those that are searched are not on record"),
         ("UPDATE fleet SET body = x'7b'", "fleet", "cannot be read"),
         ("UPDATE clusters SET body = x'7b'", "clusters", "cannot be read"),
         ("UPDATE journal SET body = x'7b'", "journal", "cannot be read"),
