@@ -334,6 +334,20 @@ def behind(some: Sequence[Key]) -> Sql:
     return Sql("(") + entry + " AND " + exact + ")"
 
 
+def smallest(path: int, value: int) -> Sql:
+    """Whether the smallest value of row `s` at a path is this one (by their ids; 0: it has none)."""
+    if not value:
+        return Sql("NOT EXISTS (SELECT 1 FROM facts f WHERE f.record = s.record AND f.value BETWEEN ? AND ?)",
+                   path_range(path))  # fmt: skip
+    return Sql(
+        "EXISTS (SELECT 1 FROM facts f WHERE f.record = s.record AND f.value = ?) AND NOT EXISTS ("
+        "SELECT 1 FROM facts f CROSS JOIN vals w ON w.id = f.value WHERE f.record = s.record "
+        "AND f.value BETWEEN ? AND ? AND f.value <> ? "
+        "AND (w.type, w.value) < (SELECT v.type, v.value FROM vals v WHERE v.id = ?))",
+        (value, *path_range(path), value, value),
+    )
+
+
 def union(statements: Iterable[Sql]) -> Sql:
     """The rows of all statements."""
     first, *rest = (Sql("SELECT record FROM (") + statement + ")" for statement in statements)

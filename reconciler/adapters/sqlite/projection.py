@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -84,6 +85,7 @@ class Projection:
         self._connection = connection
         self._paths: dict[str, int] = {}
         self._values: dict[_Fact, int] = {}
+        self._having: Counter[int] = Counter()
 
     def put(self, record: Record) -> None:
         """Keep what can be searched of a record; nothing of one that is gone."""
@@ -104,6 +106,13 @@ class Projection:
             self._put_facts(number, kept)
             self._put_words(number, words, new=row is None)
 
+    def finish(self) -> None:
+        """Write down how many records have each path; call it once, behind the last record."""
+        self._connection.executemany(
+            "UPDATE paths SET records = records + ? WHERE id = ?", [(n, path) for path, n in self._having.items() if n]
+        )
+        self._having.clear()
+
     def _drop(self, number: int) -> None:
         self._put_facts(number, set())
         self._connection.execute("DELETE FROM words WHERE rowid = ?", (number,))
@@ -112,6 +121,9 @@ class Projection:
     def _put_facts(self, number: int, kept: set[_Fact]) -> None:
         held = {value for (value,) in self._connection.execute("SELECT value FROM facts WHERE record = ?", (number,))}
         wanted = {self._value(fact) for fact in kept}
+        before, after = ({value >> _PATH_BITS for value in values} for values in (held, wanted))
+        self._having.update(after - before)
+        self._having.subtract(before - after)
         self._connection.executemany("INSERT INTO facts VALUES (?, ?)", [(number, value) for value in wanted - held])
         unused = held - wanted
         if unused:
@@ -190,6 +202,7 @@ def make_anew(connection: sqlite3.Connection) -> None:
     rows = connection.execute("SELECT body, document, manifests, shared FROM records WHERE state <> 'gone'")
     for row in rows:
         projection.put(codec.decode_record(*row))
+    projection.finish()
     for _, statement in indexes:
         connection.execute(statement)
     connection.execute("UPDATE projection SET version = ?", (VERSION,))

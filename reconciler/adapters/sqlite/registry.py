@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.adapters.sqlite import moving, upkeep
+from reconciler.adapters.sqlite.counting import Count
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.projection import make_anew
 from reconciler.adapters.sqlite.schema import migrate
@@ -148,7 +149,7 @@ class SqliteRegistry:
     async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
         def work(connection: sqlite3.Connection) -> tuple[GroupCount, ...]:
             with self._database.reading(connection):
-                return Search(connection, query).counts(by)
+                return Count(connection, query).counts(by)
 
         return await self._database.run("count the records", work)
 

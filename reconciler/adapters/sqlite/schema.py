@@ -112,7 +112,11 @@ CREATE INDEX search_by_created ON search (created DESC, namespace, name);
 CREATE INDEX search_by_updated ON search (updated DESC, namespace, name);
 CREATE INDEX search_by_last_seen ON search (last_seen, namespace, name);
 CREATE INDEX search_by_commit ON search ("commit");
-CREATE TABLE paths (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE paths (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    records INTEGER NOT NULL DEFAULT 0 -- that have a value there
+) STRICT;
 CREATE TABLE vals (                -- what stands at a path, once for all records that have it
     id INTEGER PRIMARY KEY,        -- the path's id in the upper half
     path INTEGER NOT NULL,

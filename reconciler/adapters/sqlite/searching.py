@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.adapters.sqlite import compiling
 from reconciler.adapters.sqlite.compiling import Sql, ValueAtom
-from reconciler.adapters.sqlite.projection import COLUMNS, FLAG_COLUMNS, NO_NUMBER, NO_TEXT, path_range
+from reconciler.adapters.sqlite.projection import COLUMNS
 from reconciler.model.query import (
     EVERYTHING,
+    ORDER_CHARACTERS,
     And,
     Comparator,
     Compare,
     Contains,
     Exists,
     Expression,
-    GroupCount,
     Like,
     Not,
     OneOf,
@@ -35,13 +35,18 @@ from reconciler.model.query import (
     Value,
     Words,
 )
+from reconciler.query.facts import rank
 from reconciler.query.tokens import Place
 
 FEW = 2_000
 """Agents that are looked at one by one without a thought."""
+MAX_GROUPS = 300
+"""Values of an order that are gone through one after another."""
+SLOW_GROUPS = 8
+"""Of those, such as took long."""
 NAMED_VALUES = 64
 """Values that a statement names, instead of a condition on them."""
-PATIENCE = 200_000
+PATIENCE = 100_000
 """Steps of SQLite's machine that a walk may take: a few milliseconds."""
 
 _INDEXES = {
@@ -73,15 +78,19 @@ class Chosen:
     sql: Sql
     notes: tuple[str, ...]
     patient: bool = True
+    groups: bool = False
+    """Its order is a path's: rows come by its values, and the statement answers only where those are too many."""
 
 
 class Search:
     """One query on one connection, inside a read transaction: what is looked up here must still hold for the answer."""
 
     def __init__(self, connection: sqlite3.Connection, query: Query, after: Place | None = None) -> None:
-        self._connection, self._query, self._after = connection, query, after
+        self._connection, self.query, self._after = connection, query, after
         self._named: dict[int, Sequence[int] | None] = {}
         self._notes: list[str] = []
+        self._slow = 0
+        self.last = Sql("")
 
     # What compiling asks.
 
@@ -95,40 +104,47 @@ class Search:
     def values(self, atom: ValueAtom, path: int) -> Sequence[int] | None:
         if id(atom) not in self._named:
             sql = Sql("SELECT v.id FROM vals v WHERE v.path = ? AND ", (path,)) + compiling.value_condition(atom)
-            rows = self._run(sql + f" LIMIT {NAMED_VALUES + 1}")
+            rows = self.run(sql + f" LIMIT {NAMED_VALUES + 1}")
             self._named[id(atom)] = None if len(rows) > NAMED_VALUES else [number for (number,) in rows]
             self._note_scan(atom, path)
         return self._named[id(atom)]
 
     def _note_scan(self, atom: ValueAtom, path: int) -> None:
         inside = isinstance(atom, Contains) and isinstance(atom.value, str)
-        if (inside or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern))) and self._count(
+        if (inside or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern))) and self.count(
             Sql("SELECT 1 FROM vals WHERE path = ?", (path,))
         ) > FEW:
             self._notes.append(f"looks at every text that stands at {atom.path}")
 
-    def _run(self, sql: Sql) -> list[tuple[Any, ...]]:
+    def missing(self, path: int) -> int:
+        """How many records have nothing at a path (by its id; 0 for one that none has)."""
+        ((number,),) = self.run(
+            Sql("SELECT (SELECT count(*) FROM search) - coalesce((SELECT records FROM paths WHERE id = ?), 0)", (path,))
+        )
+        return int(number)
+
+    def run(self, sql: Sql) -> list[tuple[Any, ...]]:
         return self._connection.execute(sql.text, sql.values).fetchall()
 
-    def _count(self, sql: Sql, *, most: int | None = None) -> int:
+    def count(self, sql: Sql, *, most: int | None = None) -> int:
         """Rows of a statement, as far as FEW + 1; -1 for `most` counts all."""
         bound = FEW + 1 if most is None else most
-        ((number,),) = self._run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {bound})")
+        ((number,),) = self.run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {bound})")
         return int(number)
 
     # Ways to go.
 
-    def _driver(self, where: Expression) -> Driver | None:
+    def driver(self, where: Expression) -> Driver | None:
         """The records to look at for a condition; None where that is most of them, or nobody can say."""
         match where:
             case Not() | And(()):
                 return None
             case And(parts):
-                found = [driver for part in parts if (driver := self._driver(part)) is not None]
+                found = [driver for part in parts if (driver := self.driver(part)) is not None]
                 best = min(found, key=lambda driver: driver.count, default=None)
                 return best and replace(best, exact=False)
             case Or(parts):
-                each = [self._driver(part) for part in parts]
+                each = [self.driver(part) for part in parts]
                 drivers = [driver for driver in each if driver is not None]
                 if len(drivers) < len(each):
                     return None
@@ -136,7 +152,7 @@ class Search:
                 return Driver(sql, sum(one.count for one in drivers), exact=all(one.exact for one in drivers))
             case _:
                 driving = self._driving(where)
-                return driving and replace(driving, count=self._count(driving.sql))
+                return driving and replace(driving, count=self.count(driving.sql))
 
     def _driving(self, atom: Expression) -> Driver | None:  # noqa: PLR0911 - one for each kind of condition
         match atom:
@@ -166,8 +182,8 @@ class Search:
 
     def choose(self, limit: int, *, impatient: bool = True) -> Chosen:
         """The statement that answers (namespace, name) in order, one more than `limit`."""
-        parts = _conjuncts(self._query.where)
-        drivers = [self._driver(part) for part in parts]
+        parts = conjuncts(self.query.where)
+        drivers = [self.driver(part) for part in parts]
         found = [(number, driver) for number, driver in enumerate(drivers) if driver is not None]
         index = self._index()
         number, best = min(found, key=lambda item: item[1].count, default=(0, None))
@@ -176,24 +192,25 @@ class Search:
             return self._driven(parts, number, best, limit)
         if index and (impatient or not found or entered):
             chosen = self._chosen(f"FROM search s INDEXED BY {index} WHERE ", parts, limit)
-            if entered or self._query.where == EVERYTHING:
+            if entered or self.query.where == EVERYTHING:
                 return chosen
             note = f"follows {index} until the page is full: no condition is met by fewer than {FEW} agents"
             return Chosen(chosen.sql, (*chosen.notes, note), patient=not found)
+        groups = impatient and len(self._orders()) == 1 and self._orders()[0].path not in COLUMNS
         if found:
-            number, best = min(found, key=lambda item: self._count(item[1].sql, most=-1))
+            number, best = min(found, key=lambda item: self.count(item[1].sql, most=-1))
             chosen = self._driven(parts, number, best, limit)
             note = f"looks at all agents that meet one condition, more than {FEW}"
         else:
             chosen = self._chosen("FROM search s NOT INDEXED WHERE ", parts, limit)
-            no_order = self._query.where == EVERYTHING
+            no_order = self.query.where == EVERYTHING
             note = "looks at every agent: " + ("the order has no index" if no_order else "no condition has an index")
-        return Chosen(chosen.sql, (*chosen.notes, note))
+        return Chosen(chosen.sql, (*chosen.notes, note), groups=groups)
 
     def _driven(self, parts: Sequence[Expression], number: int, driver: Driver, limit: int) -> Chosen:
         """A statement that goes through what meets one part."""
         rest = [part for at, part in enumerate(parts) if at != number or not driver.exact]
-        return self._chosen(_from(driver), rest, limit)
+        return self._chosen(from_driver(driver), rest, limit)
 
     def _chosen(self, source: Sql | str, parts: Sequence[Expression], limit: int) -> Chosen:
         orders = self._orders()
@@ -208,7 +225,7 @@ class Search:
 
     def _orders(self) -> Sequence[Order]:
         """What is left of the order when it says nothing that its end does not say."""
-        orders = self._query.order
+        orders = self.query.order
         return () if [(order.path, order.descending) for order in orders] == [("namespace", False)] else orders
 
     def _places(self) -> Sequence[Value | None] | None:
@@ -228,8 +245,62 @@ class Search:
     def names(self, limit: int) -> list[tuple[str, str]]:
         """Who is on the page, and one more when there is more."""
         chosen = self.choose(limit)
-        rows = self._within_patience(chosen)
+        rows = self._in_groups(limit) if chosen.groups else self._within_patience(chosen)
         return self._names(self.choose(limit, impatient=False).sql) if rows is None else rows
+
+    def _in_groups(self, limit: int) -> list[tuple[str, str]] | None:
+        """The rows, one value of the order's path after another; None where those are too many, or not the order."""
+        order = self.query.order[0]
+        path = next(iter(self.paths(order.path)), 0)
+        found: list[tuple[str, str]] = []
+        groups = self._values_in_order(path, order)
+        for number, (value_id, value) in enumerate(groups):
+            if (
+                number >= MAX_GROUPS
+                or self._slow > SLOW_GROUPS
+                or (isinstance(value, str) and len(value) > ORDER_CHARACTERS)
+            ):
+                return None
+            resumed = self._after is not None and number == 0 and rank(value) == rank(self._after.keys[0])
+            found += self._group(path, value_id, limit + 1 - len(found), resumed=resumed)
+            if len(found) > limit:
+                break
+        return found
+
+    def _values_in_order(self, path: int, order: Order) -> list[tuple[int, Value | None]]:
+        """Ids and values at a path, as far as they are looked at, from the place on; (0, None) stands for none."""
+        start = self._after.keys[0] if self._after else None
+        sql = Sql("SELECT id, type, value FROM vals WHERE path = ?", (path,))
+        if start is not None:
+            sql += Sql(f" AND (type, value) {'<=' if order.descending else '>='} (?, ?)", (rank(start)[0], start))
+        down = " DESC" if order.descending else ""
+        at_end = self._after is not None and start is None and order.descending
+        rows = [] if at_end else self.run(sql + f" ORDER BY type{down}, value{down} LIMIT {MAX_GROUPS + 1}")
+        values: list[tuple[int, Value | None]] = [(n, bool(v) if kind == 1 else v) for n, kind, v in rows]
+        if not self.missing(path):
+            return values
+        if order.descending:
+            return [*values, (0, None)]
+        return values if start is not None else [(0, None), *values]
+
+    def _group(self, path: int, value_id: int, limit: int, *, resumed: bool) -> list[tuple[str, str]]:
+        """Records whose smallest value at a path is this one, by name; behind the place where `resumed`."""
+        driven = from_driver(Driver(compiling.driving([value_id]), 0, unique=True))
+        walk = Sql("FROM search s INDEXED BY search_by_namespace WHERE ")
+        end = Sql(" AND ") + compiling.condition(self.query.where, self)
+        if resumed and self._after is not None:
+            end += Sql(" AND (s.namespace, s.name) > (?, ?)", (self._after.namespace, self._after.name))
+        end += Sql(" ORDER BY s.namespace, s.name LIMIT ?", (limit,))
+        start, smallest = Sql("SELECT s.namespace, s.name "), compiling.smallest(path, value_id)
+        rows = None
+        if not value_id or self.count(compiling.driving([value_id])) > FEW:
+            self.last = start + walk + smallest + end
+            rows = self._within_patience(Chosen(self.last, (), patient=not value_id))
+            self._slow += rows is None
+        if rows is None:
+            self.last = start + driven + smallest + end
+            rows = self._names(self.last)
+        return rows
 
     def _names(self, sql: Sql) -> list[tuple[str, str]]:
         return self._connection.execute(sql.text, sql.values).fetchall()
@@ -251,7 +322,10 @@ class Search:
     def plan(self, limit: int) -> QueryPlan:
         """How `names` goes, which is tried: only that says whether a walk ends in time."""
         chosen = self.choose(limit)
-        if self._within_patience(chosen) is None:
+        if chosen.groups and self._in_groups(limit) is not None and self.last.text:
+            note = f"goes through the values of {self.query.order[0].path} until the page is full"
+            chosen = Chosen(self.last, () if self.query.where == EVERYTHING else (note,))
+        elif self._within_patience(chosen) is None:
             chosen = self.choose(limit, impatient=False)
         rows = self._connection.execute(f"EXPLAIN QUERY PLAN {chosen.sql.text}", chosen.sql.values)
         indexes: dict[str, None] = {}
@@ -265,89 +339,17 @@ class Search:
             statement=chosen.sql.text, indexes=tuple(indexes), scans=bool(chosen.notes), notes=chosen.notes
         )
 
-    def counts(self, by: str) -> tuple[GroupCount, ...]:
-        """How many records meet the query, in all or by their values at a path."""
-        matching = self._matching()
-        if not by:
-            ((number,),) = self._run(Sql("SELECT count(*) ") + matching)
-            return (GroupCount(value=None, count=number),)
-        if by in COLUMNS:
-            column = f"s.{COLUMNS[by]}"
-            rows = self._run(Sql(f"SELECT {column}, count(*) ") + matching + f" GROUP BY {column} ORDER BY {column}")
-            return tuple(GroupCount(value=_column_value(by, value), count=number) for value, number in rows)
-        return self._counts_of_facts(by, matching)
 
-    def _matching(self) -> Sql:
-        parts = _conjuncts(self._query.where)
-        drivers = [self._driver(part) for part in parts]
-        exact = [driver for driver in drivers if driver is not None]
-        if not exact:
-            return Sql("FROM search s WHERE ") + compiling.condition(self._query.where, self)
-        best = min(exact, key=lambda driver: driver.count)
-        if best.count > FEW:
-            best = min(exact, key=lambda driver: self._count(driver.sql, most=-1))
-        rest = [part for part, driver in zip(parts, drivers, strict=True) if driver is not best or not best.exact]
-        return _from(best) + compiling.condition(And(tuple(rest)), self)
-
-    def _counts_of_facts(self, by: str, matching: Sql) -> tuple[GroupCount, ...]:
-        numbers = self.paths(by)
-        first, last = path_range(numbers[0]) if numbers else (0, -1)
-        if self._query.where == EVERYTHING:
-            return self._counts_of_all(numbers[0] if numbers else 0)
-        met = Sql("WITH met AS MATERIALIZED (SELECT s.record ") + matching + ") "
-        rows = self._run(
-            met
-            + Sql(
-                "SELECT v.type, v.value, count(*) FROM met CROSS JOIN facts f ON f.record = met.record "
-                "AND f.value BETWEEN ? AND ? JOIN vals v ON v.id = f.value GROUP BY v.id ORDER BY v.type, v.value",
-                (first, last),
-            )
-        )
-        ((missing,),) = self._run(
-            met
-            + Sql(
-                "SELECT count(*) FROM met WHERE NOT EXISTS "
-                "(SELECT 1 FROM facts f WHERE f.record = met.record AND f.value BETWEEN ? AND ?)",
-                (first, last),
-            )
-        )
-        return _groups(rows, missing)
-
-    def _counts_of_all(self, path: int) -> tuple[GroupCount, ...]:
-        """By value, in the order of the index of values."""
-        rows = self._run(
-            Sql(
-                "SELECT v.type, v.value, count(*) FROM vals v CROSS JOIN facts f ON f.value = v.id "
-                "WHERE v.path = ? GROUP BY v.type, v.value ORDER BY v.type, v.value",
-                (path,),
-            )
-        )
-        ((missing,),) = self._run(
-            Sql(
-                "SELECT (SELECT count(*) FROM search) - "
-                "(SELECT count(DISTINCT record) FROM facts WHERE value BETWEEN ? AND ?)",
-                path_range(path),
-            )
-        )
-        return _groups(rows, missing)
-
-
-def _groups(rows: Iterable[tuple[int, Value, int]], missing: int) -> tuple[GroupCount, ...]:
-    groups = [GroupCount(value=None, count=missing)] if missing else []
-    groups += [GroupCount(value=bool(v) if kind == 1 else v, count=number) for kind, v, number in rows]
-    return tuple(groups)
-
-
-def _from(driver: Driver) -> Sql:
+def from_driver(driver: Driver) -> Sql:
     """Rows of `search` for the records of a driver, each once. CROSS JOIN keeps SQLite from turning it around."""
     records = driver.sql if driver.unique else Sql("SELECT DISTINCT record FROM (") + driver.sql + ")"
     return Sql("FROM (") + records + ") d CROSS JOIN search s ON s.record = d.record WHERE "
 
 
-def _conjuncts(where: Expression) -> list[Expression]:
+def conjuncts(where: Expression) -> list[Expression]:
     """Conditions that must all hold, as far as they can be told apart."""
     if isinstance(where, And):
-        return [one for part in where.parts for one in _conjuncts(part)]
+        return [one for part in where.parts for one in conjuncts(part)]
     return [where]
 
 
@@ -358,9 +360,3 @@ def _is_namespace(part: Expression) -> bool:
             return True
         case _:
             return False
-
-
-def _column_value(path: str, value: Value) -> Value | None:
-    if path in FLAG_COLUMNS:
-        return bool(value)
-    return None if value in (NO_TEXT, NO_NUMBER) else value

@@ -36,6 +36,7 @@ def write_all(connection: sqlite3.Connection, write: Write) -> int:
         seq += 1
         _put_record(connection, record, column, seq)
         projection.put(record)
+    projection.finish()
     if write.fleet is not None:
         _put_fleet(connection, write.fleet)
     for health in write.clusters:
