@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reconciler.adapters.arango.terms import searchable
+from reconciler.adapters.arango.terms import searchable, term
 from reconciler.adapters.stored import codec
 from reconciler.adapters.stored.codec import DAMAGED_HINT, UNREADABLE
 from reconciler.model.errors import RegistryError
@@ -37,6 +37,11 @@ FLEET = "fleet"
 
 def agent_key(name: AgentName) -> str:
     return f"{name.namespace}:{name.name}"
+
+
+def agent_term(name: AgentName) -> str:
+    """What is ordered as names are, whatever the server's language."""
+    return term(f"{name.namespace}\0{name.name}")
 
 
 def hashed(text: str) -> str:
@@ -112,9 +117,12 @@ def journal_document(entry: JournalEntry, position: int) -> Document:
 
 
 def revision_document(revision: AgentRevision) -> Document:
-    agent = agent_key(revision.agent)
-    body = codec.encode(revision).decode()
-    return {"_key": f"{agent}:{ordered(revision.number)}", "agent": agent, "number": revision.number, "body": body}
+    return {
+        "_key": f"{agent_key(revision.agent)}:{ordered(revision.number)}",
+        "agent": agent_term(revision.agent),
+        "number": revision.number,
+        "body": codec.encode(revision).decode(),
+    }
 
 
 def audit_document(entry: AuditEntry) -> Document:

@@ -8,6 +8,7 @@ broken off is emptied again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from arango.database import Database, TransactionDatabase
@@ -46,7 +47,7 @@ _HEADING = """
 RETURN {
   head: FIRST(FOR d IN counters FILTER d._key == "head" RETURN d),
   fleet: (FOR d IN fleet RETURN d.body),
-  clusters: (FOR d IN clusters SORT d.name RETURN d.body)
+  clusters: (FOR d IN clusters RETURN d.body)
 }
 """
 Decode = Callable[[Document], Kept]
@@ -82,7 +83,7 @@ _PAGED: tuple[tuple[str, Decode], ...] = (
     ),
 )
 _REVISIONS = (
-    "FOR d IN revisions FILTER d.agent > @agent OR (d.agent == @agent AND d.number > @number) "
+    "FOR d IN revisions FILTER d.agent >= @agent FILTER d.agent > @agent OR d.number > @number "
     "SORT d.agent, d.number LIMIT @limit RETURN {agent: d.agent, number: d.number, body: d.body}"
 )
 
@@ -93,7 +94,8 @@ def pages(db: Database) -> Iterator[list[Kept]]:
     head = heading["head"]
     first: list[Kept] = [Heading(seq=head["seq"], audit_seq=head["audit_seq"], audit_hash=head["audit_hash"])]
     first += [codec.decode_fleet(body) for body in heading["fleet"]]
-    first += [codec.decode_cluster(body) for body in heading["clusters"]]
+    clusters = sorted((codec.decode_cluster(body) for body in heading["clusters"]), key=attrgetter("cluster"))
+    first += clusters
     yield first
     for statement, decode in _PAGED:
         since = 0

@@ -28,7 +28,7 @@ _STATE = f"""
 RETURN {{
   seq: FIRST(FOR d IN counters FILTER d._key == "head" RETURN d.seq),
   fleet: FIRST(FOR d IN fleet FILTER d._key == "fleet" RETURN d.body),
-  clusters: (FOR d IN clusters SORT d.name RETURN {{name: d.name, body: d.body}}),
+  clusters: (FOR d IN clusters RETURN {{name: d.name, body: d.body}}),
   rows: (FOR d IN agents FILTER d.seq > @since SORT d.seq LIMIT @limit RETURN MERGE({RECORD}, {{seq: d.seq}}))
 }}
 """
@@ -63,7 +63,7 @@ def read_snapshot(db: Database, last: RegistrySnapshot | None) -> RegistrySnapsh
             break
         since = state["rows"][-1]["seq"]
     fleet = codec.decode_fleet(state["fleet"]) if state["fleet"] is not None else None
-    clusters = {row["name"]: codec.decode_cluster(row["body"]) for row in state["clusters"]}
+    clusters = {row["name"]: codec.decode_cluster(row["body"]) for row in sorted(state["clusters"], key=_cluster_name)}
     if last is not None and not rows and (last.fleet, last.clusters) == (fleet, clusters):
         return last
     return _snapshot(last, rows, state["seq"], fleet, clusters)
@@ -90,6 +90,10 @@ def _snapshot(
     return RegistrySnapshot(seq=seq, fleet=fleet, records=records, clusters=clusters)
 
 
+def _cluster_name(row: Document) -> str:
+    return str(row["name"])
+
+
 def _by_name(item: tuple[AgentName, Record]) -> tuple[str, str]:
     return item[0].namespace, item[0].name
 
@@ -104,7 +108,7 @@ def read_journal(db: Database) -> list[Any]:
 
 
 def read_revisions(db: Database, name: AgentName) -> list[Any]:
-    return [codec.decode_revision(body) for body in run(db, _REVISIONS, agent=documents.agent_key(name))]
+    return [codec.decode_revision(body) for body in run(db, _REVISIONS, agent=documents.agent_term(name))]
 
 
 def read_changes(db: Database, since: int) -> list[tuple[int, AgentName]]:

@@ -164,7 +164,7 @@ class _Access:
     def loop(self, statement: _Statement) -> str:
         hint = self.driver.index if self.driver else self.index
         first = f" FILTER {self.driver.met(statement)}" if self.driver else ""
-        options = f" OPTIONS {{indexHint: {statement.bind(hint)}}}" if hint else ""
+        options = f' OPTIONS {{indexHint: "{hint}"}}' if hint else ""
         return f"FOR d IN agents{options}{first} FILTER d.live == true"
 
 
@@ -175,7 +175,7 @@ def _access(db: Database, query: Query) -> _Access:
         statement = _Statement()
         few = statement.bind(FEW)
         counts = [
-            f"LENGTH(FOR d IN agents OPTIONS {{indexHint: {statement.bind(driver.index)}}} "
+            f'LENGTH(FOR d IN agents OPTIONS {{indexHint: "{driver.index}"}} '
             f"FILTER {driver.met(statement)} LIMIT {few} RETURN 1)"
             for driver in drivers
         ]

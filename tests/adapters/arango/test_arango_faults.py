@@ -18,7 +18,8 @@ from tests.contracts.values import MINER, TRIAGE, fact, fleet, intent, record, r
 from tests.doubles.arango.double import ArangoDouble, Kind, Settings, arango_double
 from tests.doubles.clock import FakeClock
 
-QUICK = Patience(attempts=4, pause_s=0.001, longest_pause_s=0.01, connect_s=5.0, read_s=1.5, lock_s=1)
+QUICK = Patience(attempts=12, pause_s=0.001, longest_pause_s=0.01, connect_s=10.0, read_s=3.0, lock_s=1)
+"""Many attempts, because a slow machine makes time-outs of its own."""
 COMMIT = "PUT /_api/transaction/"
 BEGIN = "POST /_api/transaction/begin"
 CURSOR = "POST /_api/cursor"

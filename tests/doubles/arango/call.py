@@ -116,8 +116,7 @@ class Call:
         transactions = self.server.transactions
         if number is not None:
             trx = transactions.find(number)
-            if trx.db is not self.db:
-                raise ArangoError(1655)
+            self.own(trx)
             trx.busy = True
             try:
                 return await self._attempt(trx, operation, again=True)
@@ -137,6 +136,11 @@ class Call:
         finally:
             if trx.status == "running":
                 transactions.end(trx, "aborted")
+
+    def own(self, trx: Transaction) -> None:
+        """Raises 1655 for a transaction of another database or user."""
+        if trx.db is not self.db or trx.user != self.user:
+            raise ArangoError(1655)
 
     async def _attempt(self, trx: Transaction, operation: Callable[[Transaction], T], *, again: bool) -> T:
         transactions, deadline = self.server.transactions, self.server.now() + self.server.settings.key_wait

@@ -41,6 +41,9 @@ def _asked(call: Call) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, A
         if name not in OPTIONS and name not in HARMLESS and name != "allPlans":
             raise Unsupported(f"option {name} of a query")
     query = body.get("query")
+    for name in ("stream", "profile"):
+        if options.get(name):
+            raise Unsupported(f"option {name} of a query")
     if query is None or query == "":
         raise ArangoError(1502)
     if not isinstance(query, str):
@@ -86,7 +89,10 @@ async def create_cursor(call: Call) -> Answer:
         executor, compiled = _prepare(call, trx, query, binds, options)
         started = time.perf_counter()
         found = list(compiled.run({}))
-        stats = executor.context.stats.shown(time.perf_counter() - started)
+        took = time.perf_counter() - started
+        if 0 < float(options.get("maxRuntime") or 0) < took:
+            raise ArangoError(1500, "query killed")
+        stats = executor.context.stats.shown(took)
         return found, {"warnings": executor.context.warnings, "stats": stats}
 
     found, extra = await call.within(run, writes=writes, exclusive=looked.context.exclusive, again=False)
@@ -104,6 +110,7 @@ def _first_batch(
         return Answer(201, {"result": found, "hasMore": False, **shown, "error": False, "code": 201})
     number = str(server.store.tick())
     made = server.cursor(number, call, found[size:], size, shown, retry=bool(options.get("allowRetry")))
+    server.forget_cursor(made, float(body.get("ttl") or server.settings.cursor_seconds))
     first = {"result": found[:size], "hasMore": True, "id": made.id, "nextBatchId": "2", **shown}
     return Answer(201, first | {"error": False, "code": 201})
 

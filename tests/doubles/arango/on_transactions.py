@@ -75,6 +75,8 @@ async def running(call: Call) -> Answer:
 async def status(call: Call) -> Answer:
     number, transactions = call.names["number"], call.server.transactions
     trx = transactions.running.get(number)
+    if trx is not None:
+        call.own(trx)
     became = "running" if trx is not None else transactions.ended.get(number)
     if became is None:
         raise ArangoError(1655)
@@ -101,7 +103,6 @@ def _end(call: Call, wanted: str) -> Answer:
         verb = "commit" if wanted == "committed" else "abort"
         raise ArangoError(1653, f"cannot {verb} transaction {number}: it was already {became}")
     trx = transactions.find(number)
-    if trx.db is not call.db:
-        raise ArangoError(1655)
+    call.own(trx)
     transactions.end(trx, wanted)
     return _told(number, wanted)

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,6 +53,7 @@ COMMON_HEADERS = {
     "X-Arango-Queue-Time-Seconds": "0.000000",
     "X-Content-Type-Options": "nosniff",
 }
+_TURNS = 5
 # Headers of ArangoDB that mean something; those that no endpoint here understands are refused.
 HARMLESS = {"x-arango-driver", "x-arango-trx-id"}
 
@@ -81,7 +83,6 @@ class Cursor:
     retry: bool
     batch: int = 1
     last: tuple[str, dict[str, Any]] | None = None
-    transaction: str | None = None
 
 
 class Server:
@@ -96,7 +97,7 @@ class Server:
         self.secret = secrets.token_hex(32)
         self.store.users["root"].password = settings.root_password
         self.refused: list[str] = []  # all that was answered with 501
-        self._runners: dict[str, web.AppRunner] = {}
+        self._runners: dict[str, tuple[web.AppRunner, socket.socket]] = {}
         self._tokens: dict[str, tuple[str, float]] = {}
 
     def now(self) -> float:
@@ -115,15 +116,22 @@ class Server:
         app.on_response_prepare.append(_without_date)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
-        self._runners[coordinator] = runner
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        await web.SockSite(runner, listening).start()
+        self._runners[coordinator] = (runner, listening)
         return int(runner.addresses[0][1])
 
     async def stop(self, coordinator: str) -> None:
         """Close the port and all connections to it; what ran in transactions there is lost."""
-        runner = self._runners.pop(coordinator, None)
-        if runner is None:
+        found = self._runners.pop(coordinator, None)
+        if found is None:
             return
+        runner, listening = found
+        asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(_TURNS):  # who was let in just now gets a connection, which can then be closed
+            await asyncio.sleep(0)
         if runner.server is not None:
             for connection in list(runner.server.connections):
                 if connection.transport is not None:
@@ -136,12 +144,14 @@ class Server:
     def cursor(
         self, number: str, call: Call, rest: list[Any], size: int, shown: dict[str, Any], *, retry: bool
     ) -> Cursor:
-        """Keep the rest of a result. It is forgotten after a while, or with the transaction that it belongs to."""
+        """Keep the rest of a result."""
         made = Cursor(number, call.user, call.database, rest, size, shown, retry)
-        made.transaction = call.headers.get("x-arango-trx-id")
         self.cursors[number] = made
-        asyncio.get_running_loop().call_later(self.settings.cursor_seconds, self.cursors.pop, number, None)
         return made
+
+    def forget_cursor(self, cursor: Cursor, seconds: float) -> None:
+        """A cursor that nobody asked to the end in time is gone."""
+        asyncio.get_running_loop().call_later(seconds, self.cursors.pop, cursor.id, None)
 
     @property
     def single(self) -> bool:

@@ -271,8 +271,12 @@ class TestEnds:
             begin(db, write=["nowhere"])
         assert number(caught) == (404, 1203)
 
-    def test_a_transaction_is_of_its_database(self, double, db):
+    def test_a_transaction_is_of_its_database_and_user(self, double, db):
         trx = begin(db)
+        connect(double).create_user("other", "secret")
+        connect(double).update_permission("other", "rw", "fleet")
+        with pytest.raises(TransactionFetchError):
+            connect(double, "fleet", user="other", password="secret").fetch_transaction(trx.transaction_id)
         stranger = connect(double).begin_transaction(read=["_users"])
         stranger._executor._id = trx.transaction_id
         with pytest.raises(ArangoServerError) as caught:

@@ -51,6 +51,8 @@ def test_aql_that_is_not_spoken(double, db, query):
          "attribute storedValues"),
         ("POST", "/_api/cursor", {}, '{"query": "RETURN 1", "options": {"unheard": 1}}', "option unheard"),
         ("POST", "/_api/cursor", {}, '{"query": "RETURN 1", "unheard": 1}', "attribute unheard"),
+        ("POST", "/_api/cursor", {}, '{"query": "RETURN 1", "options": {"stream": true}}', "option stream"),
+        ("POST", "/_api/cursor", {}, '{"query": "RETURN 1", "options": {"profile": 1}}', "option profile"),
         ("POST", "/_api/transaction/begin", {}, '{"collections": {"unheard": []}}', "collections.unheard"),
         ("POST", "/_api/transaction", {}, '{"collections": {}, "action": "x"}', "transaction in JavaScript"),
         ("POST", "/_api/explain", {}, '{"query": "RETURN 1", "options": {"optimizer": {"rules": ["-all"]}}}', "rules"),
