@@ -2,7 +2,8 @@
 
 Two ways. **drive**: the records that meet one condition are looked up, held against the others, and sorted. **walk**:
 the order has an index, which is followed until the page is full. What few meet drives at once. Otherwise the walk is
-tried with little patience, and where it finds too little the condition that fewest meet drives.
+tried with little patience, and where it finds too little the condition that fewest meet drives. An order by a path that
+is no column is walked too: through the values that stand there, one after another, and the agents of each by name.
 """
 
 from __future__ import annotations
