@@ -127,7 +127,14 @@ def _databases(access: Access, clock: FakeClock, *, prefix: str = "") -> Callabl
     return place
 
 
-@pytest_asyncio.fixture(params=(*REGISTRIES, *WRAPPED))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a registry over all of them, or over the BACK_ENDS of its module."""
+    if "open_registry" in metafunc.fixturenames:
+        names = getattr(metafunc.module, "BACK_ENDS", (*REGISTRIES, *WRAPPED))
+        metafunc.parametrize("open_registry", names, indirect=True)
+
+
+@pytest_asyncio.fixture
 async def open_registry(request: pytest.FixtureRequest, record_property):
     record_property("backend", request.param)
     opener: OpenRegistry = request.getfixturevalue(f"{request.param.replace('-', '_')}_at")("state")

@@ -43,6 +43,10 @@ async def stream(items: Sequence[Kept]) -> AsyncIterator[Kept]:
         yield item
 
 
+BACK_ENDS = REGISTRIES
+"""What is behind a cache is moved without it."""
+
+
 @pytest.fixture(params=REGISTRIES)
 def other_at(request: pytest.FixtureRequest):
     return request.getfixturevalue(f"{request.param.replace('-', '_')}_at")

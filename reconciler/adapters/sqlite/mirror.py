@@ -153,6 +153,7 @@ def _put(connection: sqlite3.Connection, records: Iterable[tuple[int, Record]]) 
             ),
         )
         projection.put(record)
+    projection.finish()
 
 
 def _drop(connection: sqlite3.Connection, name: AgentName) -> None:
@@ -161,5 +162,7 @@ def _drop(connection: sqlite3.Connection, name: AgentName) -> None:
         "SELECT body, document, manifests, shared FROM records WHERE namespace = ? AND name = ?", key
     ).fetchone()
     if row is not None:
-        Projection(connection).put(replace(codec.decode_record(*row), state=AgentState.GONE))
+        projection = Projection(connection)
+        projection.put(replace(codec.decode_record(*row), state=AgentState.GONE))
+        projection.finish()
         connection.execute("DELETE FROM records WHERE namespace = ? AND name = ?", key)

@@ -151,6 +151,7 @@ def _put_all(connection: sqlite3.Connection, items: Sequence[Kept]) -> None:
             connection.execute(statement, values)
         if isinstance(item, KeptRecord):
             projection.put(item.record)
+    projection.finish()
 
 
 def _rows(item: Kept) -> Iterator[tuple[str, Row]]:

@@ -71,6 +71,12 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Fault]:
     ).fetchone()
     if strays:
         yield Fault(where="search", what=f"{strays} of those that are searched are not on record")
+    (miscounted,) = connection.execute(
+        "SELECT count(*) FROM paths WHERE records <> (SELECT count(DISTINCT record) FROM facts "
+        "WHERE value >= paths.id << 32 AND value < (paths.id + 1) << 32)"
+    ).fetchone()
+    if miscounted:
+        yield Fault(where="search", what=f"of {miscounted} paths it is wrong how many have them")
     yield from (
         Fault(where=f"{namespace}/{name}", what=f"its last write is change {seq}, and the change feed has no such line")
         for namespace, name, seq in connection.execute(

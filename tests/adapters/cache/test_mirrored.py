@@ -275,3 +275,7 @@ async def test_two_programs_with_one_copy_answer_as_the_registry_does(far: Any, 
         await writer.commit(write(next_of(await far.get(name), name, turn)))
         told, again = await asyncio.gather(versions(first), versions(second))
         assert told == again == await versions(far.inner)
+    copy: Any = first._mirror
+    assert await copy.count(ALL, by="labels.team") == await far.inner.count(ALL, by="labels.team")
+    faults = [fault.what for fault in await copy._searched.integrity()]
+    assert not [what for what in faults if "searched" in what or "paths" in what], faults

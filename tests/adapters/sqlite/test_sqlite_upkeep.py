@@ -87,6 +87,7 @@ async def test_a_whole_registry_has_no_faults(registry: SqliteRegistry) -> None:
         ("DELETE FROM words", "support/triage", "what is searched of it"),
         ("DELETE FROM search", "support/triage", "what is searched of it"),
         ("UPDATE search SET name = 'ghost'", "search", "1 of those that are searched are not on record"),
+        ("UPDATE paths SET records = records + 1 WHERE path = 'labels.team'", "search", "of 1 paths it is wrong"),
         ("UPDATE fleet SET body = x'7b'", "fleet", "cannot be read"),
         ("UPDATE clusters SET body = x'7b'", "clusters", "cannot be read"),
         ("UPDATE journal SET body = x'7b'", "journal", "cannot be read"),
