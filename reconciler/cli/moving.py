@@ -151,7 +151,7 @@ def _new_file(path: Path, *, force: bool) -> IO[bytes]:
 
 
 async def _write(registry: Movable, stream: IO[bytes]) -> int:
-    from reconciler.adapters.stored.lines import to_line
+    from reconciler.model.exported import to_line
 
     count = 0
     async for item in registry.export():
@@ -170,7 +170,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 async def _read(stream: IO[bytes]) -> AsyncIterator[Kept]:
-    from reconciler.adapters.stored.lines import MAX_LINE, from_line
+    from reconciler.model.exported import MAX_LINE, from_line
 
     number = 0
     while line := stream.readline(MAX_LINE):

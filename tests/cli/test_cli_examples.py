@@ -17,6 +17,8 @@ from .conftest import environment
 LAST = ("apply", "scale", "suspend", "resume", "rollback", "destroy")
 """Commands that change what runs come after those that look at it, in this order."""
 AUTHOR = ("-c", "user.name=A tester", "-c", "user.email=tester@example.com")
+STAYS = "daemon"
+"""The command that goes on until it is told to end."""
 MAY_HAVE_CHANGES = "--detailed-exitcode"
 
 
@@ -54,7 +56,7 @@ def shell(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 def test_every_example_works_as_it_is_printed(shell: tuple[Path, dict[str, str]]) -> None:
     fleet, env = shell
     failed = []
-    for command in [name for name in COMMANDS if name not in LAST] + list(LAST):
+    for command in [name for name in COMMANDS if name not in (*LAST, STAYS)] + list(LAST):
         for line in examples(command):
             done = subprocess.run(
                 ["bash", "-c", line],
@@ -69,6 +71,21 @@ def test_every_example_works_as_it_is_printed(shell: tuple[Path, dict[str, str]]
             if done.returncode not in ((0, 2) if MAY_HAVE_CHANGES in line else (0,)):
                 failed.append(f"$ {line}\n{done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-500:]}")
     assert not failed, "\n".join(failed)
+
+
+@pytest.mark.parametrize("line", examples(STAYS))
+def test_a_daemon_starts_as_it_is_printed_and_ends_when_told(shell: tuple[Path, dict[str, str]], line: str) -> None:
+    fleet, env = shell
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {line}"], cwd=fleet, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.terminate()
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 0, first + rest
+    assert any(word in first for word in ("leads", "cannot-start", "planned")), first
+    assert "Traceback" not in first + rest
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.adapters.stored.lines import from_line, to_line
 from reconciler.model.errors import RegistryConflict, RegistryError
+from reconciler.model.exported import from_line, to_line
 from reconciler.model.identity import AgentName
 from reconciler.model.query import Query
 from reconciler.model.registry import AgentState, AuditEntry, JournalPhase

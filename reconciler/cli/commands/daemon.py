@@ -206,6 +206,6 @@ command = build(
     examples=(
         "reconciler daemon",
         "reconciler daemon --mode plan-only --log json",
-        "reconciler daemon --repo https://git.example/fleet.git --branch main --state /var/lib/reconciler",
+        "reconciler daemon --repo https://git.example/fleet.git --branch main --state state",
     ),
 )

@@ -1,4 +1,4 @@
-"""An exported registry as a file: one JSON value a line, `{"kind": ..., "value": ...}`."""
+"""An exported registry as a file: one JSON value a line, `{"kind": ..., "value": ...}`. Pure: bytes in, values out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from reconciler.adapters.stored import codec
 from reconciler.model.errors import RegistryError
 from reconciler.model.transfer import KINDS, Kept
 
@@ -20,13 +19,20 @@ class _Line(msgspec.Struct):
     value: msgspec.Raw
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)  # documents that are decoded when somebody looks inside
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _line = msgspec.json.Decoder(_Line)
 _decoders: Mapping[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(made) for made, kind in KINDS.items()}
 
 
 def to_line(item: Kept) -> bytes:
     """One value, its line end included."""
-    return codec.encode({"kind": KINDS[type(item)], "value": item}) + b"\n"
+    return _encoder.encode({"kind": KINDS[type(item)], "value": item}) + b"\n"
 
 
 def from_line(line: bytes, number: int) -> Kept:
