@@ -19,6 +19,11 @@ LAST = ("apply", "scale", "suspend", "resume", "rollback", "destroy")
 AUTHOR = ("-c", "user.name=A tester", "-c", "user.email=tester@example.com")
 STAYS = "daemon"
 """The command that goes on until it is told to end."""
+REFUSED = {
+    "reconciler registry import": "only an empty registry can be filled",
+    "reconciler registry migrate": "the environment variable ARANGO_USER is not set",
+}
+"""Examples that this fleet is no place for, and what they say here."""
 MAY_HAVE_CHANGES = "--detailed-exitcode"
 
 
@@ -39,6 +44,9 @@ def shell(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     script.chmod(0o755)
     env = environment(home) | {"KEY": "sk-example"}
     env["PATH"] = f"{programs}{os.pathsep}{env['PATH']}"
+    (home / ".ssh").mkdir(mode=0o700)
+    key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / ".ssh" / "id_ed25519")]
+    subprocess.run(key, check=True, capture_output=True)
     subprocess.run([script, "init", "fleet"], cwd=tmp_path, env=env, check=True, capture_output=True)
     fleet = tmp_path / "fleet"
     (fleet / "key.txt").write_text("sk-example\n")
@@ -57,7 +65,7 @@ def test_every_example_works_as_it_is_printed(shell: tuple[Path, dict[str, str]]
     fleet, env = shell
     failed = []
     for command in [name for name in COMMANDS if name not in (*LAST, STAYS)] + list(LAST):
-        for line in examples(command):
+        for line in sorted(examples(command), key=_made_by_others):
             done = subprocess.run(
                 ["bash", "-c", line],
                 cwd=fleet,
@@ -68,9 +76,18 @@ def test_every_example_works_as_it_is_printed(shell: tuple[Path, dict[str, str]]
                 timeout=120,
                 check=False,
             )
+            refusal = next((told for start, told in REFUSED.items() if line.startswith(start)), "")
+            if refusal:
+                assert refusal in done.stderr
+                continue
             if done.returncode not in ((0, 2) if MAY_HAVE_CHANGES in line else (0,)):
                 failed.append(f"$ {line}\n{done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-500:]}")
     assert not failed, "\n".join(failed)
+
+
+def _made_by_others(line: str) -> bool:
+    """What reads a file that another example of the command writes comes after it."""
+    return line.startswith("reconciler audit verify ")
 
 
 @pytest.mark.parametrize("line", examples(STAYS))
