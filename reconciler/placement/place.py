@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Found
+from reconciler.model.objects import Absent, Capacity, Found, Unreadable
 from reconciler.model.plan import Action, Hold, HoldCode
 from reconciler.model.registry import PlacedReplicas, Record, Reservation
 from reconciler.placement.amounts import held_by
@@ -58,14 +58,14 @@ def _world(request: PlacementRequest) -> World:
 def _same_world(now: PlacementRequest, then: PlacementRequest) -> bool:
     """Whether what agents that do not grow are judged by is as it was."""
 
-    def readable(request: PlacementRequest) -> set[str]:
-        return {name for name, seen in request.capacities.items() if isinstance(seen, Found)}
+    def answers(request: PlacementRequest) -> dict[str, type[Found[Capacity] | Absent | Unreadable]]:
+        """How each cluster answered, not how much it has left: Absent takes everything, and Unreadable nothing."""
+        return {name: type(seen) for name, seen in request.capacities.items()}
 
     return (
         now.clusters == then.clusters
         and now.quotas == then.quotas
-        and readable(now) == readable(then)
-        and now.capacities.keys() == then.capacities.keys()
+        and answers(now) == answers(then)
         and not now.cluster_unwell_since_ms
         and not then.cluster_unwell_since_ms
         and now.leaving == then.leaving

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.model.agent import ClusterSelector, Expression
@@ -18,6 +20,7 @@ from tests.placement.builders import (
     name,
     node,
     record,
+    recorded,
     request,
     resources,
     rule,
@@ -285,6 +288,37 @@ class TestUnreadableClusters:
             records=[record(known, {"eu": 4, "us": 2, "ap": 2})],
         )
         assert where(place(asked), "a/one") == {"eu": 4, "us": 4, "ap": 4}
+
+    def test_growth_where_nothing_can_be_read_is_promised_no_room_until_it_answers(self) -> None:
+        """One runs and two are declared: the second is wanted, not reserved, and asked for anew whenever we look."""
+        known = agent("a/one", replicas=2, placement=rule("failover"))
+        asked = request(known, clusters=(EU,), records=[record(known, {"eu": 1})], unreachable=frozenset({"eu"}))
+        dark = place(asked)
+        assert (where(dark, "a/one"), set(dark.growing), dark.holds) == ({"eu": 2}, {known.name}, ())
+        assert [held.replicas for held in dark.reservations[known.name]] == [1]
+        applied = replace(asked, records=recorded(dark, asked))
+        again = place(applied)
+        assert (again.placed, again.reservations, again.growing) == (dark.placed, dark.reservations, dark.growing)
+        room = place(replace(applied, unreachable=frozenset()), previous=again)
+        assert ([held.replicas for held in room.reservations[known.name]], room.holds) == ([2], ())
+        full = {"eu": capacity(node(memory="0"))}
+        none = place(replace(applied, unreachable=frozenset(), capacities=full), previous=again)
+        assert only_hold(none).startswith("needs 128Mi memory more on eu")
+
+    @pytest.mark.parametrize("before", [GONE, Absent(), None], ids=["unreadable", "uncounted", "not asked"])
+    @pytest.mark.parametrize("after", [GONE, Absent(), None], ids=["unreadable", "uncounted", "not asked"])
+    def test_a_cluster_that_answers_in_another_way_is_another_in_a_warm_pass(
+        self, before: Unreadable | Absent | None, after: Unreadable | Absent | None
+    ) -> None:
+        known = agent("a/one", placement=rule("all"))
+        asked = request(known, clusters=(EU, US), records=[record(known, {"us": 1})])
+        then, now = (
+            replace(asked, capacities={"us": capacity()} | ({} if seen is None else {"eu": seen}))
+            for seen in (before, after)
+        )
+        cold = place(now)
+        assert place(now, previous=place(then), changed=()).placed == cold.placed
+        assert where(cold, "a/one") == ({"eu": 1, "us": 1} if after == Absent() else {"us": 1})
 
     def test_a_cluster_without_capacity_to_tell_takes_everything(self) -> None:
         result = place(request(agent("a/one", replicas=5000), clusters=(EU,), capacities={"eu": Absent()}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.agent import Agent, ClusterSelector
@@ -14,7 +14,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Capacity, Found, NodeCapacity, Observation, Unreadable
 from reconciler.model.registry import AgentState, Record, ScaleOverride
 from reconciler.model.units import Quantity
-from reconciler.placement import PlacementRequest, place
+from reconciler.placement import PlacementRequest, PlacementResult, place
 from reconciler.placement.amounts import needed, reserved, show
 from reconciler.placement.policies import apportion
 from tests.placement.builders import agent, cluster, record, recorded, request, resources, rule
@@ -95,7 +95,7 @@ def requests(draw: st.DrawFn) -> PlacementRequest:
         now_ms=0,
         cluster_unwell_since_ms=draw(st.sampled_from([{}, {}, {"us": -(10**9)}, {"eu": 0}])),
         cluster_well_since_ms=draw(st.sampled_from([{}, {"eu": -(10**9)}, {"ap": 0}])),
-        unreachable=draw(st.sampled_from([frozenset(), frozenset({"us"}), frozenset({"eu"})])),
+        unreachable=frozenset(draw(st.sampled_from(["", "", "us", "eu", "ap", "eu us", "ap eu us"])).split()),
     )
 
 
@@ -113,9 +113,17 @@ def test_the_answer_does_not_depend_on_the_order_of_what_is_asked(asked: Placeme
     assert (one.placed, one.reservations, one.holds) == (other.placed, other.reservations, other.holds)
 
 
+def _grown_where_nothing_can_be_read() -> PlacementRequest:
+    """One replica runs on `eu`, two are declared, and `eu` cannot be read: what is reserved there stays one."""
+    declared = agent("two/a", replicas=2, placement=rule("failover"))
+    return request(declared, clusters=CLUSTERS, records=[record(declared, {"eu": 1})], unreachable=frozenset({"eu"}))
+
+
 @patient
 @given(requests())
+@example(_grown_where_nothing_can_be_read())
 def test_what_was_applied_is_settled(asked: PlacementRequest) -> None:
+    """Nothing moves or takes more when nothing changed; asked for again is only what waits for a cluster to answer."""
     first = place(asked)
     then = replace(asked, records=dict(asked.records) | recorded(first, asked), cluster_unwell_since_ms={})
     held = {key for hold in first.holds for key in hold.agents}
@@ -123,7 +131,21 @@ def test_what_was_applied_is_settled(asked: PlacementRequest) -> None:
     for key, placed in first.placed.items():
         if key not in held and not _widens(asked, key):
             assert second.placed[key] == placed
-            assert key not in second.growing
+            assert second.reservations[key] == first.reservations[key]
+            assert key not in {one for hold in second.holds for one in hold.agents}
+            assert (key in second.growing) == _waits(first, asked, key)
+
+
+def _waits(result: PlacementResult, asked: PlacementRequest, key: AgentName) -> bool:
+    """Whether more is placed than reserved on a cluster nothing of which can be read.
+
+    There nothing is promised: whether it has room is judged when it answers again, so such an agent goes on growing.
+    """
+    reserved_on = {held.cluster: held.replicas for held in result.reservations[key]}
+    return any(
+        share.cluster in asked.unreachable and share.replicas > reserved_on.get(share.cluster, 0)
+        for share in result.placed[key]
+    )
 
 
 def _widens(asked: PlacementRequest, key: AgentName) -> bool:

@@ -108,6 +108,10 @@ class Database:
             raise RegistryError(error.message, hint=error.hint) from error
 
     def _check(self, connection: sqlite3.Connection) -> None:
+        """Look at the whole file, and not at some tables only: that is what finds a page that two of them use.
+
+        Such a page is whole for each of them; what is read through it is wrong, and what is written to it lost.
+        """
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
         if faults != ["ok"]:
             raise RegistryError(f"{self.path} is damaged: {faults[0].splitlines()[-1]}", hint=DAMAGED_HINT)

@@ -10,6 +10,7 @@ import random
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -191,6 +192,26 @@ def test_pages_of_rubbish_are_refused_wherever_they_lie(tmp_path: Path, seed: in
     for name in ("registry.db-wal", "registry.db-shm"):
         path.with_name(name).unlink(missing_ok=True)
     assert asyncio.run(_use(path)) or unchanged
+
+
+async def test_an_index_that_leads_into_another_tables_pages_is_refused_at_opening(tmp_path: Path) -> None:
+    """Each table alone is whole, and reading by that index would miss records without a word: only all pages tell."""
+    path = tmp_path / "registry.db"
+    registry = await SqliteRegistry.open(path, FakeClock())
+    many = (replace(record(), name=replace(TRIAGE, name=f"a{n:03}"), id=f"id-{n}") for n in range(900))
+    await registry.commit(write(*many, audit=tuple(fact(f"f{n}") for n in range(600))))
+    await registry.close()
+    with closing(sqlite3.connect(path)) as file:
+        roots = dict(file.execute("SELECT name, (rootpage - 1) * 4096 FROM sqlite_schema WHERE type = 'index'"))
+    data = bytearray(path.read_bytes())
+    into, other = roots["records_by_seq"], roots["audit_by_agent"]
+    assert data[into] == data[other] == 2, "pages of an index with pages below them"
+    data[into : into + 4096] = data[other : other + 4096]
+    path.write_bytes(data)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA quick_check('records')").fetchall() == [("ok",)]
+    with pytest.raises(RegistryError, match=r"is damaged: .*2nd reference to page"):
+        await SqliteRegistry.open(path, FakeClock())
 
 
 async def test_a_file_that_is_no_file_is_said_to_be(tmp_path: Path) -> None:
