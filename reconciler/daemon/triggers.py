@@ -30,6 +30,8 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
             await work()
         except ReconcilerError as error:
             reason = error.message
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end listening for good
+            reason = f"{type(error).__name__}: {error}"
         failures = 1 if clock.monotonic() - began > LIVED_S else failures + 1
         pause = pace.pause(failures)
         tell.say(

@@ -26,14 +26,15 @@ from tests.doubles.world import open_cluster, open_registry
 class Broken:
     """Work that fails as often as it is told, then goes on for ever."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.left, self.runs = failures, 0
+        self.error = error or SourceError("the repository cannot be reached")
 
     async def __call__(self) -> None:
         self.runs += 1
         if self.left:
             self.left -= 1
-            raise SourceError("the repository cannot be reached")
+            raise self.error
         await asyncio.Event().wait()
 
 
@@ -45,6 +46,16 @@ async def test_a_trigger_that_fails_is_tried_again_after_a_growing_while_and_tol
     await until(lambda: work.runs == 5)
     assert clock.slept == [5, 10, 20, 40]
     assert all("the repository cannot be reached" in line for line in lines)
+    task.cancel()
+
+
+async def test_a_trigger_that_fails_by_a_fault_of_ours_is_told_and_tried_again() -> None:
+    lines: list[str] = []
+    clock, work = FakeClock(), Broken(1, ZeroDivisionError("by zero"))
+    tell = Teller(clock=clock, write=lines.append)
+    task = asyncio.create_task(keep_up("git", work, clock, Pace(jitter=lambda: 1.0), tell))
+    await until(lambda: work.runs == 2)
+    assert "ZeroDivisionError: by zero" in lines[0]
     task.cancel()
 
 
