@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.daemon.telling import Teller
-from reconciler.daemon.triggers import Timers, follow_cluster, follow_registry, follow_source, keep_up
+from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.model.errors import SourceError
 from reconciler.model.identity import AgentName, ObjectRef
@@ -73,7 +73,7 @@ async def test_a_commit_wakes_once() -> None:
 
 async def test_what_we_render_and_somebody_changed_wakes(tmp_path: Path) -> None:
     cluster, wakes = open_cluster(NeverReadyCluster, tmp_path), Wakes()
-    task = asyncio.create_task(follow_cluster(cluster, wakes))
+    task = asyncio.create_task(follow_cluster(cluster, wakes, lambda _cluster, ref: ref.name == "x"))
     woken = asyncio.create_task(wakes.wait())
     ref = ObjectRef(group="", kind="ConfigMap", namespace="support", name="x")
     for number in itertools.count():
@@ -98,7 +98,9 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     clock, wakes = FakeClock(), Wakes()
     registry = await open_registry(tmp_path, clock)
     ours, theirs = AgentName.parse("support/ours"), AgentName.parse("support/theirs")
-    task = asyncio.create_task(follow_registry(registry, wakes, clock, lambda name: name == ours, 0.01))
+    feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda name: name == ours, pause_s=0.01)
+    task = asyncio.create_task(feed.follow())
+    assert await asyncio.wait_for(wakes.wait(), 5) == ("the registry is followed",)
     await until(lambda: clock.slept)
     for name in (ours, theirs):
         await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))

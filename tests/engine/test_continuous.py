@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.engine.apply import locked
-from reconciler.engine.continuous import Continuous
+from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.reconcile import replanner
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
@@ -66,10 +66,10 @@ async def keeping(folder: Path) -> AsyncIterator[Keeper]:
     cluster = open_cluster(NeverReadyCluster, folder)
     stores = Stores(registry=registry, clusters={"local": cluster})
     ends: list[ChangeFinished] = []
-    broken: list[BaseException] = []
+    broken: list[Broken] = []
     rests: list[None] = []
 
-    def ended(end: ChangeFinished | BaseException | None) -> None:
+    def ended(end: ChangeFinished | Broken | None) -> None:
         if end is None:
             rests.append(None)
         elif isinstance(end, ChangeFinished):
