@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from reconciler.engine.reconcile import replanner
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan
 from tests.adapters.kubernetes.conftest import until
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
@@ -176,3 +178,45 @@ async def test_an_offer_after_the_stop_begins_nothing(keeper: Keeper) -> None:
     assert [change.name for change in plan.changes] == [NEXT]
     await until(lambda: keeper.outcomes(NEXT) == [Outcome.SKIPPED])
     assert NEXT not in (await snapshot(keeper.world)).records
+
+
+async def test_a_later_wave_waits_for_who_is_under_way_and_in_no_plan_any_more(keeper: Keeper) -> None:
+    """As one is that failed and is brought back: its spec is in quarantine, so that plans want nothing of it."""
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    await until(lambda: not keeper.work.pending)
+    keeper.source.commit({"agents/next.yaml": agent("next", "  wave: 1\n"), "agents/fast.yaml": agent("fast")})
+    plan = await plan_of(keeper.world)
+    without = replace(plan, changes=tuple(change for change in plan.changes if change.name != SLOW))
+    await keeper.work.offer(without, replanner(keeper.world, plan))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    assert keeper.outcomes(NEXT) == []
+    assert keeper.work.busy == {SLOW, NEXT}
+
+
+async def test_who_is_to_be_spared_is_stopped_where_it_is_wanted_otherwise_and_not_begun(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    await until(lambda: not keeper.work.pending)
+    keeper.source.commit({"agents/slow.yaml": agent("slow", image="acme/agent:2")})
+    plan = await plan_of(keeper.world)
+    for _ in range(2):
+        await keeper.work.offer(plan, replanner(keeper.world, plan), spare={SLOW})
+        await until(lambda: keeper.work.idle)
+    assert keeper.outcomes(SLOW) == [Outcome.FAILED]
+
+
+async def test_a_cluster_that_was_found_silent_is_known_so_to_the_next_plan(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def silent(*_: object) -> Unreadable:
+        nonlocal asked
+        asked += 1
+        return Unreadable(reason="it does not answer")
+
+    monkeypatch.setattr("reconciler.engine.apply.ask_who", silent)
+    await keeper.commit(fast=agent("fast"))
+    once = asked
+    await keeper.commit(next=agent("next"))
+    assert asked == once
+    await until(lambda: keeper.outcomes(NEXT) == [Outcome.FAILED])

@@ -1,0 +1,180 @@
+"""A daemon as a whole, in memory: where it begins, whom it stands for, and what it leaves in peace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.daemon.loop import Mode
+from reconciler.daemon.measures import Measures
+from reconciler.daemon.service import Service, Settings
+from reconciler.daemon.standing import LEADER_LEASE
+from reconciler.daemon.telling import Teller
+from reconciler.engine import continuous
+from reconciler.engine.run import Run
+from reconciler.engine.world import Stores
+from reconciler.model.errors import SourceError
+from reconciler.model.events import ChangeFinished
+from reconciler.model.fleet import FleetSpec
+from reconciler.model.fleet import SqliteRegistry as Declared
+from reconciler.model.identity import AgentName
+from tests.daemon.waiting import until
+from tests.doubles.never_ready import NeverReadyCluster
+from tests.doubles.prober import TableProber
+from tests.doubles.source import MemorySource
+from tests.doubles.world import open_cluster, open_registry
+from tests.engine.fleets import NOTHING, OPTIONS, agent
+
+MOVED = NOTHING + "  registry: {sqlite: {path: other.db}}\n"
+FAST = AgentName.parse("support/fast")
+
+
+class Far(MemorySource):
+    """A repository that cannot be reached any more."""
+
+    async def fetch(self) -> None:
+        raise SourceError("the repository cannot be reached")
+
+
+class Fleet:
+    """A world with a registry for each file that fleet.yaml may name, and the daemon that looks after it."""
+
+    def __init__(self, folder: Path, source: MemorySource, mode: Mode) -> None:
+        self.folder, self.source, self.clock = folder, source, SystemClock()
+        self.cluster = open_cluster(NeverReadyCluster, folder)
+        self.registries: dict[str, SqliteRegistry] = {}
+        self.lines: list[dict[str, Any]] = []
+        self.stop = asyncio.Event()
+        self.service = Service(
+            world=self,
+            settings=Settings(mode=mode, poll_s=0.05, sweep_s=60.0),
+            options=replace(OPTIONS, holder="this daemon"),
+            prober=TableProber(),
+            tell=Teller(clock=self.clock, write=lambda text: self.lines.append(json.loads(text)), as_json=True),
+            measures=Measures(),
+            jitter=lambda: 1.0,
+        )
+
+    async def stores(self, fleet: FleetSpec) -> Stores:
+        assert isinstance(fleet.registry, Declared)
+        return Stores(registry=await self.registry(fleet.registry.path), clusters={"local": self.cluster})
+
+    async def registry(self, path: str = "registry.db") -> SqliteRegistry:
+        if path not in self.registries:
+            self.registries[path] = await open_registry(self.folder / path, self.clock)
+        return self.registries[path]
+
+    def told(self, event: str, **facts: object) -> list[dict[str, Any]]:
+        def holds(line: dict[str, Any]) -> bool:
+            return line["event"] == event and all(line.get(key) == value for key, value in facts.items())
+
+        return [line for line in self.lines if holds(line)]
+
+
+@asynccontextmanager
+async def running(fleet: Fleet) -> AsyncIterator[Fleet]:
+    task = asyncio.create_task(fleet.service.run(fleet.stop))
+    try:
+        yield fleet
+    finally:
+        fleet.stop.set()
+        await asyncio.wait_for(task, 30)
+        await fleet.cluster.close()
+        for registry in fleet.registries.values():
+            await registry.close()
+
+
+Making = Callable[..., Fleet]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Making:
+    def make(source: MemorySource | None = None, mode: Mode = Mode.APPLY) -> Fleet:
+        fleet = Fleet(tmp_path, source or MemorySource(), mode)
+        fleet.source.commit({"fleet.yaml": NOTHING, "agents/fast.yaml": agent("fast")})
+        return fleet
+
+    return make
+
+
+async def test_one_that_only_plans_stands_in_nobodys_way_and_names_what_it_would_do(made: Making) -> None:
+    fleet = made(mode=Mode.PLAN_ONLY)
+    registry = await fleet.registry()
+    now = fleet.clock.now_ms()
+    held = await registry.acquire(LEADER_LEASE, holder="one that acts", ttl_ms=600_000, now_ms=now)
+    async with running(fleet):
+        await until(lambda: fleet.told("planned", would=["create support/fast"]))
+        assert fleet.service.not_ready() == ""
+    again = await registry_lease(fleet, "one that acts")
+    assert again == held.epoch
+    assert fleet.told("leads") == []
+
+
+async def registry_lease(fleet: Fleet, holder: str) -> int:
+    opened = await open_registry(fleet.folder / "registry.db", fleet.clock)
+    lease = await opened.acquire(LEADER_LEASE, holder=holder, ttl_ms=1, now_ms=fleet.clock.now_ms())
+    await opened.close()
+    return lease.epoch
+
+
+async def test_it_begins_with_what_was_fetched_before_while_the_repository_is_away(made: Making) -> None:
+    async with running(made(Far())) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        assert "cannot be reached" in fleet.told("not-fetched")[0]["reason"]
+
+
+async def test_a_fleet_that_moves_to_another_registry_is_stood_for_there_before_anything_is_done(made: Making) -> None:
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        fleet.source.commit({"fleet.yaml": MOVED})
+        await until(lambda: len(fleet.told("leads")) == 2)
+        await until(lambda: len(fleet.told("change-ended", outcome="applied")) == 2)
+        events = [line["event"] for line in fleet.lines]
+    moved = events.index("registry-moved")
+    assert "change-started" not in events[moved : events.index("leads", moved)]
+
+
+async def test_work_that_breaks_off_by_a_fault_rests_as_what_fails_does(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[AgentName] = []
+
+    async def broken(_run: Run, change: Any, _turn: object) -> ChangeFinished:
+        tries.append(change.name)
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(continuous, "run_change", broken)
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("work-broke-off"))
+        fleet.source.commit({"agents/next.yaml": agent("next")})
+        await until(lambda: len(fleet.told("work-broke-off")) > 1)
+        for number in range(3):
+            fleet.source.commit({"README.md": str(number)})
+            await until(lambda number=number: fleet.told("planned", commit=fleet.source.commits[-1][:12]))  # type: ignore[misc]
+    assert sorted(map(str, tries)) == ["support/fast", "support/next"]
+
+
+async def test_it_ends_while_it_plans_and_a_cluster_is_silent(made: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = made()
+    asked = asyncio.Event()
+
+    async def silent(_ref: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with running(fleet):
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        monkeypatch.setattr(fleet.cluster, "observe", silent)
+        fleet.source.commit({"README.md": "x"})
+        await asyncio.wait_for(asked.wait(), 10)
+        fleet.stop.set()
+        await until(lambda: fleet.service.standing is not None and not fleet.service.standing.leads, within_s=4)
