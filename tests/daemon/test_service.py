@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +14,26 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.daemon import acting
 from reconciler.daemon.loop import Mode
 from reconciler.daemon.measures import Measures
+from reconciler.daemon.ours import Ours
 from reconciler.daemon.service import Service, Settings
 from reconciler.daemon.standing import LEADER_LEASE
 from reconciler.daemon.telling import Teller
 from reconciler.engine import continuous
-from reconciler.engine.run import Run
+from reconciler.engine.apply import Back
+from reconciler.engine.reconcile import PlanningCache
+from reconciler.engine.rollback import Way
+from reconciler.engine.run import Failed, Run
 from reconciler.engine.world import Stores
 from reconciler.model.errors import SourceError
 from reconciler.model.events import ChangeFinished
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.fleet import SqliteRegistry as Declared
-from reconciler.model.identity import AgentName
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import RENDERED_KINDS, Found, Scope
+from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.daemon.waiting import until
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.prober import TableProber
@@ -35,7 +42,8 @@ from tests.doubles.world import open_cluster, open_registry
 from tests.engine.fleets import NOTHING, OPTIONS, agent
 
 MOVED = NOTHING + "  registry: {sqlite: {path: other.db}}\n"
-FAST = AgentName.parse("support/fast")
+RENDERED = {(group, kind) for group, _version, kind in RENDERED_KINDS}
+SLOW = AgentName.parse("support/slow")
 
 
 class Far(MemorySource):
@@ -178,3 +186,48 @@ async def test_it_ends_while_it_plans_and_a_cluster_is_silent(made: Making, monk
         await asyncio.wait_for(asked.wait(), 10)
         fleet.stop.set()
         await until(lambda: fleet.service.standing is not None and not fleet.service.standing.leads, within_s=4)
+
+
+async def test_a_way_back_that_fails_rests(made: Making, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier run left it open; its cluster refuses."""
+    entry = JournalEntry(id="e", agent=SLOW, action="create", phase=JournalPhase.INTENT, commit="c", detail={}, at_ms=0)
+    spared: list[bool] = []
+
+    async def ways(_run: Run, _plan: object, *, spare: Collection[AgentName]) -> list[tuple[JournalEntry, Back]]:
+        spared.append(SLOW in spare)
+        return [] if SLOW in spare else [(entry, refused)]
+
+    async def refused(_run: Run) -> Way:
+        raise Failed("refused")
+
+    async def something(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(continuous, "open_ways", ways)
+    monkeypatch.setattr(acting, "nothing_to_do", something)
+    async with running(made()) as fleet:
+        for number in range(3):
+            fleet.source.commit({"README.md": str(number)})
+            await until(lambda number=number: fleet.told("planned", commit=fleet.source.commits[-1][:12]))  # type: ignore[misc]
+        await until(lambda: len(spared) > 3)
+        ends = fleet.told("change-ended", agent=str(SLOW))
+    assert [line["outcome"] for line in ends] == ["failed"]
+    assert spared.count(False) == 1
+
+
+async def test_objects_of_others_are_no_reason_to_look(made: Making) -> None:
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        ours = Ours(cache=fleet.service.cache)
+        live = await fleet.cluster.observe(Scope())
+        assert isinstance(live, Found)
+        refs = [ref for ref in live.value.objects if (ref.group, ref.kind) in RENDERED]
+        assert refs
+        assert all(ours("local", ref) for ref in refs)
+        assert not ours("local", replace(refs[0], name="kube-root-ca.crt"))
+        assert not ours("elsewhere", refs[0])
+
+
+async def test_what_was_there_before_any_plan_is_a_reason_to_look() -> None:
+    ref = ObjectRef(group="", kind="ConfigMap", namespace="support", name="x")
+    assert Ours(cache=PlanningCache())("local", ref)

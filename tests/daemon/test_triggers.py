@@ -110,6 +110,25 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     await registry.close()
 
 
+async def test_what_is_written_while_nobody_listens_wakes_when_somebody_does_again(tmp_path: Path) -> None:
+    clock, wakes, name = FakeClock(), Wakes(), AgentName.parse("support/theirs")
+    registry = await open_registry(tmp_path, clock)
+    feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda _name: False, pause_s=0.01)
+    first = asyncio.create_task(feed.follow())
+    await until(lambda: clock.slept)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await wakes.wait()
+    await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
+    again = asyncio.create_task(feed.follow())
+    told: list[str] = []
+    while f"the record of {name}" not in told:
+        told += await asyncio.wait_for(wakes.wait(), 5)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+    await registry.close()
+
+
 async def test_of_two_timers_for_one_reason_the_earlier_counts() -> None:
     wakes = Wakes()
     timers = Timers(wakes)
