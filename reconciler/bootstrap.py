@@ -228,6 +228,16 @@ class Session:
                 self._opened.append(opened)
                 return opened
 
+    async def close_others(self, stores: Stores) -> None:
+        """Close the clusters that `stores` lacks: the fleet names them no more, or others by their names.
+
+        Only for who knows that nobody works with them any more.
+        """
+        for cluster in [one for one in self._opened if all(one is not kept for kept in stores.clusters.values())]:
+            self._opened.remove(cluster)
+            self._clusters = {name: held for name, held in self._clusters.items() if held[1] is not cluster}
+            await cluster.close()
+
     async def close(self) -> None:
         """Close what was opened. Agents go on running."""
         for cluster in self._opened:

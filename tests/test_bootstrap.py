@@ -290,3 +290,18 @@ async def test_a_folder_that_cannot_hold_a_mirror_is_told_as_a_fault_of_the_sour
         (session.state_dir / "mirror").write_text("")
         with pytest.raises(SourceError, match="cannot be used for a mirror"):
             await session.source.fetch()
+
+
+async def test_clusters_that_the_fleet_names_no_more_are_closed_and_opened_anew_when_it_does(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    other = replace(LOCAL, name="other")
+    async with await repo.session() as session:
+        before = await session.stores(fleet(LOCAL, other))
+        now = await session.stores(fleet(LOCAL))
+        await session.close_others(now)
+        again = await session.stores(fleet(LOCAL, other))
+        assert again.clusters["other"] is not before.clusters["other"]
+        assert again.clusters["local"] is before.clusters["local"]
+        for cluster in again.clusters.values():
+            assert not isinstance(cluster, Unreadable)
+            assert isinstance(await cluster.observe(Scope()), Found)

@@ -39,9 +39,16 @@ class Settings:
     sweep_s: float = 30.0
 
 
+async def _nothing(_stores: Stores) -> None:
+    pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """One daemon. `ready` is called when it has come up: it can begin, or has told why not and tries again."""
+    """One daemon. `ready` is called when it has come up: it can begin, or has told why not and tries again.
+
+    `tidy` closes clusters that are not among given stores; it is called while nobody works with them.
+    """
 
     world: World
     settings: Settings
@@ -51,6 +58,7 @@ class Service:
     measures: Measures
     jitter: Callable[[], float]
     ready: Callable[[], None] = lambda: None
+    tidy: Callable[[Stores], Awaitable[None]] = _nothing
     standing: Standing | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -129,7 +137,6 @@ class Service:
         wakes = Wakes()
         timers = Timers(wakes)
         loop = self._loop = self._looping(wakes, timers)
-        loop.seen = partial(self._seen, stores, over, wakes, timers)
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
@@ -143,6 +150,14 @@ class Service:
             self._kept("registry", feed.follow),
             self._kept("sweep", sweeping.run),
         ]
+
+        async def seen(_plan: Plan) -> None:
+            timers.after(self.settings.resync_s, "it is a while since the last look")
+            now = await self._followed_now(stores, over, wakes)
+            if now is not None and not (loop.busy or sweeping.under_way):
+                await self.tidy(now)
+
+        loop.seen = seen
         wakes.wake("the daemon begins")
         try:
             await loop.run(over)
@@ -188,27 +203,29 @@ class Service:
 
         await follow_source(self.world.source, self.settings.ref, wakes, self.world.clock, pause)
 
-    async def _seen(self, stood: Stores, over: asyncio.Event, wakes: Wakes, timers: Timers, _plan: Plan) -> None:
-        """With each plan, before it is done: be woken later in any case, and listen to the clusters that the fleet has
-        now. Where the fleet has moved to another registry nothing is done: who leads there is another matter.
+    async def _followed_now(self, stood: Stores, over: asyncio.Event, wakes: Wakes) -> Stores | None:
+        """Listen to the clusters that the fleet has now, and answer its stores. Raises ReconcilerError.
+
+        Where it has moved to another registry it is over, before anything is done: who leads there is another matter.
         """
-        timers.after(self.settings.resync_s, "it is a while since the last look")
         declared = self.cache.declaration
         if declared is None or declared.fleet is None:
-            return
+            return None
         stores = await self.world.stores(declared.fleet)
         if stores.registry is not stood.registry:
             self.tell.say("info", "registry-moved", reason="fleet.yaml names another registry")
             over.set()
-            return
-        self._follow(stores, wakes)
+            return None
+        await self._follow(stores, wakes)
+        return stores
 
-    def _follow(self, stores: Stores, wakes: Wakes) -> None:
+    async def _follow(self, stores: Stores, wakes: Wakes) -> None:
         clusters = {name: one for name, one in stores.clusters.items() if not isinstance(one, Unreadable)}
-        for name, (cluster, task) in list(self._followed.items()):
-            if clusters.get(name) is not cluster:
-                task.cancel()
-                del self._followed[name]
+        gone = [name for name, (cluster, _task) in self._followed.items() if clusters.get(name) is not cluster]
+        ended = [self._followed.pop(name)[1] for name in gone]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         for name, cluster in clusters.items():
             if name not in self._followed:
                 work = partial(follow_cluster, cluster, wakes, Ours(cache=self.cache))

@@ -23,9 +23,12 @@ from reconciler.daemon.standing import LEADER_LEASE
 from reconciler.daemon.telling import Teller
 from reconciler.engine import continuous
 from reconciler.engine.apply import Back
+from reconciler.engine.change import run_change
+from reconciler.engine.locks import LockLost
 from reconciler.engine.reconcile import PlanningCache
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Failed, Run
+from reconciler.engine.turns import Turn
 from reconciler.engine.world import Stores
 from reconciler.model.errors import SourceError
 from reconciler.model.events import ChangeFinished
@@ -33,9 +36,10 @@ from reconciler.model.fleet import FleetSpec
 from reconciler.model.fleet import SqliteRegistry as Declared
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Found, Scope
+from reconciler.model.plan import Change
 from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.daemon.waiting import until
-from tests.doubles.never_ready import NeverReadyCluster
+from tests.doubles.never_ready import SILENT, NeverReadyCluster
 from tests.doubles.prober import TableProber
 from tests.doubles.source import MemorySource
 from tests.doubles.world import open_cluster, open_registry
@@ -70,7 +74,12 @@ class Fleet:
             tell=Teller(clock=self.clock, write=lambda text: self.lines.append(json.loads(text)), as_json=True),
             measures=Measures(),
             jitter=lambda: 1.0,
+            tidy=self.tidy,
         )
+        self.tidied: list[Stores] = []
+
+    async def tidy(self, stores: Stores) -> None:
+        self.tidied.append(stores)
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         assert isinstance(fleet.registry, Declared)
@@ -231,3 +240,36 @@ async def test_objects_of_others_are_no_reason_to_look(made: Making) -> None:
 async def test_what_was_there_before_any_plan_is_a_reason_to_look() -> None:
     ref = ObjectRef(group="", kind="ConfigMap", namespace="support", name="x")
     assert Ours(cache=PlanningCache())("local", ref)
+
+
+async def test_clusters_are_tidied_only_while_nothing_is_under_way(made: Making) -> None:
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        fleet.source.commit({"agents/slow.yaml": agent("slow", image=f"acme/{SILENT}:1")})
+        await until(lambda: fleet.told("change-started", agent=str(SLOW)))
+        before = len(fleet.tidied)
+        fleet.source.commit({"README.md": "x"})
+        await until(lambda: fleet.told("planned", commit=fleet.source.commits[-1][:12]))
+        assert len(fleet.tidied) == before
+        fleet.source.commit({"agents/slow.yaml": agent("slow")})
+        await until(lambda: fleet.told("change-ended", agent=str(SLOW), outcome="applied"))
+        await until(lambda: len(fleet.tidied) > before)
+
+
+async def test_a_lock_that_is_lost_ends_all_work_and_what_comes_next_is_under_another(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under: list[int] = []
+
+    async def losing(run: Run, change: Change, turn: Turn) -> ChangeFinished:
+        under.append(run.lock.lease.epoch)
+        if len(under) == 1:
+            raise LockLost("somebody else has it")
+        return await run_change(run, change, turn)
+
+    monkeypatch.setattr(acting, "LOCK_AGAIN_S", 0.05)
+    monkeypatch.setattr(continuous, "run_change", losing)
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+    assert len(under) == 2
+    assert under[1] > under[0]
