@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.sqlite import SqliteRegistry
-from reconciler.daemon import acting
+from reconciler.daemon import acting, loop
 from reconciler.daemon.loop import Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
@@ -24,7 +24,7 @@ from reconciler.daemon.telling import Teller
 from reconciler.engine import continuous
 from reconciler.engine.apply import Back
 from reconciler.engine.change import run_change
-from reconciler.engine.locks import LockLost
+from reconciler.engine.locks import LockLost, apply_lock
 from reconciler.engine.reconcile import PlanningCache
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Failed, Run
@@ -38,6 +38,7 @@ from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Found, Scope
 from reconciler.model.plan import Change
 from reconciler.model.registry import JournalEntry, JournalPhase
+from tests.daemon.test_wakes import change, plan
 from tests.daemon.waiting import until
 from tests.doubles.never_ready import SILENT, NeverReadyCluster
 from tests.doubles.prober import TableProber
@@ -273,3 +274,24 @@ async def test_a_lock_that_is_lost_ends_all_work_and_what_comes_next_is_under_an
         await until(lambda: fleet.told("change-ended", outcome="applied"))
     assert len(under) == 2
     assert under[1] > under[0]
+
+
+async def test_while_it_rests_it_gives_the_lock_up_and_hears_that_it_is_over(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LEAST_REST_S", 3600.0)
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        registry = await fleet.registry()
+        async with apply_lock(registry, fleet.clock, holder="ann", wait_s=20):
+            pass
+
+
+def test_one_that_stands_by_measures_nothing_of_the_fleet() -> None:
+    measures = Measures()
+    measures.leads(True)
+    measures.planned(plan(change()))
+    assert b'reconciler_planned_changes{action="update"} 1.0' in measures.text()
+    measures.leads(False)
+    assert b"reconciler_planned_changes{" not in measures.text()
+    assert b"reconciler_leader 0.0" in measures.text()

@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.engine.apply import locked
+from reconciler.engine.apply import Back, locked
 from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.reconcile import replanner
+from reconciler.engine.rollback import Way
+from reconciler.engine.run import Run, Unfinished
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan
+from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.adapters.kubernetes.conftest import until
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
 from tests.doubles.source import MemorySource
@@ -222,3 +225,25 @@ async def test_a_cluster_that_was_found_silent_is_known_so_to_the_next_plan(
     await keeper.commit(next=agent("next"))
     assert asked == once
     await until(lambda: keeper.outcomes(NEXT) == [Outcome.FAILED])
+
+
+async def test_a_way_back_is_stopped_when_a_plan_wants_something_of_its_agent(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = JournalEntry(id="e", agent=SLOW, action="create", phase=JournalPhase.INTENT, commit="c", detail={}, at_ms=0)
+
+    async def until_stopped(run: Run) -> Way:
+        await run.stop.wait()
+        raise Unfinished("it was stopped")
+
+    async def ways(*_: object, **__: object) -> list[tuple[JournalEntry, Back]]:
+        return [] if keeper.work.busy else [(entry, until_stopped)]
+
+    monkeypatch.setattr("reconciler.engine.continuous.open_ways", ways)
+    await keeper.commit(fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    assert keeper.work.busy == {SLOW}
+    await keeper.commit(slow=agent("slow"))
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED])
+    await keeper.look()
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED, Outcome.APPLIED])
