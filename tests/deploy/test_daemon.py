@@ -23,7 +23,7 @@ GIVEN = (
     "--set", "daemon.environmentFrom={arango}",
     "--set", "daemon.maxDeletes=5",
     "--set", "daemon.filesFrom[0].secret=fleet-ssh",
-    "--set", "daemon.filesFrom[0].path=/home/reconciler/.ssh",
+    "--set", "daemon.filesFrom[0].path=/etc/reconciler/home/.ssh",
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
     (files,) = [one for one in pod["volumes"] if "secret" in one]
     assert files["secret"]["secretName"] == "fleet-ssh"
     (mount,) = [one for one in container["volumeMounts"] if one["name"] == files["name"]]
-    assert (mount["mountPath"], mount["readOnly"]) == ("/home/reconciler/.ssh", True)
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/reconciler/home/.ssh", True)
     claims = {one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one}
     assert claims == {only(objects, "PersistentVolumeClaim")["metadata"]["name"]}
 
