@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 FLEET_FILE = "fleet.yaml"
 STATE_FOLDER = ".reconciler"
 SECRETS = "secrets"
-MIRROR = "mirror.db"
+RECORDS_MIRROR = "mirror.db"
 """A copy of the records of a registry that is far. It may be removed at any time."""
+GIT_MIRROR = "mirror"
+"""A copy of the repository that is followed, where it is far."""
 CLUSTERS = "clusters"
 LOCAL = "local"
-MIRROR = "mirror"
 
 
 class FleetNotFound(ReconcilerError):
@@ -90,7 +91,7 @@ class Session:
         self._source = source
         self._clock = clock
         self._registries: dict[SqliteRegistry | ArangoRegistry, Registry] = {}
-        self._clusters: dict[str, tuple[ClusterDeclaration, Cluster | Unreadable]] = {}
+        self._clusters: dict[str, tuple[ClusterDeclaration, Cluster]] = {}
         self._opened: list[OpenCluster | ReachedCluster] = []
 
     @property
@@ -138,7 +139,7 @@ class Session:
             return await self.open_registry(declared)
 
         source = f"{declared.url}/{declared.database}"
-        mirror = await SqliteMirror.open(self.state_dir / MIRROR, self._clock, source=source)
+        mirror = await SqliteMirror.open(self.state_dir / RECORDS_MIRROR, self._clock, source=source)
         near = MirroredRegistry(reach, mirror, self._clock, IdMaker(self._clock))
         try:
             await near.open()
@@ -194,7 +195,8 @@ class Session:
         if known is not None and known[0] == declared:
             return known[1]
         opened = self._open_cluster(declared)
-        self._clusters[declared.name] = declared, opened
+        if not isinstance(opened, Unreadable):  # what could not be opened is tried again by the next who asks
+            self._clusters[declared.name] = declared, opened
         return opened
 
     def _open_cluster(self, declared: ClusterDeclaration) -> Cluster | Unreadable:
@@ -225,6 +227,16 @@ class Session:
                     return Unreadable(reason=error.message)
                 self._opened.append(opened)
                 return opened
+
+    async def close_others(self, stores: Stores) -> None:
+        """Close the clusters that `stores` lacks: the fleet names them no more, or others by their names.
+
+        Only for who knows that nobody works with them any more.
+        """
+        for cluster in [one for one in self._opened if all(one is not kept for kept in stores.clusters.values())]:
+            self._opened.remove(cluster)
+            self._clusters = {name: held for name, held in self._clusters.items() if held[1] is not cluster}
+            await cluster.close()
 
     async def close(self) -> None:
         """Close what was opened. Agents go on running."""
@@ -272,7 +284,7 @@ async def follow_remote(url: str, folder: Path, fleet_dir: str, *, clock: Clock 
 
     location = FleetLocation(root=folder, git_root=folder, versioned=False)
     prepare_state(location.state_dir)
-    return Session(location, Mirror(url, location.state_dir / MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
+    return Session(location, Mirror(url, location.state_dir / GIT_MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
 
 
 def arango_access(declared: ArangoRegistry, root: Path) -> Access:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, open_fleet, prepare_state
+from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, follow_remote, open_fleet, prepare_state
 from reconciler.engine.reconcile import compute_plan
-from reconciler.model.errors import ReconcilerError, RegistryError
+from reconciler.model.errors import ReconcilerError, RegistryError, SourceError
 from reconciler.model.fleet import (
     ArangoRegistry,
     ClusterDeclaration,
@@ -257,3 +257,51 @@ async def test_state_that_came_with_a_commit_is_refused(tmp_path, below):
     repo.commit({f"{below}/.reconciler/cluster.db".lstrip("/"): None})
     async with await open_fleet(find_fleet(root)) as session:
         await session.stores(fleet(LOCAL))
+
+
+async def test_the_mirror_of_a_repository_and_the_copy_of_a_far_registry_lie_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARANGO_USER", "someone")
+    monkeypatch.setenv("ARANGO_PASSWORD", "invented")
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await follow_remote(str(repo.root), tmp_path / "state", "") as session:
+        await session.source.fetch()
+        with pytest.raises(RegistryError, match="refused"):
+            await session.stores(fleet(registry=ARANGO))
+        assert (await session.source.revision("")).commit
+    assert (tmp_path / "state/.reconciler/mirror").is_dir()
+    assert (tmp_path / "state/.reconciler/mirror.db").is_file()
+
+
+async def test_a_cluster_that_could_not_be_opened_is_tried_again(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    other = replace(LOCAL, name="other")
+    async with await repo.session() as session:
+        in_the_way = session.state_dir / "clusters"
+        prepare_state(session.state_dir)
+        in_the_way.write_text("")
+        assert isinstance((await session.stores(fleet(other))).clusters["other"], Unreadable)
+        in_the_way.unlink()
+        assert not isinstance((await session.stores(fleet(other))).clusters["other"], Unreadable)
+
+
+async def test_a_folder_that_cannot_hold_a_mirror_is_told_as_a_fault_of_the_source(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await follow_remote(str(repo.root), tmp_path / "state", "") as session:
+        (session.state_dir / "mirror").write_text("")
+        with pytest.raises(SourceError, match="cannot be used for a mirror"):
+            await session.source.fetch()
+
+
+async def test_clusters_that_the_fleet_names_no_more_are_closed_and_opened_anew_when_it_does(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    other = replace(LOCAL, name="other")
+    async with await repo.session() as session:
+        before = await session.stores(fleet(LOCAL, other))
+        now = await session.stores(fleet(LOCAL))
+        await session.close_others(now)
+        again = await session.stores(fleet(LOCAL, other))
+        assert again.clusters["other"] is not before.clusters["other"]
+        assert again.clusters["local"] is before.clusters["local"]
+        for cluster in again.clusters.values():
+            assert not isinstance(cluster, Unreadable)
+            assert isinstance(await cluster.observe(Scope()), Found)

@@ -41,7 +41,7 @@ async def served(address: str, measures: Measures, ready: Callable[[], str]) -> 
     app = web.Application(client_max_size=MAX_BODY)
     app.add_routes([web.get("/healthz", live), web.get("/readyz", readiness), web.get("/metrics", metrics)])
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=4096, max_field_size=4096
+        app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, max_line_size=MAX_LINE, max_field_size=MAX_LINE
     )
     await runner.setup()
     try:

@@ -74,8 +74,12 @@ class Measures:
             self._health.labels(state.value).set(counts[state])
 
     def leads(self, yes: bool) -> None:  # noqa: FBT001 - a setter
-        """Whether this daemon acts."""
+        """Whether this daemon acts. Of a fleet that another one looks after nothing is known here."""
         self._leads.set(int(yes))
+        if not yes:
+            for labelled in (self._pending, self._held, self._health):
+                labelled.clear()
+            self._agents.set(0)
 
     def text(self) -> bytes:
         """All of it, in the text format of Prometheus."""

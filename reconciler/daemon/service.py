@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from reconciler.daemon.acting import Acting
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
-from reconciler.daemon.standing import Standing
+from reconciler.daemon.ours import Ours
+from reconciler.daemon.standing import Standing, either
 from reconciler.daemon.sweeping import Sweeping
 from reconciler.daemon.telling import Teller
-from reconciler.daemon.triggers import Timers, follow_cluster, follow_registry, follow_source, keep_up
+from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
 from reconciler.daemon.wakes import Backlog, Pace, Wakes
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import Unreadable
-from reconciler.model.plan import Policy
+from reconciler.model.plan import Plan, Policy
 from reconciler.ports import Cluster, Prober
 
 REGISTRY_POLL_S = 1.0
@@ -37,9 +39,16 @@ class Settings:
     sweep_s: float = 30.0
 
 
+async def _nothing(_stores: Stores) -> None:
+    pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """One daemon. `ready` is called when it stands (leads or stands by), for whoever started it."""
+    """One daemon. `ready` is called when it has come up: it can begin, or has told why not and tries again.
+
+    `tidy` closes clusters that are not among given stores; it is called while nobody works with them.
+    """
 
     world: World
     settings: Settings
@@ -49,6 +58,7 @@ class Service:
     measures: Measures
     jitter: Callable[[], float]
     ready: Callable[[], None] = lambda: None
+    tidy: Callable[[Stores], Awaitable[None]] = _nothing
     standing: Standing | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -61,9 +71,14 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set: then what is under way writes down where it is."""
         while not stop.is_set():
+            self.standing = self._loop = None
             stores = await self._opened(stop)
             if stores is None:
                 return
+            self.ready()
+            if self.settings.mode is Mode.PLAN_ONLY:  # it writes nothing, so it stands in nobody's way
+                await self._watch(stores, stop)
+                continue
             self.standing = Standing(
                 registry=stores.registry,
                 clock=self.world.clock,
@@ -71,23 +86,20 @@ class Service:
                 tell=self.tell,
                 changed=self.measures.leads,
             )
-            self.ready()
             await self.standing.lead(partial(self._lead, stores), stop)
 
     def not_ready(self) -> str:
-        """Why this daemon does not do its work now; "" when it leads or stands by with a plan that can be made."""
-        if self.standing is None:
-            return "the fleet or its registry cannot be opened"
-        if self.standing.leads and self._loop is not None and self._loop.failing:
-            return "the last pass made no plan"
-        return ""
+        """Why this daemon does not do its work now; "" when it stands by, or makes plans."""
+        if self._loop is not None:
+            return "the last pass made no plan" if self._loop.failing else ""
+        return "the fleet or its registry cannot be opened" if self.standing is None else ""
 
     async def _opened(self, stop: asyncio.Event) -> Stores | None:
         """Where the fleet lives. Tried again until it can be told; None when asked to stop before."""
         failures = 0
         while not stop.is_set():
             try:
-                await self.world.source.fetch()
+                await self._fetched()
                 declared = await declare(self.world, await self.world.source.revision(self.settings.ref), self.cache)
                 if declared.fleet is not None:
                     return await self.world.stores(declared.fleet)
@@ -98,41 +110,59 @@ class Service:
             pause = self.pace.pause(failures)
             self.tell.say("error", "cannot-start", reason=reason, hint=hint, again_in_s=round(pause, 1))
             self.ready()
-            await _either(stop, pause)
+            await either(stop, pause)
         return None
+
+    async def _fetched(self) -> None:
+        """Bring the source up to date. Where that fails, what was fetched before counts on."""
+        try:
+            await self.world.source.fetch()
+        except ReconcilerError as error:
+            self.tell.say("warning", "not-fetched", reason=error.message, hint=error.hint)
+
+    async def _watch(self, stores: Stores, stop: asyncio.Event) -> None:
+        over = asyncio.Event()
+
+        async def pass_on() -> None:
+            await stop.wait()
+            over.set()
+
+        passing = asyncio.create_task(pass_on())
+        try:
+            await self._lead(stores, over)
+        finally:
+            passing.cancel()
 
     async def _lead(self, stores: Stores, over: asyncio.Event) -> None:
         wakes = Wakes()
         timers = Timers(wakes)
-        loop = Loop(
-            world=self.world,
-            options=self.options,
-            policy=self.settings.policy,
-            mode=self.settings.mode,
-            ref=self.settings.ref,
-            wakes=wakes,
-            backlog=Backlog(self.pace),
-            tell=self.tell,
-            measures=self.measures,
-            timer=timers.after,
-            cache=self.cache,
-        )
-        self._loop = loop
-        loop.seen = partial(self._seen, wakes, timers)
+        loop = self._loop = self._looping(wakes, timers)
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
-            measures=self.measures, every_s=self.settings.sweep_s, acts=self.settings.mode is Mode.APPLY,
+            measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
+        )  # fmt: skip
+        feed = RegistryFeed(
+            registry=stores.registry, wakes=wakes, clock=self.world.clock,
+            busy=lambda name: name in loop.busy, pause_s=REGISTRY_POLL_S,
         )  # fmt: skip
         tasks = [
             self._kept("git", lambda: self._poll(wakes)),
-            self._kept("registry", lambda: follow_registry(
-                stores.registry, wakes, self.world.clock, lambda name: name in loop.busy, REGISTRY_POLL_S)),
+            self._kept("registry", feed.follow),
             self._kept("sweep", sweeping.run),
-        ]  # fmt: skip
-        wakes.wake("the daemon leads")
+        ]
+
+        async def seen(_plan: Plan) -> None:
+            timers.after(self.settings.resync_s, "it is a while since the last look")
+            now = await self._followed_now(stores, over, wakes)
+            if now is not None and not (loop.busy or sweeping.under_way):
+                await self.tidy(now)
+
+        loop.seen = seen
+        wakes.wake("the daemon begins")
         try:
             await loop.run(over)
         finally:
+            self._loop = None
             timers.close()
             tasks += [task for _cluster, task in self._followed.values()]
             self._followed.clear()
@@ -140,45 +170,66 @@ class Service:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _looping(self, wakes: Wakes, timers: Timers) -> Loop:
+        acting = None
+        if self.settings.mode is Mode.APPLY:
+            acting = Acting(
+                world=self.world,
+                options=self.options,
+                cache=self.cache,
+                wakes=wakes,
+                backlog=Backlog(self.pace),
+                tell=self.tell,
+                timer=timers.after,
+                measures=self.measures,
+            )
+        return Loop(
+            world=self.world,
+            options=self.options,
+            policy=self.settings.policy,
+            ref=self.settings.ref,
+            wakes=wakes,
+            pace=self.pace,
+            acting=acting,
+            tell=self.tell,
+            timer=timers.after,
+            measures=self.measures,
+            cache=self.cache,
+        )
+
     async def _poll(self, wakes: Wakes) -> None:
         def pause() -> float:
             return self.settings.poll_s * (0.9 + 0.2 * self.jitter())
 
         await follow_source(self.world.source, self.settings.ref, wakes, self.world.clock, pause)
 
-    def _seen(self, wakes: Wakes, timers: Timers) -> None:
-        """After each plan: be woken later in any case, and listen to the clusters that the fleet has now."""
-        timers.after(self.settings.resync_s, "it is a while since the last look")
-        asyncio.get_running_loop().create_task(self._follow(wakes))
+    async def _followed_now(self, stood: Stores, over: asyncio.Event, wakes: Wakes) -> Stores | None:
+        """Listen to the clusters that the fleet has now, and answer its stores. Raises ReconcilerError.
 
-    async def _follow(self, wakes: Wakes) -> None:
+        Where it has moved to another registry it is over, before anything is done: who leads there is another matter.
+        """
         declared = self.cache.declaration
         if declared is None or declared.fleet is None:
-            return
-        try:
-            stores = await self.world.stores(declared.fleet)
-        except ReconcilerError:
-            return  # the pass has told of it
-        clusters: Mapping[str, Cluster] = {
-            name: one for name, one in stores.clusters.items() if not isinstance(one, Unreadable)
-        }
-        for name, (cluster, task) in list(self._followed.items()):
-            if clusters.get(name) is not cluster:
-                task.cancel()
-                del self._followed[name]
+            return None
+        stores = await self.world.stores(declared.fleet)
+        if stores.registry is not stood.registry:
+            self.tell.say("info", "registry-moved", reason="fleet.yaml names another registry")
+            over.set()
+            return None
+        await self._follow(stores, wakes)
+        return stores
+
+    async def _follow(self, stores: Stores, wakes: Wakes) -> None:
+        clusters = {name: one for name, one in stores.clusters.items() if not isinstance(one, Unreadable)}
+        gone = [name for name, (cluster, _task) in self._followed.items() if clusters.get(name) is not cluster]
+        ended = [self._followed.pop(name)[1] for name in gone]
+        for task in ended:
+            task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         for name, cluster in clusters.items():
             if name not in self._followed:
-                kept = self._kept(f"cluster {name}", partial(follow_cluster, cluster, wakes))
-                self._followed[name] = cluster, kept
+                work = partial(follow_cluster, cluster, wakes, Ours(cache=self.cache))
+                self._followed[name] = cluster, self._kept(f"cluster {name}", work)
 
     def _kept(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         return asyncio.create_task(keep_up(name, work, self.world.clock, self.pace, self.tell))
-
-
-async def _either(stop: asyncio.Event, seconds: float) -> None:
-    """Wait until `stop` is set, at most `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -11,14 +11,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reconciler.daemon.telling import Teller
-from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryConflict
+from reconciler.daemon.telling import Teller, unhurried
+from reconciler.model.errors import ReconcilerError, RegistryConflict
 from reconciler.model.registry import Lease
 from reconciler.ports import Clock, Registry
 
 LEADER_LEASE = "daemon"
 TTL_S = 15.0
 STEP_S = 3.0
+PART = 2 / 3
+"""Of the lease's time: who could not renew for so long acts no more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,64 +39,95 @@ class Standing:
         """Wait to become the leader, then `work(over)` until it ends; `over` is set when the lease cannot be held or
         `stop` is set. Answers when the work has ended, or `stop` is set before it began.
         """
-        lease = await self._elected(stop)
-        if lease is None:
+        elected = await self._elected(stop)
+        if elected is None:
             return
+        lease, asked = elected
         self._set(leads=True)
         self.tell.say("info", "leads", epoch=lease.epoch)
         over = asyncio.Event()
-        keeper = asyncio.create_task(self._keep(lease, over, stop))
+        keeper = asyncio.create_task(self._keep(lease, asked, over, stop))
         try:
             await work(over)
         finally:
             self._set(leads=False)
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            with suppress(ReconcilerError):
+            await self._give_up(lease)
+
+    async def _give_up(self, lease: Lease) -> None:
+        """Let the next one lead at once. Where that cannot be said in a moment, the lease ends by itself."""
+        with suppress(ReconcilerError, TimeoutError):
+            async with asyncio.timeout(STEP_S):
                 await self.registry.release(lease)
 
     def _set(self, *, leads: bool) -> None:
         self.leads = leads
         self.changed(leads)
 
-    async def _elected(self, stop: asyncio.Event) -> Lease | None:
+    async def _elected(self, stop: asyncio.Event) -> tuple[Lease, float] | None:
+        """The lease, and when it was asked for (monotonic)."""
         told = ""
         while not stop.is_set():
-            try:
-                return await self._acquire()
-            except (ReconcilerError, OutcomeUnknown) as error:
-                if error.message != told:
-                    told = error.message
-                    self.tell.say("info", "stands-by", reason=told)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STEP_S):
-                    await stop.wait()
-        return None
-
-    async def _keep(self, lease: Lease, over: asyncio.Event, stop: asyncio.Event) -> None:
-        """Renew until that fails for too long, or somebody else leads."""
-        renewed = self.clock.monotonic()
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STEP_S):
-                    await stop.wait()
             asked = self.clock.monotonic()
             try:
-                if (await self._acquire()).epoch == lease.epoch:
-                    renewed = asked
-                    continue
-                reason = "the lease had ended, and another daemon may have led meanwhile"
-            except RegistryConflict as error:
-                reason = error.message
-            except (ReconcilerError, OutcomeUnknown) as error:
-                if self.clock.monotonic() - renewed < TTL_S * 2 / 3:
-                    continue
-                reason = error.message
-            self.tell.say("warning", "leads-no-more", reason=reason)
-            break
-        over.set()
+                lease = await self._acquire(TTL_S * PART)
+            except (ReconcilerError, TimeoutError) as error:
+                reason = _reason(error)
+                if unhurried(reason) != told:
+                    told = unhurried(reason)
+                    self.tell.say("info", "stands-by", reason=reason)
+            else:
+                if not stop.is_set():
+                    return lease, asked
+                await self._give_up(lease)
+            await either(stop, STEP_S)
+        return None
 
-    async def _acquire(self) -> Lease:
-        return await self.registry.acquire(
-            LEADER_LEASE, holder=self.holder, ttl_ms=round(TTL_S * 1000), now_ms=self.clock.now_ms()
-        )
+    async def _keep(self, lease: Lease, asked: float, over: asyncio.Event, stop: asyncio.Event) -> None:
+        """Renew until asked to stop, or until it cannot be known any more that nobody else leads. Ends in `over`."""
+        try:
+            if reason := await self._kept(lease, asked, stop):
+                self.tell.say("warning", "leads-no-more", reason=reason)
+        except Exception as error:
+            self.tell.say("error", "leads-no-more", reason=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            over.set()
+
+    async def _kept(self, lease: Lease, renewed: float, stop: asyncio.Event) -> str:
+        """Why the lease is held no more; "" when asked to stop. `renewed`: when it was last asked for with success."""
+        while True:
+            await either(stop, STEP_S)
+            if stop.is_set():
+                return ""
+            asked = self.clock.monotonic()
+            try:
+                again = await self._acquire(TTL_S * PART - (asked - renewed))
+            except RegistryConflict as error:
+                return error.message
+            except (ReconcilerError, TimeoutError) as error:
+                if self.clock.monotonic() - renewed >= TTL_S * PART:
+                    return _reason(error)
+                continue
+            if again.epoch != lease.epoch:
+                return "the lease had ended, and another daemon may have led meanwhile"
+            renewed = asked
+
+    async def _acquire(self, within_s: float) -> Lease:
+        """Raises TimeoutError as well: a registry that does not answer is asked no longer than the answer is of use."""
+        async with asyncio.timeout(max(0.0, within_s)):
+            return await self.registry.acquire(
+                LEADER_LEASE, holder=self.holder, ttl_ms=round(TTL_S * 1000), now_ms=self.clock.now_ms()
+            )
+
+
+def _reason(error: ReconcilerError | TimeoutError) -> str:
+    return "the registry does not answer" if isinstance(error, TimeoutError) else error.message
+
+
+async def either(stop: asyncio.Event, seconds: float) -> None:
+    """Wait until `stop` is set, at most `seconds`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

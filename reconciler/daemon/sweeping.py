@@ -34,13 +34,18 @@ class Sweeping:
     every_s: float
     acts: bool
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
+    under_way: bool = False
 
     async def run(self) -> None:
         """Sweep after sweep. One that takes longer than its interval is followed by the next at once, never by two."""
         clock = self.world.clock
         while True:
             began = clock.monotonic()
-            await self.once()
+            self.under_way = True
+            try:
+                await self.once()
+            finally:
+                self.under_way = False
             took = clock.monotonic() - began
             self.measures.swept(took, missed=int(took // self.every_s))
             await clock.sleep(max(0.0, self.every_s - took))

@@ -6,6 +6,7 @@ Decides nothing, and never fails: a log that cannot be written stops no reconcil
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from typing import Any
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ApplyEvent, ChangeFinished, ChangeStarted, Outcome, Overridden
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import Action, Plan
+from reconciler.model.plan import Action, Drift, Plan
 from reconciler.ports import Clock
 
 LEVELS = ("debug", "info", "warning", "error")
 MAX_TEXT = 2_000
+MAX_NAMES = 20
+"""Agents that one line names at most."""
+_SECONDS = re.compile(r"\d+ s\b")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,8 +48,10 @@ class Teller:
         with suppress(OSError):
             self.write(json.dumps(line, ensure_ascii=False) if self.as_json else _text(line))
 
-    def planned(self, plan: Plan, reasons: Collection[str], busy: Collection[AgentName]) -> None:
-        """A pass that ended in a plan."""
+    def planned(
+        self, plan: Plan, reasons: Collection[str], busy: Collection[AgentName], *, alone: bool = False
+    ) -> None:
+        """A pass that ended in a plan. `alone`: nothing else will tell what it is about, so this names the agents."""
         fresh = [change.action for change in plan.changes if change.name not in busy]
         counts = {action.value: number for action in Action if (number := fresh.count(action))}
         held = [f"{', '.join(map(str, hold.agents))}: {hold.text}" for hold in plan.holds if hold.blocks_exit]
@@ -54,6 +60,10 @@ class Teller:
             "commit": plan.revision.commit[:12], "changes": counts, "held": held, "unreadable": unread,
             "findings": len(plan.diagnostics) or None,
         }  # fmt: skip
+        if alone:
+            facts["would"] = _some([f"{change.action.value} {change.name}" for change in plan.changes])
+            drifted = (*plan.drift, *(drift for change in plan.changes for drift in change.drift))
+            facts["drifted"] = _some([_where(drift) for drift in drifted])
         level = "info" if self._news("plan", facts) else "debug"
         self.say(level, "planned", **facts, busy=len(busy) or None, because=list(reasons))
 
@@ -79,6 +89,14 @@ class Teller:
             case _:
                 pass
 
+    def well(self) -> None:
+        """A pass went through: what fails after it is news."""
+        self._last.pop("failure", None)
+
+    def locks(self) -> None:
+        """The apply lock is ours: who has it next is news."""
+        self._last.pop("lock", None)
+
     def failed(self, error: ReconcilerError, pause_s: float) -> None:
         """A pass that made no plan."""
         level = "error" if self._news("failure", error.message) else "debug"
@@ -86,7 +104,7 @@ class Teller:
 
     def waits(self, why: str) -> None:
         """The apply lock is somebody else's."""
-        self.say("info" if self._news("lock", why) else "debug", "waits-for-lock", reason=why)
+        self.say("info" if self._news("lock", unhurried(why)) else "debug", "waits-for-lock", reason=why)
 
     def broke(self, error: BaseException) -> None:
         """Work ended by something that is no outcome."""
@@ -96,6 +114,20 @@ class Teller:
         known = self._last.get(what)
         self._last[what] = value
         return known != value
+
+
+def unhurried(text: str) -> str:
+    """A text without its seconds: one that counts down is the same text still."""
+    return _SECONDS.sub("", text)
+
+
+def _where(drift: Drift) -> str:
+    ref = drift.ref
+    return f"{drift.cluster}: {ref.kind} {ref.namespace}/{ref.name} {drift.path}"
+
+
+def _some(lines: list[str]) -> list[str]:
+    return [*lines[:MAX_NAMES], f"{len(lines) - MAX_NAMES} more"] if len(lines) > MAX_NAMES else lines
 
 
 def _bounded(value: Any) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.identity import AgentName
+from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Scope
 from reconciler.ports import Clock, Cluster, Registry, Source
 
@@ -30,6 +31,8 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
             await work()
         except ReconcilerError as error:
             reason = error.message
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end listening for good
+            reason = f"{type(error).__name__}: {error}"
         failures = 1 if clock.monotonic() - began > LIVED_S else failures + 1
         pause = pace.pause(failures)
         tell.say(
@@ -54,26 +57,42 @@ async def follow_source(source: Source, ref: str, wakes: Wakes, clock: Clock, pa
         await clock.sleep(pause())
 
 
-async def follow_cluster(cluster: Cluster, wakes: Wakes) -> None:
-    """Wake when something that we render changed on a cluster. While this listens, reads are answered from a copy."""
+async def follow_cluster(cluster: Cluster, wakes: Wakes, ours: Callable[[str, ObjectRef], bool]) -> None:
+    """Wake when something of ours changed on a cluster. While this listens, reads are answered from a copy."""
     async with aclosing(cluster.changes(Scope(kinds=RENDERED_KINDS))) as changes:
         async for ref in changes:
-            wakes.wake(f"{cluster.name}: {ref.kind} {ref.namespace}/{ref.name}")
+            if ours(cluster.name, ref):
+                wakes.wake(f"{cluster.name}: {ref.kind} {ref.namespace}/{ref.name}")
 
 
-async def follow_registry(
-    registry: Registry, wakes: Wakes, clock: Clock, busy: Callable[[AgentName], bool], pause_s: float
-) -> None:
-    """Wake when somebody else wrote the record of an agent: a wish by hand, or another daemon's work."""
-    since = 0
-    async for seq, _name in registry.changes(0):
-        since = seq
-    while True:
-        await clock.sleep(pause_s)
-        async for seq, name in registry.changes(since):
-            since = seq
-            if not busy(name):
-                wakes.wake(f"the record of {name}")
+@dataclass(slots=True, kw_only=True)
+class RegistryFeed:
+    """Wakes when somebody else wrote the record of an agent: a wish by hand, or another daemon's work.
+
+    Of agents that are `busy` nothing is told: their end wakes. It remembers how far it read, whatever fails between.
+    """
+
+    registry: Registry
+    wakes: Wakes
+    clock: Clock
+    busy: Callable[[AgentName], bool]
+    pause_s: float
+    _since: int | None = None
+
+    async def follow(self) -> None:
+        """Until cancelled. Raises RegistryError."""
+        if self._since is None:
+            present = 0
+            async for seq, _name in self.registry.changes(0):
+                present = seq
+            self._since = present
+        self.wakes.wake("the registry is followed")  # a plan may be older than where this began
+        while True:
+            async for seq, name in self.registry.changes(self._since):
+                self._since = seq
+                if not self.busy(name):
+                    self.wakes.wake(f"the record of {name}")
+            await self.clock.sleep(self.pause_s)
 
 
 async def follow_files(changed: AsyncIterator[object], wakes: Wakes) -> None:

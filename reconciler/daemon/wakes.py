@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import Change, Plan
+from reconciler.model.plan import Change
 
 MOST_REASONS = 20
 """Reasons that are kept until the next pass; of more only the number is told."""
@@ -65,20 +65,28 @@ class _Failing:
     due: float
 
 
+_WAY_BACK = "way-back"
+"""The aim of a way back that an earlier run left open."""
+
+
 @dataclass(slots=True)
 class Backlog:
-    """Which agents are not to be tried again yet. What is wanted otherwise than it failed is tried at once."""
+    """Which agents are not to be tried again yet. What is wanted otherwise than it failed is tried at once.
+
+    A failure is remembered until the agent works, is wanted otherwise, or nothing was heard of it for `pace.most_s`
+    after it was due: a plan that lacks the change in between (a cluster that cannot be read) forgives nothing.
+    """
 
     pace: Pace
     _failing: dict[AgentName, _Failing] = field(default_factory=dict)
 
     def failed(self, change: Change, now: float) -> float:
         """Note a failure at monotonic time `now`, and answer how long the agent is left in peace, in seconds."""
-        aim, before = _aim(change), self._failing.get(change.name)
-        failures = before.failures + 1 if before is not None and before.aim == aim else 1
-        pause = self.pace.pause(failures)
-        self._failing[change.name] = _Failing(aim, failures, now + pause)
-        return pause
+        return self._failed(change.name, _aim(change), now)
+
+    def failed_back(self, name: AgentName, now: float) -> float:
+        """Note that a way back failed, which no change of a plan stands for; as `failed`."""
+        return self._failed(name, _WAY_BACK, now)
 
     def worked(self, name: AgentName) -> None:
         """Forget the failures of an agent."""
@@ -89,15 +97,22 @@ class Backlog:
         known = self._failing.get(change.name)
         return known is not None and known.aim == _aim(change) and now < known.due
 
-    def next_due(self, plan: Plan, now: float) -> float | None:
-        """Seconds until the first change of `plan` that waits may be tried again; None where none waits.
+    def resting(self, now: float) -> frozenset[AgentName]:
+        """Agents that are not to be touched yet, unless they are wanted otherwise."""
+        return frozenset(name for name, item in self._failing.items() if now < item.due)
 
-        Agents that the plan changes no more are forgotten.
-        """
-        names = {change.name for change in plan.changes}
-        self._failing = {name: item for name, item in self._failing.items() if name in names}
-        waits = [self._failing[change.name].due - now for change in plan.changes if self.holds(change, now)]
-        return max(0.0, min(waits)) if waits else None
+    def next_due(self, now: float) -> float | None:
+        """Seconds until the first agent that rests may be tried again; None where none rests."""
+        self._failing = {name: item for name, item in self._failing.items() if now < item.due + self.pace.most_s}
+        waits = [item.due - now for item in self._failing.values() if now < item.due]
+        return min(waits) if waits else None
+
+    def _failed(self, name: AgentName, aim: object, now: float) -> float:
+        before = self._failing.get(name)
+        failures = before.failures + 1 if before is not None and before.aim == aim else 1
+        pause = self.pace.pause(failures)
+        self._failing[name] = _Failing(aim, failures, now + pause)
+        return pause
 
 
 def _aim(change: Change) -> object:

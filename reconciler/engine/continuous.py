@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -26,7 +26,8 @@ from reconciler.model.registry import JournalEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What is done about one agent: `change`, or None on a way back that an earlier run left open.
+    """What is done about one agent: `change`, or None on a way back that an earlier run left open; the plan then had no
+    change for it.
 
     `stop` ends this alone; it writes down where it is.
     """
@@ -35,18 +36,29 @@ class _Work:
     stop: asyncio.Event
     task: asyncio.Task[ChangeFinished]
 
+    def before(self, deletes: bool, wave: int) -> bool:  # noqa: FBT001 - a part of the plan's order
+        """Whether this belongs to a wave that comes before another."""
+        return self.change is not None and _turn_of(self.change) < (deletes, wave)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Work that ended by what is no outcome: LockLost ends all of it. `agent` is None for what concerns the fleet."""
+
+    agent: AgentName | None
+    error: BaseException
+
 
 @dataclass(slots=True, kw_only=True)
 class Continuous:
     """Takes plans as they come.
 
-    `on_end` hears of every change that ended, of what ended all work (LockLost), and by None that nothing is under way
-    any more.
+    `on_end` hears of all work that ended, and by None that nothing is under way any more.
     """
 
     run: Run
     options: ApplyOptions
-    on_end: Callable[[ChangeFinished | BaseException | None], None]
+    on_end: Callable[[ChangeFinished | Broken | None], None]
     _work: dict[AgentName, _Work] = field(default_factory=dict)
     _pending: dict[AgentName, Change] = field(default_factory=dict)
     """Changes whose wave has not come yet."""
@@ -73,25 +85,38 @@ class Continuous:
         """Whether nothing is under way."""
         return not (self._work or self._batches)
 
-    async def offer(self, plan: Plan, replan: Replanner) -> None:
+    async def offer(self, plan: Plan, replan: Replanner, *, spare: Collection[AgentName] = ()) -> None:
         """Start what `plan` changes of agents that are not under way; it is done when `idle` says so.
 
-        Of those under way that are wanted otherwise now the work is stopped; `on_end` tells when to plan again.
-        Raises RegistryError when the registry cannot be reached, and LockLost: nothing new was started then.
+        Agents to `spare` are left alone for now. Of those under way that are wanted otherwise now the work is stopped;
+        `on_end` tells when to plan again. Raises RegistryError when the registry cannot be reached, and LockLost:
+        nothing new was started then.
         """
-        lost = {name: item for name, item in self.run.lost.items() if item[1] != math.inf}
-        run = replace(self.run, commit_id=plan.revision.commit, replan=replan, lost=lost, open_entries={})
+        run = replace(self.run, commit_id=plan.revision.commit, replan=replan, open_entries={})
+        begun = replace(plan, changes=tuple(change for change in plan.changes if change.name not in spare))
         async with self._fleet:
-            await first(run, plan, self.options)
+            await self._first(run, begun)
         self._leave_what_changed(plan)
         busy = self.busy
-        fresh = tuple(change for change in plan.changes if change.name not in busy)
-        for entry, back in await open_ways(run, replace(plan, changes=fresh), spare=busy):
+        fresh = tuple(change for change in begun.changes if change.name not in busy)
+        for entry, back in await open_ways(run, replace(plan, changes=fresh), spare={*busy, *spare}):
             self._start(run, entry.agent, None, partial(self._back, entry=entry, back=back))
         self._pending |= {change.name: change for change in fresh}
-        batch = asyncio.create_task(self._batch(run, plan))
+        batch = asyncio.create_task(self._batch(run, begun))
         self._batches.add(batch)
         batch.add_done_callback(self._batch_ended)
+
+    async def _first(self, run: Run, plan: Plan) -> None:
+        """See who the clusters are that `plan` touches; one that was another may be the right one by now.
+
+        What is found is for all work: where somebody found a cluster silent, nobody waits for it again.
+        """
+        looking = replace(run, lost={name: item for name, item in run.lost.items() if item[1] != math.inf})
+        await first(looking, plan, self.options)
+        for name in {item.cluster for change in plan.changes for item in change.objects}:
+            if run.lost.get(name, ("", 0.0))[1] == math.inf:
+                del run.lost[name]
+        run.lost.update(looking.lost)
 
     def stop(self) -> None:
         """Let nothing new begin, and everything under way write down where it is."""
@@ -112,13 +137,19 @@ class Continuous:
                 del self._pending[name]
         for name, work in self._work.items():
             now = wanted.get(name)
-            if now is not None and work.change is not None and not same_aim(work.change, now):
+            if now is not None and (work.change is None or not same_aim(work.change, now)):
                 work.stop.set()
 
     async def _batch(self, run: Run, plan: Plan) -> None:
-        """The changes of one plan in its order, wave after wave, deletes last; among them those that others do."""
+        """The changes of one plan in its order, wave after wave, deletes last; among them those that others do.
+
+        A wave waits for all work of earlier waves, of older plans as well: who fails is on the way back for a while.
+        """
         tasks: dict[AgentName, asyncio.Task[ChangeFinished]] = {}
-        for (deletes, _wave), group in groupby(plan.changes, key=_turn_of):
+        for (deletes, wave), group in groupby(plan.changes, key=_turn_of):
+            earlier = {*tasks.values(), *(work.task for work in self._work.values() if work.before(deletes, wave))}
+            if earlier:
+                await asyncio.wait(earlier)
             for change in group:
                 if self._pending.get(change.name) is change:
                     del self._pending[change.name]
@@ -127,8 +158,8 @@ class Continuous:
                     tasks[change.name] = self._start(run, change.name, change, own)
                 elif not deletes and (others := self._work.get(change.name)) is not None:
                     tasks[change.name] = others.task
-            if tasks:
-                await asyncio.wait(tasks.values())
+        if tasks:
+            await asyncio.wait(tasks.values())
         if not run.stop.is_set():
             async with self._fleet:
                 await note_commit(run, plan)
@@ -138,7 +169,7 @@ class Continuous:
         if not self._batches:
             self._pending.clear()  # one that failed in the middle leaves none behind
         if not batch.cancelled() and (error := batch.exception()) is not None:
-            self.on_end(error)
+            self.on_end(Broken(agent=None, error=error))
         if self.idle:
             self.on_end(None)
 
@@ -162,7 +193,7 @@ class Continuous:
         if task.cancelled():
             return
         error = task.exception()
-        self.on_end(task.result() if error is None else error)
+        self.on_end(task.result() if error is None else Broken(agent=name, error=error))
         if self.idle:
             self.on_end(None)
 

@@ -279,8 +279,10 @@ def _nothing_known(declaration: Declaration, policy: Policy) -> PlanInput:
 
 
 def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> Replanner:
-    """Plans single agents again, at the revision of `plan`."""
-    memory = cache if cache is not None else PlanningCache()
+    """Plans single agents again, at the revision of `plan`. What `cache` says is declared and placed stays as it is:
+    plans of newer commits may go on beside this.
+    """
+    memory = replace(cache) if cache is not None else PlanningCache()
     ref = "" if plan.revision.working_tree else plan.revision.commit
     leaving = frozenset(change.name for change in plan.changes if change.action is Action.DELETE)
 

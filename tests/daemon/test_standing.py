@@ -13,7 +13,7 @@ from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.daemon import standing
 from reconciler.daemon.standing import LEADER_LEASE, Standing
 from reconciler.daemon.telling import Teller
-from reconciler.model.errors import RegistryError
+from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.registry import Lease
 from tests.daemon.waiting import until
 from tests.doubles.world import open_registry
@@ -112,3 +112,52 @@ async def test_a_registry_that_is_away_for_moments_ends_nothing_and_for_long_end
     monkeypatch.setattr(standing, "TTL_S", 0.0)
     await asyncio.wait_for(task, 5)
     assert one.over.is_set()
+
+
+async def test_a_registry_that_does_not_answer_ends_the_work_before_the_lease_may_end(
+    registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Watcher(registry, "one")
+    task = one.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+
+    async def silent(*_: object, **__: object) -> Lease:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(standing, "TTL_S", 0.3)
+    monkeypatch.setattr(registry, "acquire", silent)
+    await asyncio.wait_for(task, 5)
+    assert any("does not answer" in line for line in one.lines)
+
+
+async def test_a_fault_of_the_keeper_ends_the_work(registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Watcher(registry, "one")
+    task = one.start()
+    await asyncio.wait_for(one.began.wait(), 5)
+
+    async def faulty(*_: object, **__: object) -> Lease:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(registry, "acquire", faulty)
+    await asyncio.wait_for(task, 5)
+    assert any("ZeroDivisionError" in line for line in one.lines)
+
+
+async def test_who_leads_is_told_once_while_the_lease_counts_down(
+    registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def held(*_: object, **__: object) -> Lease:
+        nonlocal asked
+        asked += 1
+        raise RegistryConflict(f"lease daemon is held by one for another {20 - asked} s")
+
+    monkeypatch.setattr(registry, "acquire", held)
+    two = Watcher(registry, "two")
+    task = two.start()
+    await until(lambda: asked > 3)
+    two.stop.set()
+    await asyncio.wait_for(task, 5)
+    assert len(two.lines) == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from reconciler.daemon.telling import MAX_TEXT, Teller
+from reconciler.daemon.telling import MAX_NAMES, MAX_TEXT, Teller
 from reconciler.model.errors import RegistryError
+from reconciler.model.identity import AgentName
 from tests.daemon.test_wakes import change, plan
 from tests.doubles.clock import FakeClock
 
@@ -48,6 +49,33 @@ def test_the_same_failure_is_told_once() -> None:
         ("the disk is full", 5.0),
         ("it is away", 5.0),
     ]
+
+
+def test_a_failure_that_comes_again_after_a_good_pass_is_told_again() -> None:
+    tell, lines = teller()
+    tell.failed(RegistryError("it is away"), 5)
+    tell.well()
+    tell.failed(RegistryError("it is away"), 5)
+    assert len(lines) == 2
+
+
+def test_who_has_the_lock_is_told_once_while_it_counts_down() -> None:
+    tell, lines = teller()
+    tell.waits("held by ann for another 29 s")
+    tell.waits("held by ann for another 27 s")
+    assert len(lines) == 1
+    tell.locks()
+    tell.waits("held by ann for another 30 s")
+    assert len(lines) == 2
+
+
+def test_where_nothing_else_tells_of_changes_the_first_agents_are_named() -> None:
+    tell, lines = teller()
+    names = [AgentName.parse(f"support/a{number:02}") for number in range(MAX_NAMES + 2)]
+    tell.planned(plan(*map(change, names)), ("tick",), (), alone=True)
+    would = json.loads(lines[0])["would"]
+    assert would[0] == "update support/a00"
+    assert would[MAX_NAMES:] == ["2 more"]
 
 
 def test_text_is_bounded_and_a_broken_pipe_stops_nothing() -> None:

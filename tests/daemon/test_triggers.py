@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.daemon.telling import Teller
-from reconciler.daemon.triggers import Timers, follow_cluster, follow_registry, follow_source, keep_up
+from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.model.errors import SourceError
 from reconciler.model.identity import AgentName, ObjectRef
@@ -26,14 +26,15 @@ from tests.doubles.world import open_cluster, open_registry
 class Broken:
     """Work that fails as often as it is told, then goes on for ever."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, error: Exception | None = None) -> None:
         self.left, self.runs = failures, 0
+        self.error = error or SourceError("the repository cannot be reached")
 
     async def __call__(self) -> None:
         self.runs += 1
         if self.left:
             self.left -= 1
-            raise SourceError("the repository cannot be reached")
+            raise self.error
         await asyncio.Event().wait()
 
 
@@ -45,6 +46,16 @@ async def test_a_trigger_that_fails_is_tried_again_after_a_growing_while_and_tol
     await until(lambda: work.runs == 5)
     assert clock.slept == [5, 10, 20, 40]
     assert all("the repository cannot be reached" in line for line in lines)
+    task.cancel()
+
+
+async def test_a_trigger_that_fails_by_a_fault_of_ours_is_told_and_tried_again() -> None:
+    lines: list[str] = []
+    clock, work = FakeClock(), Broken(1, ZeroDivisionError("by zero"))
+    tell = Teller(clock=clock, write=lines.append)
+    task = asyncio.create_task(keep_up("git", work, clock, Pace(jitter=lambda: 1.0), tell))
+    await until(lambda: work.runs == 2)
+    assert "ZeroDivisionError: by zero" in lines[0]
     task.cancel()
 
 
@@ -62,7 +73,7 @@ async def test_a_commit_wakes_once() -> None:
 
 async def test_what_we_render_and_somebody_changed_wakes(tmp_path: Path) -> None:
     cluster, wakes = open_cluster(NeverReadyCluster, tmp_path), Wakes()
-    task = asyncio.create_task(follow_cluster(cluster, wakes))
+    task = asyncio.create_task(follow_cluster(cluster, wakes, lambda _cluster, ref: ref.name == "x"))
     woken = asyncio.create_task(wakes.wait())
     ref = ObjectRef(group="", kind="ConfigMap", namespace="support", name="x")
     for number in itertools.count():
@@ -87,13 +98,34 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     clock, wakes = FakeClock(), Wakes()
     registry = await open_registry(tmp_path, clock)
     ours, theirs = AgentName.parse("support/ours"), AgentName.parse("support/theirs")
-    task = asyncio.create_task(follow_registry(registry, wakes, clock, lambda name: name == ours, 0.01))
+    feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda name: name == ours, pause_s=0.01)
+    task = asyncio.create_task(feed.follow())
+    assert await asyncio.wait_for(wakes.wait(), 5) == ("the registry is followed",)
     await until(lambda: clock.slept)
     for name in (ours, theirs):
         await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
     assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {theirs}",)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await registry.close()
+
+
+async def test_what_is_written_while_nobody_listens_wakes_when_somebody_does_again(tmp_path: Path) -> None:
+    clock, wakes, name = FakeClock(), Wakes(), AgentName.parse("support/theirs")
+    registry = await open_registry(tmp_path, clock)
+    feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda _name: False, pause_s=0.01)
+    first = asyncio.create_task(feed.follow())
+    await until(lambda: clock.slept)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await wakes.wait()
+    await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
+    again = asyncio.create_task(feed.follow())
+    told: list[str] = []
+    while f"the record of {name}" not in told:
+        told += await asyncio.wait_for(wakes.wait(), 5)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
     await registry.close()
 
 

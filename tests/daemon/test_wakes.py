@@ -87,11 +87,29 @@ def test_another_aim_does_not_wait_for_the_one_that_failed() -> None:
     assert kept.failed(change(action=Action.DELETE), 1) == 5
 
 
-def test_the_next_try_is_the_earliest_of_those_that_wait_and_others_are_forgotten() -> None:
+def test_the_next_try_is_the_earliest_of_those_that_rest() -> None:
     kept, other = backlog(), change(AgentName.parse("support/other"))
     kept.failed(change(), 0)
     kept.failed(other, 3)
-    assert kept.next_due(plan(change(), other), 4) == 1
-    assert kept.next_due(plan(other), 4) == 4
-    assert not kept.holds(change(), 4), "it left the plan: when it comes back it is a new matter"
-    assert kept.next_due(plan(), 4) is None
+    assert kept.next_due(4) == 1
+    assert kept.resting(4) == {NAME, other.name}
+    assert kept.next_due(6) == 2
+    assert kept.resting(6) == {other.name}
+    assert kept.next_due(8) is None
+
+
+def test_what_fails_again_after_plans_without_it_waits_longer_and_is_forgotten_in_the_end() -> None:
+    kept = backlog()
+    kept.failed(change(), 0)
+    assert kept.next_due(100) is None
+    assert kept.failed(change(), 100) == 10
+    assert kept.next_due(100 + 10 + 300) is None
+    assert kept.failed(change(), 500) == 5
+
+
+def test_a_way_back_that_fails_waits_and_a_change_of_its_agent_does_not_wait_for_it() -> None:
+    kept = backlog()
+    assert kept.failed_back(NAME, 0) == 5
+    assert kept.failed_back(NAME, 5) == 10
+    assert kept.resting(14) == {NAME}
+    assert not kept.holds(change(), 14)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.git.command import Limits
 from reconciler.cli.commands import daemon
 from tests.controlplane.plane import ControlPlane
 from tests.deploy.shipped import CHART, DEPLOY, only
@@ -20,6 +21,9 @@ GIVEN = (
     "--set", "daemon.branch=main",
     "--set", "daemon.path=fleets/acme",
     "--set", "daemon.environmentFrom={arango}",
+    "--set", "daemon.maxDeletes=5",
+    "--set", "daemon.filesFrom[0].secret=fleet-ssh",
+    "--set", "daemon.filesFrom[0].path=/etc/reconciler/home/.ssh",
 )  # fmt: skip
 
 
@@ -42,6 +46,11 @@ def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
     assert {"--repo=https://git.example/fleet.git", "--branch=main", "--path=fleets/acme"} <= set(container["args"])
     assert pod["serviceAccountName"] == only(objects, "ServiceAccount")["metadata"]["name"]
     assert container["envFrom"] == [{"secretRef": {"name": "arango"}}]
+    assert {"--poll=10s", "--resync=1m", "--sweep=30s", "--max-deletes=5"} <= set(container["args"])
+    (files,) = [one for one in pod["volumes"] if "secret" in one]
+    assert files["secret"]["secretName"] == "fleet-ssh"
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == files["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/reconciler/home/.ssh", True)
     claims = {one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one}
     assert claims == {only(objects, "PersistentVolumeClaim")["metadata"]["name"]}
 
@@ -82,9 +91,13 @@ def test_the_unit_starts_the_daemon_with_options_that_it_has() -> None:
     assert shlex.split(start)[1] == "daemon"
     assert arguments(shlex.split(start)) <= options()
     assert "Type=notify" in text
+    (patience,) = re.findall(r"^TimeoutStartSec=(\d+)min$", text, re.MULTILINE)
+    assert int(patience) * 60 > Limits().fetch_seconds, "it is ready when the first fetch has ended"
 
 
 def test_the_image_runs_as_nobody_and_takes_what_the_lock_names() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE)
+    (user,) = re.findall(r"^USER (\d+):\d+$", text, re.MULTILINE)
+    assert re.search(rf":x:{user}:.*>> /etc/passwd", text), "ssh refuses to run as somebody without a line"
     assert "--require-hashes -r requirements/run.txt" in text

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.engine.apply import locked
-from reconciler.engine.continuous import Continuous
+from reconciler.engine.apply import Back, locked
+from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.reconcile import replanner
+from reconciler.engine.rollback import Way
+from reconciler.engine.run import Run, Unfinished
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan
+from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.adapters.kubernetes.conftest import until
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
 from tests.doubles.source import MemorySource
@@ -66,10 +71,10 @@ async def keeping(folder: Path) -> AsyncIterator[Keeper]:
     cluster = open_cluster(NeverReadyCluster, folder)
     stores = Stores(registry=registry, clusters={"local": cluster})
     ends: list[ChangeFinished] = []
-    broken: list[BaseException] = []
+    broken: list[Broken] = []
     rests: list[None] = []
 
-    def ended(end: ChangeFinished | BaseException | None) -> None:
+    def ended(end: ChangeFinished | Broken | None) -> None:
         if end is None:
             rests.append(None)
         elif isinstance(end, ChangeFinished):
@@ -176,3 +181,69 @@ async def test_an_offer_after_the_stop_begins_nothing(keeper: Keeper) -> None:
     assert [change.name for change in plan.changes] == [NEXT]
     await until(lambda: keeper.outcomes(NEXT) == [Outcome.SKIPPED])
     assert NEXT not in (await snapshot(keeper.world)).records
+
+
+async def test_a_later_wave_waits_for_who_is_under_way_and_in_no_plan_any_more(keeper: Keeper) -> None:
+    """As one is that failed and is brought back: its spec is in quarantine, so that plans want nothing of it."""
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    await until(lambda: not keeper.work.pending)
+    keeper.source.commit({"agents/next.yaml": agent("next", "  wave: 1\n")})
+    for number in range(3):  # each takes as long as `next` would
+        keeper.source.commit({"agents/fast.yaml": agent("fast", image=f"acme/agent:{number}")})
+        plan = await plan_of(keeper.world)
+        without = replace(plan, changes=tuple(change for change in plan.changes if change.name != SLOW))
+        await keeper.work.offer(without, replanner(keeper.world, plan))
+        await until(lambda number=number: len(keeper.outcomes(FAST)) > number)  # type: ignore[misc]
+    assert keeper.work.pending == {NEXT}
+    assert keeper.work.busy == {SLOW, NEXT}
+
+
+async def test_who_is_to_be_spared_is_stopped_where_it_is_wanted_otherwise_and_not_begun(keeper: Keeper) -> None:
+    await keeper.commit(slow=agent("slow", image=STUCK))
+    await until(lambda: not keeper.work.pending)
+    keeper.source.commit({"agents/slow.yaml": agent("slow", image="acme/agent:2")})
+    plan = await plan_of(keeper.world)
+    for _ in range(2):
+        await keeper.work.offer(plan, replanner(keeper.world, plan), spare={SLOW})
+        await until(lambda: keeper.work.idle)
+    assert keeper.outcomes(SLOW) == [Outcome.FAILED]
+
+
+async def test_a_cluster_that_was_found_silent_is_known_so_to_the_next_plan(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def silent(*_: object) -> Unreadable:
+        nonlocal asked
+        asked += 1
+        return Unreadable(reason="it does not answer")
+
+    monkeypatch.setattr("reconciler.engine.apply.ask_who", silent)
+    await keeper.commit(fast=agent("fast"))
+    once = asked
+    await keeper.commit(next=agent("next"))
+    assert asked == once
+    await until(lambda: keeper.outcomes(NEXT) == [Outcome.FAILED])
+
+
+async def test_a_way_back_is_stopped_when_a_plan_wants_something_of_its_agent(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = JournalEntry(id="e", agent=SLOW, action="create", phase=JournalPhase.INTENT, commit="c", detail={}, at_ms=0)
+
+    async def until_stopped(run: Run) -> Way:
+        await run.stop.wait()
+        raise Unfinished("it was stopped")
+
+    async def ways(*_: object, **__: object) -> list[tuple[JournalEntry, Back]]:
+        return [] if keeper.work.busy else [(entry, until_stopped)]
+
+    monkeypatch.setattr("reconciler.engine.continuous.open_ways", ways)
+    await keeper.commit(fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    assert keeper.work.busy == {SLOW}
+    await keeper.commit(slow=agent("slow"))
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED])
+    await keeper.look()
+    await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED, Outcome.APPLIED])

@@ -54,7 +54,7 @@ class Mirror(Commits):
 
         Raises SourceError when the remote cannot be reached, refuses, or has no branch at all.
         """
-        await asyncio.to_thread(self._folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await _ensure(self._folder, parents=True)
         with _locked(self._folder):
             listing = await self._must(
                 self._outside, "reach", "ls-remote", "--symref", "--end-of-options", self._url, "HEAD", "refs/heads/*"
@@ -76,7 +76,7 @@ class Mirror(Commits):
 
     async def _make(self, *, id_length: int) -> None:
         if not self._made:
-            await asyncio.to_thread(self._git.folder.mkdir, mode=0o700, exist_ok=True)
+            await _ensure(self._git.folder)
             kind = "sha256" if id_length == LONG_ID else "sha1"
             await self._must(
                 self._git, "make the mirror of", "init", "--bare", "--quiet", "--template=", f"--object-format={kind}"
@@ -144,10 +144,28 @@ def mask(text: str) -> str:
     return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
+async def _ensure(folder: Path, *, parents: bool = False) -> None:
+    """Make a folder unless it is there. Raises SourceError."""
+    try:
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=parents, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{folder} cannot be used for a mirror: {error.strerror or error}",
+        hint="see that it can be written, and that the disk has room",
+    )
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One fetch at a time; another process is told, not awaited."""
-    handle = os.open(folder / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """One fetch at a time; another process is told, not awaited. Raises SourceError."""
+    try:
+        handle = os.open(folder / "fetch.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(folder, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

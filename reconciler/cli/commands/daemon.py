@@ -157,6 +157,7 @@ def _service(given: Given, settings: Settings, world: Session, prober: Prober) -
         measures=Measures(),
         jitter=random.random,
         ready=_notify,
+        tidy=world.close_others,
     )
 
 
@@ -187,6 +188,7 @@ async def _serve(service: Service, stack: AsyncExitStack, listen: str) -> None:
 
 
 def _line(text: str) -> None:
+    """Whoever reads stderr has to go on reading: a pipe that is full holds the daemon up."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
