@@ -37,7 +37,8 @@ test-kubernetes: $(STAMP) control-plane helm ## the tests on a real control plan
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
 	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term:skip-covered \
-		tests/model tests/spec tests/placement tests/render tests/plan tests/health
+		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/query \
+		tests/cli_views tests/contracts/test_moving_contract.py
 
 control-plane: ## build the control plane that tests and the playground start: needs Go, or KUBEBUILDER_ASSETS
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
