@@ -58,8 +58,6 @@ class Loop:
     measures: Measures
     seen: Callable[[Plan], Awaitable[None]] = _nobody
     cache: PlanningCache = field(default_factory=PlanningCache)
-    plan: Plan | None = None
-    """The last plan that was made."""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
 
@@ -108,7 +106,6 @@ class Loop:
             plan = await self._unless_over(self._planned())
             if plan is None:
                 return
-            self.plan = plan
             self.measures.planned(plan)
             await self.seen(plan)
             self.tell.planned(plan, reasons, self.busy, alone=self.acting is None)

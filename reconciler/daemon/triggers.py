@@ -1,4 +1,4 @@
-"""What says "look again": Git, clusters, the registry's feed, files, and time. Nothing here decides or reads a plan.
+"""What says "look again": Git, clusters, the registry's feed, and time. Nothing here decides or reads a plan.
 
 Every trigger lives as long as the daemon: what fails is told, and listened to again after a growing while.
 """
@@ -6,7 +6,7 @@ Every trigger lives as long as the daemon: what fails is told, and listened to a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -93,12 +93,6 @@ class RegistryFeed:
                 if not self.busy(name):
                     self.wakes.wake(f"the record of {name}")
             await self.clock.sleep(self.pause_s)
-
-
-async def follow_files(changed: AsyncIterator[object], wakes: Wakes) -> None:
-    """Wake when files of a working tree changed, as `changed` tells."""
-    async for _ in changed:
-        wakes.wake("files changed")
 
 
 class Timers:
