@@ -6,9 +6,8 @@ sequence numbers, which only grow, and in the order in which writes are committe
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +76,7 @@ def _snapshot(
     clusters: dict[str, ClusterHealth],
 ) -> RegistrySnapshot:
     records = dict(last.records) if last else {}
-    with _bulk() if len(rows) > PAGE else nullcontext():
+    with codec.bulk() if len(rows) > PAGE else nullcontext():
         for row in rows:
             name = documents.name_of(row)
             if row["live"]:
@@ -147,16 +146,3 @@ def verify(db: Database) -> AuditVerdict:
     """Check the whole chain, and that it ends where the last write left it."""
     chain = _Chain(db)
     return check_end(verify_chain(chain.entries()), chain.expected)
-
-
-@contextmanager
-def _bulk() -> Iterator[None]:
-    """Pause the garbage collector while records are decoded: they hold no cycles, and it would double the time."""
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.freeze()
-            gc.enable()

@@ -16,6 +16,7 @@ from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.projection import Projection, make_anew
 from reconciler.adapters.sqlite.registry import SqliteRegistry
 from reconciler.adapters.sqlite.schema import migrate
+from reconciler.adapters.sqlite.writing import PUT_RECORD, row_of
 from reconciler.adapters.stored import codec
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
@@ -135,23 +136,7 @@ def _stand(connection: sqlite3.Connection, position: Position) -> None:
 def _put(connection: sqlite3.Connection, records: Iterable[tuple[int, Record]]) -> None:
     projection = Projection(connection)
     for seq, record in records:
-        column = codec.record_columns(record)
-        connection.execute(
-            "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.name.namespace,
-                record.name.name,
-                record.id,
-                record.version,
-                record.state.value,
-                seq,
-                record.updated_ms,
-                column.body,
-                column.document,
-                column.manifests,
-                column.shared,
-            ),
-        )
+        connection.execute(PUT_RECORD, row_of(record, codec.record_columns(record), seq))
         projection.put(record)
     projection.finish()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.projection import Projection
+from reconciler.adapters.sqlite.writing import row_of
 from reconciler.adapters.stored import codec
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
@@ -157,10 +158,8 @@ def _put_all(connection: sqlite3.Connection, items: Sequence[Kept]) -> None:
 def _rows(item: Kept) -> Iterator[tuple[str, Row]]:
     match item:
         case KeptRecord(seq=seq, record=one):
-            column = codec.record_columns(one)
-            values = (one.name.namespace, one.name.name, one.id, one.version, one.state.value, seq, one.updated_ms)
-            stored = (column.body, column.document, column.manifests, column.shared)
-            yield "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *stored)
+            row = row_of(one, codec.record_columns(one), seq)
+            yield "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
         case KeptChange(seq=seq, agent=agent):
             yield "INSERT INTO feed VALUES (?, ?, ?)", (seq, agent.namespace, agent.name)
         case KeptJournal(position=position, entry=entry):

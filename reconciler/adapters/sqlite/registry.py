@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -103,7 +102,7 @@ class SqliteRegistry:
         if last is not None and not rows and (last.fleet, last.clusters) == (fleet, clusters):
             return last
         records = dict(last.records) if last else {}
-        with _bulk() if len(rows) > PAGE else nullcontext():
+        with codec.bulk() if len(rows) > PAGE else nullcontext():
             for namespace, name, state, body, document, manifests, shared in rows:
                 agent = AgentName(namespace=namespace, name=name)
                 if state == _GONE:
@@ -333,20 +332,3 @@ def _prune(connection: sqlite3.Connection) -> None:
         "DELETE FROM feed WHERE seq < (SELECT seq FROM head) - ? AND seq NOT IN (SELECT seq FROM records)",
         (KEPT_FEED,),
     )
-
-
-@contextmanager
-def _bulk() -> Iterator[None]:
-    """Pause the garbage collector while records are decoded: they hold no cycles, and it would double the time.
-
-    What is alive at the end is frozen, or the collector would walk all of it at once when it wakes. Frozen values
-    are still freed when nothing refers to them.
-    """
-    paused = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            gc.freeze()
-            gc.enable()

@@ -72,25 +72,31 @@ def _check_epoch(connection: sqlite3.Connection, write: Write) -> None:
         check_epoch(write, epoch=row[0], holder=row[1])
 
 
+PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def row_of(record: Record, column: codec.RecordColumns, seq: int) -> tuple[object, ...]:
+    """A record as a row of the table of records, written at change sequence `seq`."""
+    return (
+        record.name.namespace,
+        record.name.name,
+        record.id,
+        record.version,
+        record.state.value,
+        seq,
+        record.updated_ms,
+        column.body,
+        column.document,
+        column.manifests,
+        column.shared,
+    )
+
+
 def _put_record(connection: sqlite3.Connection, record: Record, column: codec.RecordColumns, seq: int) -> None:
     key = (record.name.namespace, record.name.name)
     row = connection.execute("SELECT version, state, id FROM records WHERE namespace = ? AND name = ?", key).fetchone()
     check_record(record, Held(version=row[0], state=AgentState(row[1]), id=row[2]) if row else None)
-    connection.execute(
-        "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *key,
-            record.id,
-            record.version,
-            record.state.value,
-            seq,
-            record.updated_ms,
-            column.body,
-            column.document,
-            column.manifests,
-            column.shared,
-        ),
-    )
+    connection.execute(PUT_RECORD, row_of(record, column, seq))
     connection.execute("INSERT INTO feed VALUES (?, ?, ?)", (seq, *key))
 
 
