@@ -12,7 +12,7 @@ from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
 from reconciler.daemon.standing import Standing, either
-from reconciler.daemon.sweeping import Sweeping
+from reconciler.daemon.sweeping import Hears, Sweeping
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
 from reconciler.daemon.wakes import Backlog, Pace, Wakes
@@ -59,6 +59,8 @@ class Service:
     jitter: Callable[[], float]
     ready: Callable[[], None] = lambda: None
     tidy: Callable[[Stores], Awaitable[None]] = _nothing
+    heard: tuple[Hears, ...] = ()
+    """Are told of every sweep while this daemon leads."""
     standing: Standing | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -140,6 +142,7 @@ class Service:
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
+            heard=self.heard,
         )  # fmt: skip
         feed = RegistryFeed(
             registry=stores.registry, wakes=wakes, clock=self.world.clock,

@@ -5,25 +5,43 @@ Assessments are kept for hysteresis and for whoever shows them. It never waits f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache
-from reconciler.engine.sweep import note_sweep, sweep
+from reconciler.engine.sweep import Sweep, note_sweep, sweep
 from reconciler.engine.wellness import Noter
-from reconciler.engine.world import World
+from reconciler.engine.world import Stores, World
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
+from reconciler.model.registry import Record
 from reconciler.ports import Prober
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """One sweep that ended: of what was declared, of what was on record, what it found, and what the one before had."""
+
+    declared: Declaration
+    stores: Stores
+    records: Mapping[AgentName, Record]
+    found: Sweep
+    before: Mapping[AgentName, Assessment]
+
+
+Hears = Callable[[Swept], Awaitable[None]]
+"""Is told of every sweep, and has to be quick: the next one waits for it. What it raises is told, and goes no further."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Sweeping:
-    """Sweeps every `every_s` seconds; where it `acts` it writes down which clusters are unwell."""
+    """Sweeps every `every_s` seconds; where it `acts` it writes down which clusters are unwell. `heard` by many."""
 
     world: World
     prober: Prober
@@ -33,6 +51,7 @@ class Sweeping:
     measures: Measures
     every_s: float
     acts: bool
+    heard: tuple[Hears, ...] = ()
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
     under_way: bool = False
 
@@ -68,10 +87,20 @@ class Sweeping:
         seen = await sweep(stores, agents, self.prober, self.world.clock, previous=self.found)
         for name, now in seen.assessments.items():
             self._compare(self.found.get(name), now)
-        self.found = seen.assessments
+        before, self.found = self.found, seen.assessments
         self.measures.assessed(seen.assessments.values())
         if self.acts:
             await note_sweep(stores, seen, self.world.clock, Noter(actor=self.options.actor, retry=self.options.retry))
+        await self._pass_on(Swept(declared=declared, stores=stores, records=known, found=seen, before=before))
+
+    async def _pass_on(self, swept: Swept) -> None:
+        for hears in self.heard:
+            try:
+                await hears(swept)
+            except ReconcilerError as error:
+                self.tell.say("warning", "sweep-not-heard", reason=error.message)
+            except Exception as error:  # noqa: BLE001 - a fault in who hears must not end the sweeps
+                self.tell.say("error", "sweep-not-heard", reason=f"{type(error).__name__}: {error}")
 
     def _compare(self, before: Assessment | None, now: Assessment) -> None:
         was = before.state if before is not None else HealthState.UNKNOWN
