@@ -36,7 +36,7 @@ class Swept:
 
 
 Hears = Callable[[Swept], Awaitable[None]]
-"""Is told of every sweep, and has to be quick: the next one waits for it. What it raises is told, and goes no further."""
+"""Is told of every sweep, and has to be quick: the next one waits for it. What it raises is told, and no more."""
 
 
 @dataclass(slots=True, kw_only=True)
