@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import copies, far
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.adapters.stored import codec
@@ -39,6 +40,8 @@ clock: Callable[[], float] = time.perf_counter
 BUDGET_S = 4.0
 """What one measurement may take; slow ones are run fewer times, but five times at least."""
 RUNS = 300
+FAR = 1000
+"""Agents on the double, which is no server to measure large fleets on."""
 TEAMS = 40
 NOUNS = ("refund", "invoice", "ticket", "report", "contract", "order", "parcel", "meeting", "candidate", "forecast")
 VERBS = ("answers", "sorts", "checks", "writes", "translates", "forwards", "summarises", "plans", "files", "rates")
@@ -199,12 +202,17 @@ async def measure(number: int) -> dict[str, Any]:
         result["open_s"] = clock() - started
         try:
             result["queries"] = await queries(registry, number)
+            names = [record.name for record in records(min(number, 1000))]
+            print(f"{number} agents: through the cache", file=sys.stderr)
+            result["cached"] = await copies.cached_reads(registry, names, timed, now_ms=NOW, page=PAGE)
             result["writes"] = await writes(registry, number)
             plans = {title: await registry.explain(read_query(text, now_ms=NOW), limit=PAGE)
                      for title, text in QUERIES.items()}  # fmt: skip
             result["scans"] = [title for title, plan in plans.items() if plan.scans]
         finally:
             await registry.close()
+        print(f"{number} agents: the feed", file=sys.stderr)
+        result["lag"] = await copies.feed_lag(path, await running(path), now_ms=NOW)
         result["by_hand"] = by_hand(path)
         connection = sqlite3.connect(path)
         connection.execute("DROP TABLE by_hand")
@@ -266,6 +274,14 @@ async def writes(registry: SqliteRegistry, number: int) -> dict[str, float]:
     return results
 
 
+async def running(path: Path) -> list[Record]:
+    """Some agents as they are on record now."""
+    registry = await SqliteRegistry.open(path, SystemClock())
+    page = await registry.find(read_query("state = running", now_ms=NOW), limit=PAGE)
+    await registry.close()
+    return list(page.records)
+
+
 def by_hand(path: Path) -> dict[str, float]:
     """Median seconds of a scan over JSON, its page decoded with the standard library."""
     connection = sqlite3.connect(path)
@@ -321,7 +337,19 @@ def report(results: list[dict[str, Any]]) -> str:
         "| opening the file | " + " | ".join(f"{r['open_s']:.2f} s" for r in results) + " |",
         "| making an older file searchable, once | " + " | ".join(f"{r['upgrade_s']:.1f} s" for r in results) + " |",
         "| file | " + " | ".join(f"{r['mb']:.0f} MB" for r in results) + " |",
+        "| memory of the process at its peak, filling included | "
+        + " | ".join(f"{r['peak_mb']:.0f} MB" for r in results)
+        + " |",
+        "| the feed: from a commit to its news on another connection, ms | "
+        + " | ".join(f"{ms(r['lag']['p50'])} / {ms(r['lag']['p99'])}" for r in results)
+        + " |",
     ]
+    lines += ["", "| Through the cache of the process | " + " | ".join(sizes) + " |", rule]
+    for title in results[-1]["cached"]["times"]:
+        times = [r["cached"]["times"][title] for r in results]
+        lines.append(f"| {title} | " + " | ".join(f"{ms(t['p50'])} / {ms(t['p99'])}" for t in times) + " |")
+    for title, name in (("records", "records_rate"), ("answers", "answers_rate")):
+        lines.append(f"| hits, {title} | " + " | ".join(f"{r['cached'][name]:.0%}" for r in results) + " |")
     return "\n".join(lines)
 
 
@@ -337,7 +365,8 @@ def main() -> None:
     if options.cpu:
         globals()["clock"] = time.process_time
     results = [asyncio.run(measure(int(size))) for size in options.sizes.split(",")]
-    text = report(results)
+    print(f"{FAR} agents on the double of ArangoDB", file=sys.stderr)
+    text = "\n".join((report(results), *far.report(far.measure(records(FAR), now_ms=NOW, page=PAGE))))
     print(text)
     if options.write is not None:
         before, _, rest = options.write.read_text().partition(START)

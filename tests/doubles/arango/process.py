@@ -33,6 +33,12 @@ class ArangoProcess:
         self._running, self.url = running, running.stdout.readline().strip()
         self.port = int(self.url.rpartition(":")[2])
 
+    @property
+    def pid(self) -> int:
+        """Of the program that runs now."""
+        assert self._running is not None
+        return self._running.pid
+
     def kill(self) -> None:
         """At once, as when power fails."""
         running, self._running = self._running, None
