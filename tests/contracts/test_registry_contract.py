@@ -13,12 +13,14 @@ from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found
 from reconciler.model.query import (
     MAX_PAGE,
+    And,
     Comparator,
     Compare,
     Contains,
     Exists,
     GroupCount,
     Like,
+    Not,
     OneOf,
     Or,
     Order,
@@ -556,6 +558,15 @@ async def test_a_plan_shows_a_statement_without_values(registry) -> None:
     assert plan.statement
     assert "cret" not in plan.statement
     assert await registry.explain(asked(""), limit=5)
+
+
+async def test_no_choice_is_no_agent_and_no_condition_is_every_one(registry) -> None:
+    await registry.commit(write(record(), record(MINER)))
+    for nothing in (Or(), Not(And()), And((Or(), Exists("name"))), Or((Or(), Or()))):
+        assert (await registry.find(Query(nothing), limit=5)).records == ()
+        assert sum(group.count for group in await registry.count(Query(nothing))) == 0
+    for every in (And(), Not(Or()), Or((And(), Or()))):
+        assert len((await registry.find(Query(every), limit=5)).records) == 2
 
 
 ODD = [

@@ -138,7 +138,7 @@ class Search:
     def driver(self, where: Expression) -> Driver | None:
         """The records to look at for a condition; None where that is most of them, or nobody can say."""
         match where:
-            case Not() | And(()):
+            case Not() | And(()) | Or(()):
                 return None
             case And(parts):
                 found = [driver for part in parts if (driver := self.driver(part)) is not None]
