@@ -5,6 +5,8 @@
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+# One more test at a time than there are processors: many wait for processes, and the machine would idle meanwhile.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 NO_PYTHON := Python 3.11 to 3.14 is needed, and none was found; name one with make PYTHON=...
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,14 +31,14 @@ demo: $(STAMP) $(if $(filter playground,$(CLUSTER)),playground) ## the whole mai
 	@$(BIN)/python examples/demo.py $(CLUSTER)
 
 test: $(STAMP) ## all tests that need nothing beside Python and git
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not controlplane and not helm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not controlplane and not helm"
 	@echo "Not in here: tests on a real control plane and with real Helm. They are run by: make test-kubernetes"
 
 test-kubernetes: $(STAMP) control-plane helm ## the tests on a real control plane and with real Helm: needs Go
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "controlplane or helm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "controlplane or helm"
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
-	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term:skip-covered \
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \
 		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/query \
 		tests/cli_views tests/contracts/test_moving_contract.py
 
