@@ -68,8 +68,9 @@ def undo_time(plane: ControlPlane, foreign: Foreign, namespace: str, name: str) 
     """Seconds from the watch event of a foreign write to the event that shows it undone."""
     collection = foreign.collection.format(namespace)
     path = f"{collection}/{name}"
-    version = plane.api.json("GET", path)["metadata"]["resourceVersion"]
     field = quote(f"metadata.name={name}", safe="")
+    # the list's version, which is of now: an object's own may be compacted away by the time it is watched from
+    version = plane.api.json("GET", f"{collection}?fieldSelector={field}")["metadata"]["resourceVersion"]
     watch = f"{collection}?watch=1&fieldSelector={field}&resourceVersion={version}&timeoutSeconds={UNDONE_WITHIN_S}"
     with plane.api.lines(watch, timeout_s=UNDONE_WITHIN_S + 5) as lines:
         if foreign.verb == "DELETE":
@@ -79,6 +80,8 @@ def undo_time(plane: ControlPlane, foreign: Foreign, namespace: str, name: str) 
         seen = 0.0
         for line in lines:
             event, now = json.loads(line), time.perf_counter()
+            if event["type"] == "ERROR":
+                raise SystemExit(f"watching {namespace}/{name}: {event['object'].get('message')}")
             there = event["type"] == "DELETED" or foreign.has_it(event["object"])
             if there and not seen:
                 seen = now
