@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.recovery import RecoveryState
 from reconciler.model.source import JsonObject
 
 
@@ -146,6 +147,8 @@ class Record:
     for. What the inventory holds there may run as it did before."""
     home: str = ""
     """The cluster that a failover left, to which the agent goes back when that is well; "" where it is at home."""
+    recovery: RecoveryState | None = None
+    """What was done about its illnesses; None where it never had one under this spec."""
 
 
 class ClusterState(StrEnum):

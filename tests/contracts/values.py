@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+from reconciler.model.agent import Remedy
 from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
@@ -67,6 +69,26 @@ def record(
         message="because",
         behind=("eu-1",),
         home="us-1",
+        recovery=RecoveryState(
+            spec_hash="ab" * 32,
+            since_ms=4,
+            step=2,
+            due_ms=11,
+            well_ms=12,
+            left=True,
+            taken=(
+                Taken(
+                    remedy=Remedy.RESTART,
+                    at_ms=6,
+                    because="answers: 1 of 2 do not answer",
+                    clusters=("eu-1", "local"),
+                    ended=Ended.DONE,
+                    ended_ms=8,
+                    text="1 pod restarted",
+                ),
+                Taken(remedy=Remedy.ROLLBACK, at_ms=10, because="ü"),
+            ),
+        ),
     )
 
 
