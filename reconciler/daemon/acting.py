@@ -6,7 +6,7 @@ Takes whole plans from the loop and never waits for changes; they go on beside i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
@@ -17,12 +17,16 @@ from reconciler.engine.apply import WORKED, ApplyOptions, locked, nothing_to_do
 from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.locks import LockLost
 from reconciler.engine.reconcile import PlanningCache, open_stores, replanner
+from reconciler.engine.run import Run
 from reconciler.engine.world import Stores, World
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Change, Plan
 
 LOCK_AGAIN_S = 2.0
+
+Beside = Callable[[Run], Coroutine[None, None, ChangeFinished]]
+"""What is done for one agent beside plans. Its outcome is for those that depend on the agent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class Acting:
     _breaks: tuple[int, float] = (0, 0.0)
     """How often what concerns the whole fleet broke off, and when it did last."""
     _never_begun: int = 0
+    _beside: set[AgentName] = field(default_factory=set)
+    """Agents for which something is under way that no plan said: who had it done tells of it."""
 
     @property
     def busy(self) -> frozenset[AgentName]:
@@ -66,6 +72,19 @@ class Acting:
             finally:
                 if self._worker is not None and self._worker.idle:
                     self._nothing_under_way.set()
+
+    async def beside(self, stores: Stores, fleet: str, name: AgentName, spec_hash: str, work: Beside) -> bool:
+        """Begin something that no plan says for one agent, under the lock; whether it was begun.
+
+        It is not where the agent is under way, or nothing may be begun. Raises LockHeld, RegistryError.
+        """
+        async with self._doing:
+            if self._lost or self._stop.is_set() or name in self.busy:
+                return False
+            worker = await self._working(stores, fleet, "")
+            self._beside.add(name)
+            worker.beside(name, spec_hash, work)
+            return True
 
     async def lets_go(self) -> None:
         """Give the lock up whenever nothing is under way, so that people can apply by hand. Until cancelled."""
@@ -99,7 +118,7 @@ class Acting:
             return
         if self._worker is None and await nothing_to_do(todo, stores, self.options):
             return
-        worker = await self._working(stores, plan)
+        worker = await self._working(stores, plan.fleet, plan.revision.commit)
         fresh = {change.name: change for change in todo.changes if change.name not in worker.busy}
         self._changes = {name: one for name, one in self._changes.items() if name in worker.busy} | fresh
         await worker.offer(plan, replanner(self.world, plan, self.cache), spare=waiting | resting)
@@ -116,15 +135,15 @@ class Acting:
                 waiting.add(change.name)
         return frozenset(waiting)
 
-    async def _working(self, stores: Stores, plan: Plan) -> Continuous:
+    async def _working(self, stores: Stores, fleet: str, commit: str) -> Continuous:
         """Who does changes, under the lock. Raises LockHeld, RegistryError."""
         if self._worker is None:
             run = await self._lock.enter_async_context(
                 locked(
                     stores,
                     self.world.clock,
-                    fleet=plan.fleet,
-                    commit=plan.revision.commit,
+                    fleet=fleet,
+                    commit=commit,
                     options=self.options,
                     stop=self._stop,
                     emit=self.tell.event,
@@ -143,6 +162,10 @@ class Acting:
             self._finished(end)
 
     def _finished(self, end: ChangeFinished) -> None:
+        if end.agent in self._beside:
+            self._beside.discard(end.agent)
+            self.wakes.wake(f"{end.agent} ended")
+            return
         self.measures.ended(end)
         change = self._changes.pop(end.agent, None)
         if self._stop.is_set() and end.outcome is Outcome.SKIPPED:
@@ -172,6 +195,7 @@ class Acting:
             return
         self.tell.broke(end.error)
         if end.agent is not None:
+            self._beside.discard(end.agent)
             self._failed(end.agent, self._changes.pop(end.agent, None), Outcome.FAILED)
             self.wakes.wake(f"the work on {end.agent} broke off")
             return

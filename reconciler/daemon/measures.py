@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 import prometheus_client as prometheus
 
+from reconciler.model.agent import Remedy
 from reconciler.model.events import ChangeFinished
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.plan import Action, Plan
+from reconciler.model.recovery import Ended
 
 PASSES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+RECOVERIES = (1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 CHANGES = (0.3, 1.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
@@ -27,8 +30,8 @@ class Measures:
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, labels, namespace="reconciler", registry=kept, buckets=buckets)
 
-        def counter(name: str, text: str) -> prometheus.Counter:
-            return prometheus.Counter(name, text, namespace="reconciler", registry=kept)
+        def counter(name: str, text: str, *labels: str) -> prometheus.Counter:
+            return prometheus.Counter(name, text, labels, namespace="reconciler", registry=kept)
 
         self._leads = gauge("leader", "Whether this daemon leads (1) or stands by (0)")
         self._passes = histogram("pass_seconds", "How long passes took", buckets=PASSES)
@@ -42,6 +45,9 @@ class Measures:
         self._sweep = histogram("sweep_seconds", "How long health sweeps took", buckets=PASSES)
         self._missed = counter("sweeps_missed", "Sweeps that others took the time of")
         self._health = gauge("agents_by_health", "Agents by what the last sweep found", "state")
+        self._remedies = counter("remedies", "Remedies that have ended, by how", "remedy", "outcome")
+        self._recovery = histogram("recovery_seconds", "From unhealthy to healthy again", buckets=RECOVERIES)
+        self._doubts = gauge("remedies_suspended", "Whether so much fails at once that nothing is done about it (1)")
 
     def planned(self, plan: Plan) -> None:
         """A pass ended in a plan."""
@@ -73,6 +79,18 @@ class Measures:
         for state in HealthState:
             self._health.labels(state.value).set(counts[state])
 
+    def remedied(self, remedy: Remedy, how: Ended) -> None:
+        """A remedy has ended."""
+        self._remedies.labels(remedy.value, how.value).inc()
+
+    def recovered(self, seconds: float) -> None:
+        """An agent that was unhealthy is healthy again."""
+        self._recovery.observe(seconds)
+
+    def doubts(self, yes: bool) -> None:  # noqa: FBT001 - a setter
+        """Whether the observer is suspected."""
+        self._doubts.set(int(yes))
+
     def leads(self, yes: bool) -> None:  # noqa: FBT001 - a setter
         """Whether this daemon acts. Of a fleet that another one looks after nothing is known here."""
         self._leads.set(int(yes))
@@ -80,6 +98,7 @@ class Measures:
             for labelled in (self._pending, self._held, self._health):
                 labelled.clear()
             self._agents.set(0)
+            self._doubts.set(0)
 
     def text(self) -> bytes:
         """All of it, in the text format of Prometheus."""

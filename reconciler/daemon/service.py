@@ -11,6 +11,7 @@ from reconciler.daemon.acting import Acting
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
+from reconciler.daemon.recovering import Recovering
 from reconciler.daemon.standing import Standing, either
 from reconciler.daemon.sweeping import Hears, Sweeping
 from reconciler.daemon.telling import Teller
@@ -19,6 +20,7 @@ from reconciler.daemon.wakes import Backlog, Pace, Wakes
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
+from reconciler.model.alert import Alert
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan, Policy
@@ -43,6 +45,10 @@ async def _nothing(_stores: Stores) -> None:
     pass
 
 
+def _unheard(_alert: Alert) -> None:
+    pass
+
+
 @dataclass(slots=True, kw_only=True)
 class Service:
     """One daemon. `ready` is called when it has come up: it can begin, or has told why not and tries again.
@@ -61,6 +67,8 @@ class Service:
     tidy: Callable[[Stores], Awaitable[None]] = _nothing
     heard: tuple[Hears, ...] = ()
     """Are told of every sweep while this daemon leads."""
+    raise_: Callable[[Alert], None] = _unheard
+    """Takes what people have to be told; must not wait."""
     standing: Standing | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -139,10 +147,11 @@ class Service:
         wakes = Wakes()
         timers = Timers(wakes)
         loop = self._loop = self._looping(wakes, timers)
+        recovering = self._recovering(loop.acting)
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
-            heard=self.heard,
+            heard=(*self.heard, *(one.heard for one in recovering)),
         )  # fmt: skip
         feed = RegistryFeed(
             registry=stores.registry, wakes=wakes, clock=self.world.clock,
@@ -152,6 +161,7 @@ class Service:
             self._kept("git", lambda: self._poll(wakes)),
             self._kept("registry", feed.follow),
             self._kept("sweep", sweeping.run),
+            *(self._kept("recovery", one.run) for one in recovering),
         ]
 
         async def seen(_plan: Plan) -> None:
@@ -199,6 +209,17 @@ class Service:
             measures=self.measures,
             cache=self.cache,
         )
+
+    def _recovering(self, acting: Acting | None) -> tuple[Recovering, ...]:
+        """Who takes remedies; nobody where nothing is done."""
+        if acting is None:
+            return ()
+        return (
+            Recovering(
+                world=self.world, prober=self.prober, tell=self.tell, measures=self.measures, acting=acting,
+                raise_=self.raise_, chance=self.jitter,
+            ),
+        )  # fmt: skip
 
     async def _poll(self, wakes: Wakes) -> None:
         def pause() -> float:

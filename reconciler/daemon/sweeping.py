@@ -20,7 +20,7 @@ from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
-from reconciler.model.registry import Record
+from reconciler.model.registry import FleetRecord, Record
 from reconciler.ports import Prober
 
 
@@ -33,6 +33,8 @@ class Swept:
     records: Mapping[AgentName, Record]
     found: Sweep
     before: Mapping[AgentName, Assessment]
+    fleet: FleetRecord | None = None
+    """As it was on record."""
 
 
 Hears = Callable[[Swept], Awaitable[None]]
@@ -91,7 +93,10 @@ class Sweeping:
         self.measures.assessed(seen.assessments.values())
         if self.acts:
             await note_sweep(stores, seen, self.world.clock, Noter(actor=self.options.actor, retry=self.options.retry))
-        await self._pass_on(Swept(declared=declared, stores=stores, records=known, found=seen, before=before))
+        swept = Swept(
+            declared=declared, stores=stores, records=known, found=seen, before=before, fleet=records.value.fleet
+        )
+        await self._pass_on(swept)
 
     async def _pass_on(self, swept: Swept) -> None:
         for hears in self.heard:

@@ -26,15 +26,23 @@ from reconciler.model.registry import JournalEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What is done about one agent: `change`, or None on a way back that an earlier run left open; the plan then had no
-    change for it.
+    """What is done about one agent: `change`, or None on a way back that an earlier run left open, and for what is done
+    beside plans; the plan then had no change for it.
 
-    `stop` ends this alone; it writes down where it is.
+    `stop` ends this alone; it writes down where it is. `spec_hash` is what the agent stays at, beside plans.
     """
 
     change: Change | None
     stop: asyncio.Event
     task: asyncio.Task[ChangeFinished]
+    spec_hash: str = ""
+
+    def goes_on(self, wanted: Change) -> bool:
+        """Whether what a newer plan wants lets this go on. Beside plans: that its work is finished, and no more."""
+        if self.change is not None:
+            return same_aim(self.change, wanted)
+        same = wanted.agent is not None and wanted.agent.spec_hash == self.spec_hash
+        return same and wanted.action is Action.RECOVER and not wanted.objects
 
     def before(self, deletes: bool, wave: int) -> bool:  # noqa: FBT001 - a part of the plan's order
         """Whether this belongs to a wave that comes before another."""
@@ -106,6 +114,17 @@ class Continuous:
         self._batches.add(batch)
         batch.add_done_callback(self._batch_ended)
 
+    def beside(
+        self, name: AgentName, spec_hash: str, work: Callable[[Run], Coroutine[None, None, ChangeFinished]]
+    ) -> None:
+        """Do something that no plan says for an agent that is not under way and stays at its spec, in its turn."""
+
+        async def in_turn(run: Run) -> ChangeFinished:
+            async with self._turns.one():
+                return await work(run)
+
+        self._start(self.run, name, None, in_turn, spec_hash=spec_hash)
+
     async def _first(self, run: Run, plan: Plan) -> None:
         """See who the clusters are that `plan` touches; one that was another may be the right one by now.
 
@@ -137,7 +156,7 @@ class Continuous:
                 del self._pending[name]
         for name, work in self._work.items():
             now = wanted.get(name)
-            if now is not None and (work.change is None or not same_aim(work.change, now)):
+            if now is not None and not work.goes_on(now):
                 work.stop.set()
 
     async def _batch(self, run: Run, plan: Plan) -> None:
@@ -179,12 +198,14 @@ class Continuous:
         name: AgentName,
         change: Change | None,
         work: Callable[[Run], Coroutine[None, None, ChangeFinished]],
+        *,
+        spec_hash: str = "",
     ) -> asyncio.Task[ChangeFinished]:
         stop = asyncio.Event()
         if run.stop.is_set():
             stop.set()
         task = asyncio.create_task(work(replace(run, stop=stop)))
-        self._work[name] = _Work(change=change, stop=stop, task=task)
+        self._work[name] = _Work(change=change, stop=stop, task=task, spec_hash=spec_hash)
         task.add_done_callback(lambda done: self._work_ended(name, done))
         return task
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
+from reconciler.model.agent import Remedy
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import LiveObject
 from reconciler.model.plan import Action, Change, Verb
@@ -262,6 +263,28 @@ def hand_back(
         action=Action.UPDATE.value,
         phase=JournalPhase.INTENT,
         commit=good.commit,
+        detail=detail,
+        at_ms=at_ms,
+    )
+
+
+def remedied(record: Record, remedy: Remedy, *, because: str, at_ms: int) -> JournalEntry:
+    """The entry to write before a remedy touches pods. It is no way forward or back: what is declared stays."""
+    detail = {
+        "step": Step.FORWARD.value,
+        "specHash": record.spec_hash,
+        "remedy": remedy.value,
+        "reason": because,
+        "reservations": _reserved_json(record.reservations),
+        "untouched": [],
+        "objects": [],
+    }
+    return JournalEntry(
+        id=f"{record.name}:{Action.RECOVER}:{remedy}-{record.version}",
+        agent=record.name,
+        action=Action.RECOVER.value,
+        phase=JournalPhase.INTENT,
+        commit=record.commit,
         detail=detail,
         at_ms=at_ms,
     )

@@ -20,7 +20,7 @@ from reconciler.engine.run import Run, repeat_commit
 from reconciler.engine.world import Retry, Stores, World
 from reconciler.model.agent import Agent
 from reconciler.model.errors import ReconcilerError, RegistryConflict, RegistryError, UsageError
-from reconciler.model.events import ApplyEvent, ApplyFinished, ApplyStarted, ChangeStarted, Outcome
+from reconciler.model.events import ApplyEvent, ApplyFinished, ApplyStarted, ChangeFinished, ChangeStarted, Outcome
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Scope, Unreadable
@@ -52,8 +52,12 @@ async def suspend(hand: Hand, name: AgentName, *, reason: str = "") -> Record:
 
 
 async def resume(hand: Hand, name: AgentName, *, reason: str = "") -> Record:
-    """End a suspension by hand, and lift a quarantine: the spec is tried again."""
-    return await _write(hand, name, "resume", reason, lambda record: replace(record, suspended=False, quarantine=None))
+    """End a suspension by hand, and lift a quarantine: the spec is tried again, and its remedies from the first on."""
+
+    def build(record: Record) -> Record:
+        return replace(record, suspended=False, quarantine=None, recovery=None)
+
+    return await _write(hand, name, "resume", reason, build)
 
 
 async def scale(hand: Hand, name: AgentName, replicas: int, *, for_ms: int = 0, reason: str = "") -> Record:
@@ -115,20 +119,12 @@ async def rollback(
         async with locked(
             stores, world.clock, fleet=fleet.name, commit="", options=options, stop=stop, emit=emit
         ) as run:
-            record = await _rolled(run, name)
-            revisions = await run.registry.revisions(name)
-            target = _target(record, revisions, to)
-            run.commit_id = target.commit
-            agent = await _as_of(world, target)
-            goal = await _goal(world, stores, fleet, record, target, agent)
-            emit(ApplyStarted(total=1))
-            emit(ChangeStarted(agent=name, action=Action.UPDATE))
-            left = next((item for item in revisions if item.number == _present(record)), None)
-            record, entry = await turn_by_hand(run, record, goal, reason=why, left=left)
-            timeout_s = options.timeout_s if options.timeout_s is not None else agent.spec.rollout.timeout.seconds
-            event = await conclude(run, entry, roll_back(run, record, entry, timeout_s=timeout_s))
-            if event.outcome is Outcome.ROLLED_BACK:  # which is what was asked for
-                event = replace(event, outcome=Outcome.APPLIED, reason="")
+
+            def begun() -> None:
+                emit(ApplyStarted(total=1))
+                emit(ChangeStarted(agent=name, action=Action.UPDATE))
+
+            event = await go_back(run, world, stores, fleet, name, to=to, why=why, begun=begun)
             emit(event)
             well = event.outcome is Outcome.APPLIED
             emit(
@@ -146,6 +142,38 @@ async def rollback(
     async with aclosing(events):
         async for event in events:
             yield event
+
+
+async def go_back(
+    run: Run,
+    world: World,
+    stores: Stores,
+    fleet: FleetSpec,
+    name: AgentName,
+    *,
+    to: int | None = None,
+    why: str,
+    begun: Callable[[], None] = lambda: None,
+) -> ChangeFinished:
+    """Return an agent to an earlier revision under the lock that a run holds; APPLIED when it is back and ready.
+
+    `begun` is called before anything is written. Raises, before that: UsageError where there is no such agent or
+    revision, ReconcilerError where it cannot be read, placed or brought up now. Later LockLost.
+    """
+    record = await _rolled(run, name)
+    revisions = await run.registry.revisions(name)
+    target = _target(record, revisions, to)
+    run.commit_id = target.commit
+    agent = await _as_of(world, target)
+    goal = await _goal(world, stores, fleet, record, target, agent)
+    begun()
+    left = next((item for item in revisions if item.number == _present(record)), None)
+    record, entry = await turn_by_hand(run, record, goal, reason=why, left=left)
+    timeout_s = run.timeout_s if run.timeout_s is not None else agent.spec.rollout.timeout.seconds
+    event = await conclude(run, entry, roll_back(run, record, entry, timeout_s=timeout_s))
+    if event.outcome is Outcome.ROLLED_BACK:  # which is what was asked for
+        event = replace(event, outcome=Outcome.APPLIED, reason="")
+    return event
 
 
 async def _rolled(run: Run, name: AgentName) -> Record:
@@ -188,7 +216,8 @@ def _target(record: Record, revisions: Iterable[AgentRevision], to: int | None) 
 async def _as_of(world: World, target: AgentRevision) -> Agent:
     """The agent as its commit declares it. Raises SourceError, or ReconcilerError where it is another there."""
     revision = await world.source.revision(target.commit)
-    declared = read_fleet(revision, await world.source.blobs(revision))
+    blobs = await world.source.blobs(revision)
+    declared = await asyncio.to_thread(read_fleet, revision, blobs)  # a daemon has other things to do meanwhile
     agent = declared.agents.get(target.agent)
     if agent is None or agent.spec_hash != target.spec_hash:
         raise ReconcilerError(

@@ -86,6 +86,7 @@ def _advance(
         latencies=finding.latencies,
         outcomes=finding.outcomes,
         restarts=finding.restarts,
+        pods=finding.pods,
     )
 
 

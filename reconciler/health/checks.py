@@ -32,6 +32,8 @@ class Finding:
     latencies: tuple[float, ...] = ()
     outcomes: tuple[bool, ...] = ()
     restarts: int | None = None
+    pods: tuple[str, ...] = ()
+    """Those that failed."""
 
 
 def judge(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:
@@ -67,8 +69,9 @@ def _connectivity(check: HealthCheck, evidence: Evidence, before: CheckState | N
     bad = [sample for sample in samples if not sample.ok]
     if bad:
         where = f"{bad[0].pod}: " if bad[0].pod else ""
+        text = f"{len(bad)} of {len(samples)} do not answer; {where}{bad[0].problem}"
         return Finding(
-            verdict=Verdict.FAIL, text=f"{len(bad)} of {len(samples)} do not answer; {where}{bad[0].problem}"
+            verdict=Verdict.FAIL, text=text, pods=tuple(sorted({sample.pod for sample in bad if sample.pod}))
         )
     slowest = max(sample.latency_ms for sample in samples)
     return Finding(verdict=Verdict.PASS, text=f"{len(samples)} of {len(samples)} answer within {slowest:.0f} ms")
@@ -105,17 +108,20 @@ def _resources(check: HealthCheck, evidence: Evidence, before: CheckState | None
     if not evidence.resources:
         return _not_measured(check, evidence, before)
     worst: dict[str, tuple[float, str]] = {}
+    bounds = {"cpu": check.cpu, "memory": check.memory}
+    failing: set[str] = set()
     for pod in evidence.resources:
         for name, used, bound in (("cpu", pod.cpu, pod.cpu_bound), ("memory", pod.memory, pod.memory_bound)):
             if bound:
-                worst[name] = max(worst.get(name, (0.0, "")), (100 * used / bound, pod.pod))
-    bounds = {"cpu": check.cpu, "memory": check.memory}
+                share, most = 100 * used / bound, bounds[name]
+                worst[name] = max(worst.get(name, (0.0, "")), (share, pod.pod))
+                failing |= {pod.pod} if most is not None and share > most else set()
     asked = [(name, *worst[name], bound) for name, bound in bounds.items() if bound is not None and name in worst]
     if not asked:
         return _not_measured(check, evidence, before)
     over = [f"{pod}: {name} at {used:.0f}%, over {bound}%" for name, used, pod, bound in asked if used > bound]
     if over:
-        return Finding(verdict=Verdict.FAIL, text="; ".join(over))
+        return Finding(verdict=Verdict.FAIL, text="; ".join(over), pods=tuple(sorted(failing)))
     return Finding(verdict=Verdict.PASS, text=", ".join(f"{name} {used:.0f}%" for name, used, _, _ in asked))
 
 

@@ -44,6 +44,8 @@ class Case:
     quarantined: bool
     looks: int
     now_ms: int
+    clusters: tuple[str, ...] = ()
+    """Where it runs."""
 
 
 class Noted(StrEnum):
@@ -249,7 +251,8 @@ def _step(case: Case, state: RecoveryState) -> Decision:
 
 
 def _taking(case: Case, state: RecoveryState, remedy: Remedy) -> RecoveryState:
-    taken = Taken(remedy=remedy, at_ms=case.now_ms, because=because(case.assessment))
+    why = because(case.assessment)
+    taken = Taken(remedy=remedy, at_ms=case.now_ms, because=why, clusters=case.clusters)
     return replace(state, due_ms=0, taken=(*state.taken, taken)[-KEPT:])
 
 

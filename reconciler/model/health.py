@@ -137,6 +137,8 @@ class CheckState:
     outcomes: tuple[bool, ...] = field(default=(), repr=False)
     restarts: int | None = None
     """Lifecycle only: what the counter stood at."""
+    pods: tuple[str, ...] = ()
+    """The pods that failed the last measurement, where it tells pods apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,9 @@ def reasons_of(facts: Facts) -> tuple[Reason, ...]:
     told = bool(facts.attributes or facts.moved or facts.caught_up or facts.forgotten)
     codes = facts.codes - {ReasonCode.NEW, ReasonCode.UNFINISHED}
     if facts.unfinished or (ReasonCode.UNFINISHED in facts.codes and not (told or codes)):
-        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=_TEXTS[ReasonCode.UNFINISHED]))
+        going = record.recovery.under_way if record.recovery else None
+        text = f"its {going.remedy} is under way, or stopped in the middle" if going else _TEXTS[ReasonCode.UNFINISHED]
+        reasons.append(Reason(code=ReasonCode.UNFINISHED, text=text))
     reasons += [
         Reason(code=code, text=_TEXTS[code])
         for code in sorted(codes)

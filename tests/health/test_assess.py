@@ -64,6 +64,21 @@ def of(check: HealthCheck, *samples: Sample, **more: Any) -> Evidence:
     return Evidence(samples={check.name: samples}, **more)
 
 
+class TestWhichPods:
+    def test_a_check_names_the_pods_that_failed_it_last(self) -> None:
+        (ill,) = run(health(ANSWERS), of(ANSWERS, good(), replace(bad(), pod="p3"), replace(bad(), pod="p2")))
+        assert ill.checks[0].pods == ("p2", "p3")
+
+        def used(pod: str, memory: int) -> PodResources:
+            return PodResources(pod=pod, cpu=0.1, memory=memory, cpu_bound=1.0, memory_bound=100)
+
+        (full, _), (well, _) = (
+            run(health(MEMORY), Evidence(resources=resources))[0].checks
+            for resources in ((used("p1", 99), used("p2", 95), used("p3", 10)), (used("p1", 10),))
+        )
+        assert (full.pods, well.pods) == (("p1", "p2"), ())
+
+
 class TestHysteresis:
     def test_one_bad_second_degrades_and_only_a_run_of_them_is_an_illness(self) -> None:
         found = run(health(ANSWERS), of(ANSWERS, good()), *[of(ANSWERS, bad())] * 4, of(ANSWERS, good()))

@@ -1,0 +1,363 @@
+"""Remedies: after each sweep, the next step of every agent that is ill, as health.ladder says and budgets allow.
+
+It hears of sweeps and never holds one up: judging has a task of its own, and each remedy is work of its agent, under
+the apply lock and among the changes of plans, so that no agent has two at once. What it remembers itself is only what
+is measured again after a restart; how far an agent has come is on its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from reconciler.daemon.acting import LOCK_AGAIN_S, Acting, Beside
+from reconciler.daemon.measures import Measures
+from reconciler.daemon.sweeping import Swept
+from reconciler.daemon.telling import Teller
+from reconciler.engine.locks import LockHeld
+from reconciler.engine.recover import Means, Treated, Treatment, note, treat
+from reconciler.engine.run import Run
+from reconciler.engine.world import World
+from reconciler.health.budgets import Limits, Spent, Suspicion, Want, admit, suspect
+from reconciler.health.ladder import (
+    ACTS,
+    Case,
+    Decision,
+    Leave,
+    Note,
+    Noted,
+    Rest,
+    Take,
+    Wait,
+    decide,
+    ill_since_ms,
+)
+from reconciler.model.agent import Agent, Remedy
+from reconciler.model.alert import Alert, Severity
+from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.health import Assessment, HealthState
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Action
+from reconciler.model.recovery import Ended, RecoveryState
+from reconciler.model.registry import AgentState, Record
+from reconciler.ports import Prober
+
+UNSETTLED = frozenset({AgentState.REGISTERED, AgentState.DEPLOYING, AgentState.TERMINATING, AgentState.RECOVERING})
+"""States in which something else is going on with an agent."""
+FIRST_LOOK = -1
+"""A sweep that ends after a remedy may have begun before: it says nothing of what the remedy did."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Recovering:
+    """Who takes remedies for one fleet. `chance` gives numbers from 0 to 1, `raise_` takes what people have to know."""
+
+    world: World
+    prober: Prober
+    tell: Teller
+    measures: Measures
+    acting: Acting
+    raise_: Callable[[Alert], None]
+    chance: Callable[[], float]
+    limits: Limits = field(default_factory=Limits)
+    _swept: Swept | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _looks: dict[AgentName, int] = field(default_factory=dict)
+    """Measurements since the last remedy that ended here."""
+    _written: dict[AgentName, Record] = field(default_factory=dict)
+    """Records as they were written last here: a sweep may have read older ones."""
+    _going: dict[AgentName, Spent] = field(default_factory=dict)
+    _ill: dict[AgentName, int] = field(default_factory=dict)
+    """Since when each unhealthy agent is."""
+    _told: dict[AgentName, str] = field(default_factory=dict)
+    _left: dict[AgentName, Alert] = field(default_factory=dict)
+    """What is told of agents that are left to people."""
+    _doubt: Suspicion | None = None
+    _alarm: Alert | None = None
+
+    async def heard(self, swept: Swept) -> None:
+        """A sweep has ended."""
+        for name in self._looks:
+            self._looks[name] += 1
+        self._swept = swept
+        self._news.set()
+
+    async def run(self) -> None:
+        """Judge sweep after sweep, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._swept is not None and not self._news.is_set():
+                try:
+                    await self._step(self._swept)
+                    break
+                except LockHeld as error:
+                    self.tell.waits(error.message)
+                    await self.world.clock.sleep(LOCK_AGAIN_S)
+
+    async def _step(self, swept: Swept) -> None:
+        """All that one sweep gives reason to. Raises LockHeld, RegistryError."""
+        self._forget(swept)
+        self._time(swept)
+        stopped = self._doubts(swept)
+        self._tell_people(swept)
+        wanted: dict[AgentName, Take] = {}
+        for name, decision in self._decisions(swept):
+            match decision:
+                case Note() | Leave():
+                    await self._begin(swept, name, partial(self._note, swept, name, decision))
+                case Take(remedy=remedy) if stopped and remedy in ACTS:
+                    pass  # which is told once, for all of them
+                case Take():
+                    wanted[name] = decision
+                case Wait(remedy=remedy, text=text):
+                    self._say(name, text, remedy=remedy.value if remedy else "")
+                case Rest(text=text):
+                    self._say(name, text)
+        await self._take(swept, wanted)
+
+    def _decisions(self, swept: Swept) -> Iterator[tuple[AgentName, Decision]]:
+        """The next step of everybody who is ill or has been, and whom nobody is working on."""
+        busy, now = self.acting.busy, self.world.clock.now_ms()
+        for name, found in swept.found.assessments.items():
+            record, agent = self._record(swept, name), swept.declared.agents.get(name)
+            if record is None or agent is None or name in busy or not _concerns(found, record):
+                continue
+            going = record.recovery.under_way if record.recovery else None
+            if record.state in UNSETTLED and going is None:
+                continue
+            blind = [share.cluster for share in record.placement if share.cluster in swept.found.unreadable]
+            if not found.is_healthy and blind and len(blind) == len(record.placement):
+                yield name, Rest(text=f"{' and '.join(blind)} cannot be read: nothing is done to it")
+                continue
+            yield name, decide(self._case(agent, record, found, now))
+
+    def _case(self, agent: Agent, record: Record, found: Assessment, now_ms: int) -> Case:
+        quarantined = record.quarantine is not None and record.quarantine.spec_hash == agent.spec_hash
+        return Case(
+            recovery=agent.spec.recovery,
+            health=agent.spec.health,
+            assessment=found,
+            state=record.recovery,
+            spec_hash=record.spec_hash,
+            settled=quarantined or record.spec_hash == agent.spec_hash,
+            quarantined=quarantined,
+            looks=self._looks.get(agent.name, agent.spec.health.failure_threshold),
+            now_ms=now_ms,
+            clusters=_clusters(record),
+        )
+
+    async def _take(self, swept: Swept, wanted: dict[AgentName, Take]) -> None:
+        """Begin the remedies for which there is room. What touches nothing that runs needs none."""
+        wants = [self._want(swept, name, take) for name, take in wanted.items() if take.remedy in ACTS]
+        admitted: Collection[AgentName] = ()
+        if wants:
+            spent, now = [*self._spent(swept)], self.world.clock.now_ms()
+            admitted, refused = admit(wants, spent, _sizes(swept), self.limits, now_ms=now)
+            for name, why in refused.items():
+                self._say(name, why, remedy=wanted[name].remedy.value)
+        for name in (*admitted, *(name for name, take in wanted.items() if take.remedy not in ACTS)):
+            await self._begin(swept, name, partial(self._treat, swept, name, wanted[name].state))
+
+    def _want(self, swept: Swept, name: AgentName, take: Take) -> Want:
+        critical = swept.found.assessments[name].critical
+        return Want(agent=name, clusters=take.state.taken[-1].clusters, critical=critical, since_ms=take.state.since_ms)
+
+    def _spent(self, swept: Swept) -> Iterator[Spent]:
+        """Remedies of late, of this daemon and of those before it, and those that are under way."""
+        yield from self._going.values()
+        for name in swept.records:
+            record = self._record(swept, name)
+            for item in record.recovery.taken if record is not None and record.recovery is not None else ():
+                if item.remedy in ACTS and not (item.ended is Ended.UNDER_WAY and name in self._going):
+                    yield Spent(clusters=item.clusters, at_ms=item.at_ms, under_way=False)
+
+    async def _begin(self, swept: Swept, name: AgentName, work: Beside) -> None:
+        record, fleet = self._record(swept, name), swept.declared.fleet
+        if record is not None and fleet is not None:
+            await self.acting.beside(swept.stores, fleet.name, name, record.spec_hash, work)
+
+    async def _treat(self, swept: Swept, name: AgentName, state: RecoveryState, run: Run) -> ChangeFinished:
+        began, record = run.clock.monotonic(), self._record(swept, name)
+        fleet = swept.declared.fleet
+        assert record is not None  # noqa: S101 - it was decided on
+        assert fleet is not None  # noqa: S101 - it was swept
+        given = Treatment(agent=swept.declared.agents[name], record=record, state=state)
+        means = Means(
+            world=self.world, stores=swept.stores, fleet=fleet, prober=self.prober, known=swept.fleet,
+            chance=self.chance,
+        )  # fmt: skip
+        taken = given.taken
+        self._told.pop(name, None)
+        self._going[name] = Spent(clusters=taken.clusters, at_ms=taken.at_ms, under_way=True)
+        self.tell.say(
+            "info", "remedy", agent=str(name), remedy=taken.remedy.value, step=given.where, because=taken.because
+        )
+        try:
+            result = await treat(run, means, given)
+        finally:
+            self._going.pop(name, None)
+        took = run.clock.monotonic() - began
+        self._ended(given, result, took)
+        return _finished(name, result.how, result.text, took)
+
+    def _ended(self, given: Treatment, result: Treated, took_s: float) -> None:
+        name, remedy = given.agent.name, given.taken.remedy
+        self._looks[name] = FIRST_LOOK
+        after = result.record.recovery if result.record is not None else None
+        if result.record is not None:
+            self._written[name] = result.record
+            self.measures.remedied(remedy, result.how)
+        level = "info" if result.how in {Ended.DONE, Ended.NOTHING} else "warning"
+        self.tell.say(
+            level, "remedy-ended", agent=str(name), remedy=remedy.value, outcome=result.how.value, text=result.text,
+            duration_ms=round(took_s * 1000),
+        )  # fmt: skip
+        if after is not None and after.left and result.record is not None:
+            self._leave(result.record, given.agent, result.text)
+
+    async def _note(self, swept: Swept, name: AgentName, decision: Note | Leave, run: Run) -> ChangeFinished:
+        record, agent = self._record(swept, name), swept.declared.agents[name]
+        assert record is not None  # noqa: S101 - it was decided on
+        text = self._words(decision)
+        made = await note(run, record, decision.state, text=text)
+        if made is not None:
+            self._written[name] = made
+            if isinstance(decision, Leave):
+                self.tell.say("warning", "left-to-people", agent=str(name), reason=decision.text)
+                self._leave(made, agent, decision.text)
+            elif text:
+                self.tell.say("info", decision.what.value, agent=str(name), text=text)
+        return _finished(name, Ended.DONE, text, 0.0)
+
+    def _words(self, decision: Note | Leave) -> str:
+        """What the audit says of a note; "" where it is no step."""
+        state = decision.state
+        if isinstance(decision, Leave):
+            return decision.text
+        match decision.what:
+            case Noted.WELL:
+                after = (state.well_ms - state.since_ms) / 1000
+                return f"healthy again after {after:.0f} s and {state.step} remedies"
+            case Noted.INTERRUPTED:
+                return f"{state.taken[-1].remedy}: {state.taken[-1].text}"
+            case Noted.RELAPSED:
+                return f"unhealthy again, after {state.step} remedies"
+            case Noted.FORGOTTEN:
+                return ""
+
+    def _say(self, name: AgentName, text: str, **facts: str) -> None:
+        """Why nothing is done for an agent that is ill: once, until it changes."""
+        if text and self._told.get(name) != text:
+            self._told[name] = text
+            self.tell.say("info", "no-remedy-now", agent=str(name), reason=text, **facts)
+
+    def _record(self, swept: Swept, name: AgentName) -> Record | None:
+        known, written = swept.records.get(name), self._written.get(name)
+        newer = known is not None and written is not None and written.id == known.id and written.version > known.version
+        return written if newer else known
+
+    def _forget(self, swept: Swept) -> None:
+        """What is of no use any more: agents that are gone, records that the sweep has read as we wrote them."""
+        for kept in (self._looks, self._ill, self._told):
+            for name in [name for name in kept if name not in swept.found.assessments]:
+                del kept[name]
+        for name in [name for name, record in self._written.items() if self._record(swept, name) is not record]:
+            del self._written[name]
+
+    def _time(self, swept: Swept) -> None:
+        """How long each agent takes to be healthy again, with remedies or without."""
+        for name, found in swept.found.assessments.items():
+            if found.is_healthy:
+                if (since := self._ill.pop(name, None)) is not None:
+                    self.measures.recovered(max(0, found.at_ms - since) / 1000)
+                self._told.pop(name, None)
+            elif found.state is HealthState.UNHEALTHY:
+                self._ill.setdefault(name, ill_since_ms(found))
+
+    def _doubts(self, swept: Swept) -> bool:
+        """Whether so much fails at once that the observer is suspected: then remedies stop, and one alert goes out."""
+        now_ms, before = self.world.clock.now_ms(), self._doubt
+        self._doubt = now = suspect(swept.found.assessments.values(), before=before, now_ms=now_ms)
+        self.measures.doubts(now.remedies_stop)
+        text = (
+            f"{now.red} of {now.measured} agents fail at once: more likely they cannot be seen from here than are ill"
+        )
+        if now.remedies_stop != (before is not None and before.remedies_stop):
+            event, level = ("remedies-stop", "error") if now.remedies_stop else ("remedies-go-on", "info")
+            self.tell.say(level, event, red=now.red, agents=now.measured, reason=text if now.remedies_stop else "")
+        if now.alarms and self._alarm is None:
+            self._alarm = Alert(
+                key="FleetUnhealthy", name="FleetUnhealthy", severity=Severity.CRITICAL, at_ms=now_ms,
+                text=f"{text}; nothing is done to them meanwhile",
+            )  # fmt: skip
+            self.raise_(self._alarm)
+        elif self._alarm is not None and not now.remedies_stop:
+            self.raise_(replace(self._alarm, resolved=True, at_ms=now_ms))
+            self._alarm = None
+        return now.remedies_stop
+
+    def _tell_people(self, swept: Swept) -> None:
+        """Raise and resolve by what is on record, so that nothing is forgotten over a restart."""
+        for name in swept.records:
+            record, agent = self._record(swept, name), swept.declared.agents.get(name)
+            if record is not None and agent is not None and _is_left(record):
+                self._leave(record, agent, record.message)
+        for name in list(self._left):
+            record = self._record(swept, name)
+            if record is None or not _is_left(record):
+                self.raise_(replace(self._left.pop(name), resolved=True, at_ms=self.world.clock.now_ms()))
+
+    def _leave(self, record: Record, agent: Agent, text: str) -> None:
+        """Tell people, once, that an agent is theirs now."""
+        name = record.name
+        if name in self._left:
+            return
+        held = record.recovery is not None and record.recovery.taken[-1:] and record.recovery.taken[-1].remedy
+        kind = "AgentQuarantined" if held is Remedy.QUARANTINE else "RecoveryExhausted"
+        self._left[name] = alert = Alert(
+            key=f"{kind} {name}", name=kind, severity=Severity.CRITICAL, agent=name, labels=dict(agent.labels),
+            text=f"{name}: {text}", at_ms=self.world.clock.now_ms(), cluster=",".join(_clusters(record)),
+            details={"clears": f"`reconciler resume {name}`, or a change of its spec"},
+        )  # fmt: skip
+        self.raise_(alert)
+
+
+def _concerns(found: Assessment, record: Record) -> bool:
+    """Whether there may be anything to do: most agents are healthy, and have been."""
+    return not found.is_healthy or (record.recovery is not None and bool(record.recovery.since_ms))
+
+
+def _is_left(record: Record) -> bool:
+    state = record.recovery
+    return state is not None and state.left and not state.well_ms and state.spec_hash == record.spec_hash
+
+
+def _clusters(record: Record) -> tuple[str, ...]:
+    return tuple(sorted({share.cluster for share in record.placement if share.replicas}))
+
+
+def _sizes(swept: Swept) -> dict[str, int]:
+    """Agents by cluster, and under "" all."""
+    sizes = {"": len(swept.found.assessments)}
+    for record in swept.records.values():
+        for cluster in _clusters(record):
+            sizes[cluster] = sizes.get(cluster, 0) + 1
+    return sizes
+
+
+def _finished(name: AgentName, how: Ended, text: str, took_s: float) -> ChangeFinished:
+    """For those that depend on the agent: they go on, unless it failed."""
+    well = how in {Ended.DONE, Ended.NOTHING}
+    return ChangeFinished(
+        agent=name,
+        action=Action.RECOVER,
+        outcome=Outcome.APPLIED if well else Outcome.FAILED,
+        text=text,
+        ready=0,
+        wanted=0,
+        duration_ms=round(took_s * 1000),
+        reason="" if well else text,
+    )

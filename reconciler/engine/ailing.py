@@ -1,0 +1,163 @@
+"""Which pods of an agent a remedy is for, and which of them may end now. Pure: bodies of objects in, pods out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from reconciler.engine.pods import FATAL_WAITING
+from reconciler.engine.status import conditions_by_type
+from reconciler.model.agent import AgentSpec, Dimension
+from reconciler.model.health import Assessment, HealthState
+from reconciler.model.identity import ObjectRef
+from reconciler.model.source import JsonObject
+
+TELLING = frozenset({Dimension.CONNECTIVITY, Dimension.RESOURCES, Dimension.PLUGIN, Dimension.LIFECYCLE})
+"""Dimensions of checks that a remedy on pods may mend."""
+HASH_LABEL = "pod-template-hash"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """What a measurement says of an agent's pods, by name: which failed a check, and of those which do not answer.
+
+    `all_of_them`: something failed that does not tell pods apart.
+    """
+
+    failed: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    all_of_them: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ward:
+    """An agent's pods on one cluster, those that are ending left out. `unwell` in the order in which they are mended.
+
+    `restarting` are those that the cluster starts again by itself: a new process was not what they needed.
+    """
+
+    pods: Mapping[ObjectRef, JsonObject]
+    unwell: tuple[ObjectRef, ...]
+    restarting: frozenset[ObjectRef]
+    serving: frozenset[ObjectRef]
+
+
+def complaint(assessment: Assessment) -> Complaint:
+    """What the checks of one measurement complain of."""
+    failing = [
+        check
+        for check in assessment.checks
+        if check.critical and check.dimension in TELLING and check.state is HealthState.UNHEALTHY
+    ]
+    vague = [check for check in failing if not check.pods and check.dimension is not Dimension.LIFECYCLE]
+    return Complaint(
+        failed=frozenset(pod for check in failing for pod in check.pods),
+        silent=frozenset(pod for c in failing if c.dimension is Dimension.CONNECTIVITY for pod in c.pods),
+        all_of_them=bool(vague),
+    )
+
+
+def ward(pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, said: Complaint, *, since_ms: int) -> Ward:
+    """Sort the pods that a Deployment made. `since_ms` is when the illness began."""
+    own = {ref: pod for ref, pod in sorted(pods.items()) if is_made_by(pod, deployment) and not _is_ending(pod)}
+    serving = frozenset(ref for ref, pod in own.items() if is_ready(pod) and ref.name not in said.silent)
+    unwell = [
+        ref for ref, pod in own.items() if said.all_of_them or ref.name in said.failed or not is_ready(pod)
+    ]  # fmt: skip
+    return Ward(
+        pods=own,
+        unwell=tuple(sorted(unwell, key=lambda ref: (ref in serving, ref))),
+        restarting=frozenset(ref for ref in unwell if is_restarting(own[ref], since_ms=since_ms)),
+        serving=serving,
+    )
+
+
+def together_with(found: Ward) -> tuple[ObjectRef, ...]:
+    """All pods on the nodes on which one is unwell: where a node is to blame, they share it."""
+    nodes = {_node(found.pods[ref]) for ref in found.unwell}
+    others = [ref for ref, pod in found.pods.items() if ref not in found.unwell and _node(pod) in nodes]
+    return (*found.unwell, *others)
+
+
+def may_end(todo: Sequence[ObjectRef], serving: Collection[ObjectRef], floor: int) -> tuple[ObjectRef, ...]:
+    """Which of `todo` may end now: one at a time while others serve, all at once where none does.
+
+    One that serves may end while at least `floor` others serve, or where it is the only one.
+    """
+    for ref in todo:
+        others = len([one for one in serving if one != ref])
+        if ref not in serving:
+            return (ref,) if serving else tuple(todo)
+        if not others or others >= floor:
+            return (ref,)
+    return ()
+
+
+def floor_of(spec: AgentSpec, replicas: int) -> int:
+    """How many pods of `replicas` have to serve: what is declared, else all but one."""
+    least, most = (spec.disruption.min_available, spec.disruption.max_unavailable) if spec.disruption else (None, None)
+    if least is not None:
+        return _amount(least, replicas)
+    away = _amount(most, replicas) if most is not None else 1
+    return max(0, replicas - max(1, away))
+
+
+def is_ready(pod: JsonObject) -> bool:
+    """Whether a pod is ready by its own status."""
+    return bool(conditions_by_type(pod.get("status") or {}).get("Ready", {}).get("status") == "True")
+
+
+def is_made_by(pod: JsonObject, deployment: JsonObject) -> bool:
+    """Whether the ReplicaSet that made a pod is the Deployment's: its name is made of the Deployment's and the hash."""
+    metadata = pod.get("metadata", {})
+    digest = (metadata.get("labels") or {}).get(HASH_LABEL)
+    wanted = f"{deployment.get('metadata', {}).get('name')}-{digest}"
+    return any(
+        owner.get("controller") and owner.get("kind") == "ReplicaSet" and owner.get("name") == wanted
+        for owner in metadata.get("ownerReferences") or ()
+    )
+
+
+def is_restarting(pod: JsonObject, *, since_ms: int) -> bool:
+    """Whether the cluster waits to start a process of a pod again, or has done so since, and it is unwell still."""
+    return any(
+        _waiting(container) in FATAL_WAITING
+        or (int(container.get("restartCount") or 0) and _began(container) > since_ms)
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
+
+
+def _waiting(container: Mapping[str, Any]) -> str:
+    return str(((container.get("state") or {}).get("waiting") or {}).get("reason") or "")
+
+
+def _began(container: Mapping[str, Any]) -> int:
+    text = ((container.get("state") or {}).get("running") or {}).get("startedAt")
+    try:
+        return round(datetime.fromisoformat(str(text)).timestamp() * 1000) if text else 0
+    except ValueError:
+        return 0
+
+
+def _is_ending(pod: JsonObject) -> bool:
+    return bool(pod.get("metadata", {}).get("deletionTimestamp"))
+
+
+def _node(pod: JsonObject) -> str:
+    return str(pod.get("spec", {}).get("nodeName") or "")
+
+
+def _amount(value: int | str, replicas: int) -> int:
+    """A count, or a percentage rounded up, as a PodDisruptionBudget counts."""
+    if isinstance(value, int):
+        return value
+    return math.ceil(int(value.removesuffix("%")) * replicas / 100)
+
+
+def told(refs: Iterable[ObjectRef]) -> str:
+    """`triage-1, triage-2`, for people."""
+    names = sorted(ref.name for ref in refs)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
