@@ -51,6 +51,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"registry: {told['rounds']} of 16 writers killed with SIGKILL, {told['writes']} writes whole, none lost"
         )
+    for value in sorted(value for key, value in passed if key == "recovered"):
+        terminalreporter.write_line(f"recovery of real processes: {value}")
     judged = sum(key == "drift" for key, _ in passed)
     if judged:
         terminalreporter.write_line(f"drift: {judged} kinds of foreign change judged right on a real API server")

@@ -8,7 +8,7 @@ is measured again after a restart; how far an agent has come is on its record.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -48,6 +48,7 @@ UNSETTLED = frozenset({AgentState.REGISTERED, AgentState.DEPLOYING, AgentState.T
 """States in which something else is going on with an agent."""
 FIRST_LOOK = -1
 """A sweep that ends after a remedy may have begun before: it says nothing of what the remedy did."""
+CHANGING = UNSETTLED - {AgentState.RECOVERING}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Recovering:
     _swept: Swept | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _looks: dict[AgentName, int] = field(default_factory=dict)
-    """Measurements since the last remedy that ended here."""
+    """Measurements since the last remedy or change of an agent ended, as far as this daemon knows of one."""
     _written: dict[AgentName, Record] = field(default_factory=dict)
     """Records as they were written last here: a sweep may have read older ones."""
     _going: dict[AgentName, Spent] = field(default_factory=dict)
@@ -121,12 +122,15 @@ class Recovering:
     def _decisions(self, swept: Swept) -> Iterator[tuple[AgentName, Decision]]:
         """The next step of everybody who is ill or has been, and whom nobody is working on."""
         busy, now = self.acting.busy, self.world.clock.now_ms()
-        for name, found in swept.found.assessments.items():
+        for name, found in _running(swept).items():
             record, agent = self._record(swept, name), swept.declared.agents.get(name)
-            if record is None or agent is None or name in busy or not _concerns(found, record):
+            if record is None or agent is None:
+                continue
+            if record.state in CHANGING or name in busy:
+                self._looks[name] = FIRST_LOOK  # what was measured says nothing of what it becomes
                 continue
             going = record.recovery.under_way if record.recovery else None
-            if record.state in UNSETTLED and going is None:
+            if not _concerns(found, record) or (record.state is AgentState.RECOVERING and going is None):
                 continue
             blind = [share.cluster for share in record.placement if share.cluster in swept.found.unreadable]
             if not found.is_healthy and blind and len(blind) == len(record.placement):
@@ -274,13 +278,13 @@ class Recovering:
                 if (since := self._ill.pop(name, None)) is not None:
                     self.measures.recovered(max(0, found.at_ms - since) / 1000)
                 self._told.pop(name, None)
-            elif found.state is HealthState.UNHEALTHY:
+            elif found.state is HealthState.UNHEALTHY and swept.records[name].state not in CHANGING:
                 self._ill.setdefault(name, ill_since_ms(found))
 
     def _doubts(self, swept: Swept) -> bool:
         """Whether so much fails at once that the observer is suspected: then remedies stop, and one alert goes out."""
         now_ms, before = self.world.clock.now_ms(), self._doubt
-        self._doubt = now = suspect(swept.found.assessments.values(), before=before, now_ms=now_ms)
+        self._doubt = now = suspect(_running(swept).values(), before=before, now_ms=now_ms)
         self.measures.doubts(now.remedies_stop)
         text = (
             f"{now.red} of {now.measured} agents fail at once: more likely they cannot be seen from here than are ill"
@@ -323,6 +327,16 @@ class Recovering:
             details={"clears": f"`reconciler resume {name}`, or a change of its spec"},
         )  # fmt: skip
         self.raise_(alert)
+
+
+def _running(swept: Swept) -> Mapping[AgentName, Assessment]:
+    """Agents that are on a cluster which starts processes: of no others anything can be well."""
+    fleet = swept.declared.fleet
+    idle = {cluster.name for cluster in fleet.clusters if cluster.runs_nothing} if fleet is not None else set()
+    if not idle:
+        return swept.found.assessments
+    where = {name: _clusters(record) for name, record in swept.records.items()}
+    return {name: found for name, found in swept.found.assessments.items() if not idle.issuperset(where.get(name, ()))}
 
 
 def _concerns(found: Assessment, record: Record) -> bool:

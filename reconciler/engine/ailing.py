@@ -122,10 +122,9 @@ def is_made_by(pod: JsonObject, deployment: JsonObject) -> bool:
 
 
 def is_restarting(pod: JsonObject, *, since_ms: int) -> bool:
-    """Whether the cluster waits to start a process of a pod again, or has done so since, and it is unwell still."""
+    """Whether a process of a pod ended since, so that its cluster starts it again, or has: it is unwell still."""
     return any(
-        _waiting(container) in FATAL_WAITING
-        or (int(container.get("restartCount") or 0) and _began(container) > since_ms)
+        _waiting(container) in FATAL_WAITING or _ended_ms(container) > since_ms
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
     )
 
@@ -134,8 +133,15 @@ def _waiting(container: Mapping[str, Any]) -> str:
     return str(((container.get("state") or {}).get("waiting") or {}).get("reason") or "")
 
 
-def _began(container: Mapping[str, Any]) -> int:
-    text = ((container.get("state") or {}).get("running") or {}).get("startedAt")
+def _ended_ms(container: Mapping[str, Any]) -> int:
+    """When a process of a container ended last; 0 for never."""
+    return max(_ms(((container.get(which) or {}).get("terminated") or {}).get("finishedAt")) for which in _STATES)
+
+
+_STATES = ("state", "lastState")
+
+
+def _ms(text: object) -> int:
     try:
         return round(datetime.fromisoformat(str(text)).timestamp() * 1000) if text else 0
     except ValueError:

@@ -330,7 +330,9 @@ class _Patient:
         return gone, len(found.restarting - set(gone))
 
     def _sorted(self, pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject) -> Ward:
-        return ward(pods, deployment, self.said, since_ms=self.given.state.since_ms)
+        health = self.given.agent.spec.health
+        before = health.failure_threshold * health.interval.ms  # it takes so long to be called unhealthy
+        return ward(pods, deployment, self.said, since_ms=self.given.state.since_ms - before)
 
     async def _pods(self, deployment: JsonObject) -> Mapping[ObjectRef, JsonObject]:
         """Raises Unfinished where they cannot be read: what is not seen is not judged."""

@@ -32,7 +32,7 @@ class Case:
     """One agent that no remedy and no change is under way for.
 
     `spec_hash` is of the spec that runs. `settled`: that is what is declared, or its rollback is on record
-    (`quarantined`). `looks` counts the measurements since the last remedy ended.
+    (`quarantined`). `looks` counts the measurements since the last remedy or change of it ended.
     """
 
     recovery: Recovery
@@ -239,8 +239,9 @@ def _step(case: Case, state: RecoveryState) -> Decision:
     if remedy is not None and _spent(case, state):
         step, remedy = _last_resort(case.recovery, step)
     last = state.taken[-1] if state.taken and state.step else None
-    if last is not None and case.looks < case.health.failure_threshold:
-        return Wait(remedy=remedy, until_ms=0, text=f"it is watched whether the {last.remedy} has helped")
+    if case.looks < case.health.failure_threshold:
+        why = f"it is watched whether the {last.remedy} has helped" if last else "it was changed, and is watched first"
+        return Wait(remedy=remedy, until_ms=0, text=why)
     if remedy is None:
         return Leave(state=replace(state, left=True), text=_left_text(case, state))
     if not case.settled and remedy not in LEAVES_SPEC:

@@ -207,6 +207,11 @@ class TestIll:
         assert paused.until_ms == BEGAN + 10_000
         assert isinstance(decide(case(state, now_ms=BEGAN + 10_000)), Take)
 
+    def test_one_that_was_changed_a_moment_ago_is_watched_first(self) -> None:
+        watched = decide(case(looks=2))
+        assert isinstance(watched, Wait)
+        assert watched.text == "it was changed, and is watched first"
+
     def test_a_pause_that_another_clock_set_is_not_waited_for(self) -> None:
         assert isinstance(decide(case(after(RESTART, due_ms=BEGAN + 10**9))), Take)
 
@@ -318,7 +323,7 @@ class Life:
     chance: float = 1.0
     state: RecoveryState | None = None
     now_ms: int = BEGAN
-    looks: int = 0
+    looks: int = 99
     took: list[tuple[int, Remedy]] = field(default_factory=list)
     written: int = 0
     left: int = 0
