@@ -39,10 +39,11 @@ def _resource(kind: str) -> str:
 RIGHTS: tuple[Right, ...] = (
     *(Right(group=group, resource=_resource(kind), verbs=FOLLOWED) for group, _, kind in RENDERED_KINDS),
     *(Right(group=group, resource=_resource(kind), verbs=WRITTEN) for group, _, kind in OPTIONAL_KINDS),
-    Right(group="", resource="pods", verbs=("get", "list", "watch")),
+    Right(group="", resource="pods", verbs=("delete", "get", "list", "watch")),
     Right(group="", resource="pods/log", verbs=("get",)),
     Right(group="metrics.k8s.io", resource="pods", verbs=("list",)),
     Right(group="", resource="nodes", verbs=("list",), namespaced=False),
     Right(group="", resource="namespaces", verbs=("get",), names=(ANCHOR,), namespaced=False),
 )
-"""Pods and their logs tell how a rollout goes, nodes and pods how much room there is, metrics what pods use."""
+"""Pods and their logs tell how a rollout goes, nodes and pods how much room there is, metrics what pods use. Pods that
+are unwell are deleted, so that new ones come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,16 +14,20 @@ import yaml
 
 from reconciler.adapters.kubernetes import transport as transports
 from reconciler.bootstrap import Session
+from reconciler.engine.apply import locked
+from reconciler.engine.recover import Means, Treated, Treatment, treat
 from reconciler.engine.world import Stores
-from reconciler.model.agent import Agent
+from reconciler.model.agent import Agent, Remedy
 from reconciler.model.errors import NotAllowed
 from reconciler.model.events import ChangeFinished
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
+from reconciler.model.recovery import RecoveryState, Taken
 from reconciler.ports import Cluster
 from tests.controlplane.plane import ControlPlane
 from tests.deploy.shipped import One
-from tests.engine.fleets import FleetRepo, _fleet, agent, applied, finished, stores_of
+from tests.doubles.prober import TableProber
+from tests.engine.fleets import OPTIONS, FleetRepo, _fleet, agent, applied, finished, snapshot, stores_of
 
 SPARE = "spare"
 """A second cluster that starts nothing: agents that may fail over to it have their Services exported."""
@@ -85,6 +90,23 @@ class AccountFleet(FleetRepo):
         """What became of each agent, by name alone."""
         events = finished(await applied(session, **options))
         return {name.rpartition("/")[2]: event for name, event in events.items()}
+
+
+async def restart(fleet: AccountFleet, session: Session, name: str) -> Treated:
+    """The remedy for an agent that is ill."""
+    stores, _cluster = await fleet.cluster(session)
+    known = await snapshot(session)
+    declared = (await fleet.agents(session))[AgentName(namespace=fleet.namespace, name=name)]
+    record, spec = known.records[declared.name], (await _fleet(session)).fleet
+    assert spec is not None
+    now = session.clock.now_ms()
+    begun = Taken(remedy=Remedy.RESTART, at_ms=now, because="it is ill")
+    state = RecoveryState(spec_hash=record.spec_hash, since_ms=now, step=1, taken=(begun,))
+    means = Means(world=session, stores=stores, fleet=spec, prober=TableProber(), known=known.fleet, chance=lambda: 0.0)
+    async with locked(
+        stores, session.clock, fleet=spec.name, commit="", options=OPTIONS, stop=asyncio.Event(), emit=lambda _: None
+    ) as run:
+        return await treat(run, means, Treatment(agent=declared, record=record, state=state))
 
 
 class Asked:

@@ -22,10 +22,11 @@ from reconciler.model.health import HealthState
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Found, LogOptions, Scope, Unreadable
 from reconciler.model.plan import Action, Policy
+from reconciler.model.recovery import Ended
 from reconciler.ports import Cluster
 from tests.controlplane.plane import ControlPlane, KubectlFailed
 from tests.deploy.accounts import Accounts, allowed, granted, wait_until_granted
-from tests.deploy.life import AccountFleet, Asked, recorded
+from tests.deploy.life import AccountFleet, Asked, recorded, restart
 from tests.deploy.shipped import BASE, CHART, One, kustomized, only, rights_of, singly
 from tests.doubles.metrics_api import MetricsApi
 from tests.doubles.prober import TableProber
@@ -108,6 +109,7 @@ spec:
     spec: {containers: [{name: agent, image: "acme/agent:1"}]}
 """
 MANY = [f"agent-{number}" for number in range(9)]
+FRUGAL = "  health: {checks: [{name: memory, resources: {memory: 90%}}]}\n"
 
 
 async def test_a_fleet_lives_its_whole_life_with_what_is_shipped_and_uses_all_of_it(
@@ -121,13 +123,13 @@ async def test_a_fleet_lives_its_whole_life_with_what_is_shipped_and_uses_all_of
     control_plane.kubectl("apply", "-n", namespace, "-f", "-", input=THEIRS)
     for name in ("auto", "theirs", *MANY):
         metrics_api.use(namespace, name, cpu="1m", memory="1Mi")
-    fleet.declare({"auto": fleet.everything(), "theirs": "  adopt: true\n", **dict.fromkeys(MANY, "")})
+    fleet.declare({"auto": fleet.everything(), "theirs": "  adopt: true\n", **dict.fromkeys(MANY, FRUGAL)})
     async with fleet.as_account(shipped) as session:
         await done(
             fleet, session, {"auto": Action.CREATE, "theirs": Action.ADOPT, **dict.fromkeys(MANY, Action.CREATE)}
         )
         fleet.declare({"auto": fleet.everything()}, image="acme/agent:2")
-        fleet.declare({MANY[0]: "  replicas: 3\n"})
+        fleet.declare({MANY[0]: f"  replicas: 3\n{FRUGAL}"})
         await done(fleet, session, {"auto": Action.UPDATE, MANY[0]: Action.SCALE})
         plan = await plan_of(session)
         assert (plan.changes, plan.holds) == ((), ())
@@ -142,6 +144,10 @@ async def test_a_fleet_lives_its_whole_life_with_what_is_shipped_and_uses_all_of
         assert isinstance(usage, Found)
         assert len(usage.value.pods) == len(control_plane.pods(namespace))
         assert await log_of(cluster, control_plane, namespace)
+
+        metrics_api.use(namespace, MANY[1], cpu="1m", memory="31Mi")
+        mended = await restart(fleet, session, MANY[1])
+        assert (mended.how, mended.text[:20]) == (Ended.DONE, "1 pod started anew o")
 
         everybody = ("auto", "theirs", *MANY)
         fleet.leave(*everybody)
@@ -177,7 +183,7 @@ def test_of_the_chart_and_of_kustomize_the_server_grants_the_table_and_nothing_b
 FORBIDDEN = [
     *(One("", "secrets", verb) for verb in ("get", "list", "watch", "create", "patch", "update", "delete")),
     *(One("", f"pods/{how}", verb) for how in ("exec", "attach", "portforward") for verb in ("get", "create")),
-    *(One("", "pods", verb) for verb in ("create", "patch", "delete", "deletecollection")),
+    *(One("", "pods", verb) for verb in ("create", "patch", "deletecollection")),
     *(One("", "nodes/proxy", verb) for verb in ("get", "create")),
     *(One("", "nodes", verb) for verb in ("get", "patch", "delete")),
     *(One("", "services/proxy", verb) for verb in ("get", "create")),
@@ -287,13 +293,15 @@ PLANNED = [
 """Without one of these a plan does not see what it would have to."""
 LOOKED = [One("", "pods", "get"), One("", "pods/log", "get"), One("metrics.k8s.io", "pods", "list")]
 """Without one of these people are shown less."""
+MENDED = One("", "pods", "delete")
+"""Without it an agent that is ill stays so, and is told to people."""
 FOLLOWED = [one for one in ALL if one.verb == "watch"]
 """Without one of these all is done, and each look costs a request."""
 
 
 def test_there_is_no_right_of_which_nobody_knows_what_would_stop_without_it():
     made_with = [One(*kind, verb) for kind in OBJECTS for verb in (*MAKING, "delete")]
-    assert sorted([*made_with, *PLANNED, *LOOKED, *FOLLOWED]) == sorted(ALL)
+    assert sorted([*made_with, *PLANNED, *LOOKED, *FOLLOWED, MENDED]) == sorted(ALL)
 
 
 @pytest.mark.parametrize("missing", PLANNED, ids=str)
@@ -334,6 +342,24 @@ async def test_without_a_right_to_look_closely_logs_and_measures_are_refused_wit
             with pytest.raises(NotAllowed) as refused:
                 await log_of(cluster, control_plane, namespace)
             assert_told(describe(refused.value), missing)
+
+
+async def test_without_the_right_to_delete_pods_a_remedy_fails_with_the_reason_and_nothing_is_broken(
+    control_plane: ControlPlane, metrics_api: MetricsApi, namespace: str, fleet: AccountFleet, accounts: Accounts
+):
+    fleet.declare({"auto": FRUGAL})
+    async with fleet.as_account(accounts.kubeconfig("whole", ALL)) as session:
+        await done(fleet, session, {"auto": Action.CREATE})
+    metrics_api.use(namespace, "auto", cpu="1m", memory="31Mi")
+    before = control_plane.pods(namespace)[0]["metadata"]["uid"]
+    async with fleet.as_account(accounts.lacking(MENDED)) as session:
+        refused = await restart(fleet, session, "auto")
+        assert refused.how is Ended.FAILED
+        assert_told(refused.text, MENDED)
+        assert [pod["metadata"]["uid"] for pod in control_plane.pods(namespace)] == [before]
+        assert (await plan_of(session)).changes == ()
+    async with fleet.as_account(accounts.kubeconfig("again", ALL)) as session:
+        assert (await restart(fleet, session, "auto")).how is Ended.DONE
 
 
 async def test_without_the_right_to_watch_a_kind_every_look_at_it_costs_a_request(

@@ -12,6 +12,7 @@ from reconciler.cli.looking import WITH_SERVICES, Pod, Presence, look, record_of
 from reconciler.cli.output import clean, emit, one_line, table, to_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.records import age, audit_json, moment, record_json, running
+from reconciler.cli.views.recovery import recovery_json, standing
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AuditEntry, Record, Reservation
 
@@ -47,6 +48,7 @@ async def _describe(name: AgentName) -> tuple[dict[str, Any], str]:
                 for held in record.reservations
             ],
             "unreadable": list(seen.unreadable),
+            "recovery": recovery_json(record),
             "lastChanges": [audit_json(entry) for entry in entries],
         }
         return value, _text(stores, record, seen, entries)
@@ -85,6 +87,7 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
         *_addresses(seen),
         ("Holds", "; ".join(_held(record)) or "nothing"),
         *_blockers(record),
+        *([("Recovery", recovery)] if (recovery := standing(record, None)) else []),
         *[("Unreadable", why) for why in seen.unreadable],
     ]
     width = max(len(key) for key, _ in facts) + 2

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from reconciler.cli import options
 from reconciler.cli.command import build
 from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.looking import Presence, look, snapshot
-from reconciler.cli.output import clean, emit, one_line, to_json
+from reconciler.cli.output import clean, emit, one_line, table, to_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.plan_words import left_text, left_to_others
 from reconciler.cli.views.records import moment
-from reconciler.model.agent import Agent
+from reconciler.cli.views.recovery import HEADINGS, ladder_rows, recovery_json, standing, state_of
+from reconciler.model.agent import Agent, Recovery
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import HoldCode, Plan
@@ -32,24 +35,33 @@ class Blocker:
 def why(agent: options.Agent, output: options.Output = "text") -> None:
     """Say everything that keeps an agent from being as declared and ready, and what clears each.
 
-    A fresh plan is made, and the record, the journal and the agent's pods are looked at.
+    A fresh plan is made, and the record, the journal and the agent's pods are looked at. Of an agent that was ill the
+    remedies are shown that a daemon took, and those that come next.
     """
     name = options.agent_name(agent)
-    told, blockers = run(_why(name))
+    told, blockers, ladder = run(_why(name))
     if output == "json":
-        emit(to_json({"agent": str(name), "standing": told, "blockers": [asdict(blocker) for blocker in blockers]}))
+        found = [asdict(blocker) for blocker in blockers]
+        emit(to_json({"agent": str(name), "standing": told, "blockers": found, "recovery": ladder.value}))
         return
-    if not blockers:
-        emit(f"Nothing keeps {name}: {told}.")
-        return
-    emit(f"{name}: {told}.")
+    emit(f"{name}: {told}." if blockers else f"Nothing keeps {name}: {told}.")
     for blocker in blockers:
         emit(f"  {blocker.kind}: {clean(blocker.text)}")
         if blocker.clears:
             emit(f"      {clean(blocker.clears)}")
+    if ladder.rows:
+        emit(f"\n{table(HEADINGS, ladder.rows)}")
 
 
-async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """What was done about the agent's illnesses, and what is to come: for people, and as JSON."""
+
+    rows: Sequence[Sequence[str]] = ()
+    value: dict[str, Any] | None = None
+
+
+async def _why(name: AgentName) -> tuple[str, list[Blocker], Ladder]:
     async with opened() as session:
         plan = await session.plan(PlanRequest())
         stores = await session.stores()
@@ -60,7 +72,7 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
         if record is None and not planned and not (name in declaration.agents or name in declaration.frozen_agents):
             raise UsageError(f"no agent {name} is declared or on record", hint="`reconciler get agents` lists agents")
         found = [*_unreadable(plan), *planned]
-        if agent := declaration.agents.get(name):
+        if (agent := declaration.agents.get(name)) is not None:
             found += _suspended(agent)
         if record is not None:
             told_by_plan = {blocker.kind for blocker in planned}
@@ -76,7 +88,12 @@ async def _why(name: AgentName) -> tuple[str, list[Blocker]]:
             if entry.agent == name
         ]
         told = f"it is {record.state}, ready {seen.text}" if record else "it is not on record yet"
-        return told, list(dict.fromkeys(found))
+        rules = agent.spec.recovery if agent is not None else None
+        ladder = Ladder()
+        if record is not None:
+            ladder = Ladder(rows=ladder_rows(record, rules), value=recovery_json(record, rules))
+            found += _ill(record, rules)
+        return told, list(dict.fromkeys(found)), ladder
 
 
 def _unreadable(plan: Plan) -> list[Blocker]:
@@ -152,6 +169,18 @@ def _recorded(record: Record) -> list[Blocker]:
             )
         )
     return found
+
+
+def _ill(record: Record, rules: Recovery | None) -> list[Blocker]:
+    """An illness that a daemon sees, and how far its remedies have come."""
+    state = state_of(record)
+    if state is None or not state.since_ms or state.well_ms:
+        return []
+    because = f": {one_line(state.taken[-1].because, 400)}" if state.taken else ""
+    clears = "the daemon goes on by itself"
+    if state.left:
+        clears = f"mend it and commit, or begin again with `reconciler resume {record.name}`"
+    return [Blocker(kind="unhealthy", text=f"{standing(record, rules)}{because}", clears=clears)]
 
 
 def _pods(seen: Presence) -> list[Blocker]:
