@@ -63,6 +63,9 @@ class Recovering:
     raise_: Callable[[Alert], None]
     chance: Callable[[], float]
     limits: Limits = field(default_factory=Limits)
+    sweeps: int = 0
+    judged: int = 0
+    """How many sweeps were heard of, and up to which of them all was judged."""
     _swept: Swept | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _looks: dict[AgentName, int] = field(default_factory=dict)
@@ -82,7 +85,7 @@ class Recovering:
         """A sweep has ended."""
         for name in self._looks:
             self._looks[name] += 1
-        self._swept = swept
+        self._swept, self.sweeps = swept, self.sweeps + 1
         self._news.set()
 
     async def run(self) -> None:
@@ -91,8 +94,10 @@ class Recovering:
             await self._news.wait()
             self._news.clear()
             while self._swept is not None and not self._news.is_set():
+                number = self.sweeps
                 try:
                     await self._step(self._swept)
+                    self.judged = number
                     break
                 except LockHeld as error:
                     self.tell.waits(error.message)
