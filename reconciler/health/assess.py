@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.health.checks import Finding, Verdict, judge
+from reconciler.health.flapping import flaps, turned
 from reconciler.model.agent import Dimension, Health, HealthCheck
 from reconciler.model.health import Assessment, CheckState, Evidence, HealthState
 from reconciler.model.identity import AgentName
@@ -24,26 +25,49 @@ def assess(
     them (check `depends-on`, which alone never makes it unhealthy). A check changes its state only after
     `health.failure_threshold` failures, or `health.success_threshold` successes, in a row; the first measurement
     that succeeds counts at once, so that a fresh agent is not reported as unknown for longer than it must.
-    What was not measured keeps its state: a failed read is not an illness.
+    What was not measured keeps its state: a failed read is not an illness. `flapping` is a fact beside the others and
+    changes none of them.
     """
     before = {check.name: check for check in previous.checks} if previous else {}
-    checks = tuple(
-        _advance(check, judge(check, evidence, before.get(check.name)), before.get(check.name), health, now_ms)
-        for check in _checks(health, evidence)
-    )
+    judged = [(check, judge(check, evidence, before.get(check.name))) for check in _checks(health, evidence)]
+    checks = tuple(_advance(check, finding, before.get(check.name), health, now_ms) for check, finding in judged)
     upstream = tuple(sorted(name for name, well in evidence.dependencies.items() if well is False))
     failing = [check for check in checks if check.state is HealthState.UNHEALTHY]
     healthy = not any(check.critical for check in failing) and not _all_unknown(checks)
+    state = _overall(checks)
+    measured = any(finding.verdict is not Verdict.NOT_MEASURED for _check, finding in judged)
+    turns = _turns(previous, state) if measured else previous.turns if previous else 0
     return Assessment(
         agent=agent,
         at_ms=now_ms,
-        state=_overall(checks),
+        state=state,
         is_healthy=healthy,
         requires_recovery=not upstream and any(check.critical and check.dimension in OWN for check in failing),
         critical=_nothing_serves(checks, evidence),
         checks=checks,
         upstream=upstream,
+        flapping=flaps(turns, before=previous is not None and previous.flapping),
+        turns=turns,
+        measured=measured,
+        latencies_ms=_latencies(health, evidence),
     )
+
+
+def _turns(previous: Assessment | None, state: HealthState) -> int:
+    """What is remembered of changes. To become known is none."""
+    if previous is None:
+        return 0
+    changed = previous.state is not state and previous.state is not HealthState.UNKNOWN
+    return turned(previous.turns, changed=changed)
+
+
+def _latencies(health: Health, evidence: Evidence) -> tuple[float, ...]:
+    for dimension in (Dimension.PERFORMANCE, Dimension.CONNECTIVITY):
+        names = [check.name for check in health.checks if check.dimension is dimension]
+        found = tuple(one.latency_ms for name in names for one in evidence.samples.get(name, ()) if one.ok)
+        if found:
+            return found
+    return ()
 
 
 def _checks(health: Health, evidence: Evidence) -> tuple[HealthCheck, ...]:
@@ -83,6 +107,7 @@ def _advance(
         failures=failures,
         successes=successes,
         since_ms=old.since_ms if state is old.state else now_ms,
+        well_ms=now_ms if finding.verdict is Verdict.PASS else old.well_ms,
         latencies=finding.latencies,
         outcomes=finding.outcomes,
         restarts=finding.restarts,

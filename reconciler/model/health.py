@@ -133,6 +133,8 @@ class CheckState:
     successes: int = 0
     since_ms: int = 0
     """When `state` was entered."""
+    well_ms: int = 0
+    """When a measurement last succeeded; 0: never."""
     latencies: tuple[float, ...] = field(default=(), repr=False)
     outcomes: tuple[bool, ...] = field(default=(), repr=False)
     restarts: int | None = None
@@ -159,6 +161,14 @@ class Assessment:
     checks: tuple[CheckState, ...]
     upstream: tuple[AgentName, ...] = ()
     """Dependencies that are unwell, sorted: where the cause lies, when there are any."""
+    flapping: bool = False
+    """It changes its state so often that each change says little: who acts on one does well to wait."""
+    turns: int = field(default=0, repr=False)
+    """What health.flapping remembers."""
+    measured: bool = True
+    """Whether anything was measured at this sweep; else all of it is as it was before."""
+    latencies_ms: tuple[float, ...] = field(default=(), repr=False)
+    """How long what answered at this sweep took: calls of performance checks, or else of connectivity checks."""
 
     def dimension(self, dimension: Dimension) -> HealthState | None:
         """The worst state of the checks of `dimension`; None when there is none."""
