@@ -38,6 +38,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.source import Blob, Revision
 from reconciler.model.transfer import Kept
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
@@ -184,6 +185,34 @@ class Registry(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give a lease up; one that is no longer held is no error."""
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        """Keep changes of agents' health, and points, in one transaction. Nothing else moves: no record, no feed.
+
+        A change at a moment that is on record of the agent replaces it; a point is merged with that of its span, and
+        into the longer spans that it is part of. May be repeated with its `op_id` as long as nothing else was written
+        to the same spans: what was done before is not done twice. Raises RegistryError (nothing written),
+        OutcomeUnknown.
+        """
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        """Changes of an agent, or of all, from `since_ms` on, and of each agent at least its last; by agent and time.
+
+        Raises RegistryError.
+        """
+
+    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+        """Points of an agent, or of all, whose span (one of model.series.SPANS) begins at `since_ms` or later; by agent
+        and time. Raises RegistryError.
+        """
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        """Take away history of health that is older than it is kept, `most` rows at most, and answer how many went.
+
+        The last change of each agent stays unless that is `unknown`. Raises RegistryError.
+        """
 
     async def close(self) -> None: ...
 

@@ -24,6 +24,7 @@ _NAMES = {
     "audit": "audit entries",
     "journal": "journal entries",
     "change": "changes",
+    "health-change": "changes of health",
 }
 
 

@@ -14,8 +14,10 @@ from reconciler.model.audit import GENESIS, link_fault
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AgentRevision, AuditEntry, ClusterHealth, FleetRecord, JournalEntry, Record
+from reconciler.model.series import HealthChange
 
-FORMAT = 1
+FORMAT = 2
+"""2: with the history of health."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,16 @@ class KeptOperation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPoints:
+    """Points of health of many agents for one span of time, as registries keep them: see adapters/stored/series."""
+
+    span_ms: int
+    start_ms: int
+    part: int
+    points: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How many values of each kind came before: without it a stream was cut."""
 
@@ -79,6 +91,8 @@ Kept = (
     | AgentRevision
     | AuditEntry
     | KeptOperation
+    | HealthChange
+    | KeptPoints
     | Ending
 )
 
@@ -92,6 +106,8 @@ KINDS: Mapping[type, str] = {
     AgentRevision: "revision",
     AuditEntry: "audit",
     KeptOperation: "operation",
+    HealthChange: "health-change",
+    KeptPoints: "health-points",
     Ending: "ending",
 }
 

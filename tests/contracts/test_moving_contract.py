@@ -12,8 +12,10 @@ from reconciler.model.exported import from_line, to_line
 from reconciler.model.identity import AgentName
 from reconciler.model.query import Query
 from reconciler.model.registry import AgentState, AuditEntry, JournalPhase
+from reconciler.model.series import FINE_MS, HOUR_MS
 from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptRecord
 from tests.contracts.conftest import REGISTRIES
+from tests.contracts.test_health_history_contract import HOUR, change, point
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
@@ -31,6 +33,8 @@ async def fill(registry) -> None:
     await registry.commit(
         write(replace(record(AgentName(namespace="support", name="left")), version=2, state=S.GONE), op_id="left-2")
     )
+    points = [point(TRIAGE, HOUR, 10, 20), point(MINER, HOUR, 5), point(TRIAGE, HOUR + FINE_MS, 30)]
+    await registry.record_health([change(), change(at_ms=7), change(MINER, 7)], points, op_id="health")
     await registry.acquire("apply", holder="ada", ttl_ms=5000, now_ms=1000)
 
 
@@ -66,6 +70,10 @@ async def test_what_was_moved_is_the_same_registry(registry, other_at) -> None:
         assert await target.open_journal() == await registry.open_journal()
         assert await target.revisions(TRIAGE) == await registry.revisions(TRIAGE)
         assert await target.verify_audit() == await registry.verify_audit()
+        changes, hours = await target.health_changes(None, since_ms=0), {"since_ms": 0, "span_ms": HOUR_MS}
+        assert changes == await registry.health_changes(None, since_ms=0)
+        assert len(changes) == 3
+        assert await target.health_points(None, **hours) == await registry.health_points(None, **hours)
         assert [item async for item in target.changes(2)] == [item async for item in registry.changes(2)]
         assert await target.commit(write(audit=(fact("note", None),), fleet=fleet(2), op_id="last")) == 5, "known there"
         with pytest.raises(RegistryConflict):

@@ -37,6 +37,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.source import Blob, Revision
 from reconciler.ports import Cluster, Source
 
@@ -313,6 +314,20 @@ class FaultyRegistry:
             error=self._refused,
             unknown=lambda: _raise(OutcomeUnknown("the registry: no reply")),
         )
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        await self.inner.record_health(changes, points, op_id=op_id)
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        return await self.inner.health_changes(name, since_ms=since_ms)
+
+    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+        return await self.inner.health_points(name, since_ms=since_ms, span_ms=span_ms)
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        return await self.inner.prune_health(retention, now_ms=now_ms, most=most)
 
     async def close(self) -> None:
         await self.inner.close()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from reconciler.adapters.arango.terms import searchable, term
-from reconciler.adapters.stored import codec
+from reconciler.adapters.stored import codec, series
 from reconciler.adapters.stored.codec import DAMAGED_HINT, UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
@@ -29,6 +29,7 @@ from reconciler.model.registry import (
     Lease,
     Record,
 )
+from reconciler.model.series import HealthChange
 
 Document = dict[str, Any]
 HEAD = "head"
@@ -81,7 +82,7 @@ RECORD = (
 def record_of(row: Document) -> Record:
     manifests = row["manifests"]
     return codec.decode_record(
-        row["body"], _bytes(row["document"]), None if manifests is None else _bytes(manifests), row["shared"]
+        row["body"], bytes_of(row["document"]), None if manifests is None else bytes_of(manifests), row["shared"]
     )
 
 
@@ -154,6 +155,27 @@ def witness_of(row: Document) -> AuditEntry:
 _LINK = ("seq", "at_ms", "fact", "previous", "hash", "agent")
 
 
+def health_change_document(change: HealthChange) -> Document:
+    return {
+        "_key": f"{agent_key(change.agent)}:{ordered(change.at_ms)}",
+        "agent": agent_term(change.agent),
+        "at_ms": change.at_ms,
+        "state": change.state.value,
+        "body": codec.encode(change).decode(),
+    }
+
+
+def health_points_key(place: series.Place) -> str:
+    span, start, part = place
+    return f"{span}:{part}:{ordered(start)}"
+
+
+def health_points_document(place: series.Place, op_id: str, row: Mapping[str, series.Flat]) -> Document:
+    span, start, part = place
+    body = _text(series.pack(row))
+    return {"_key": health_points_key(place), "span": span, "start": start, "part": part, "op": op_id, "body": body}
+
+
 def lease_document(lease: Lease) -> Document:
     return {
         "_key": hashed(lease.name),
@@ -177,5 +199,5 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def _bytes(text: str) -> bytes:
+def bytes_of(text: str) -> bytes:
     return b64decode(text, validate=True)

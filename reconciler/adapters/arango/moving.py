@@ -21,6 +21,8 @@ from reconciler.adapters.arango.schema import (
     CHANGES,
     CLUSTERS,
     FLEET,
+    HEALTH_CHANGES,
+    HEALTH_POINTS,
     JOURNAL,
     LEASES,
     OPERATIONS,
@@ -29,15 +31,17 @@ from reconciler.adapters.arango.schema import (
     empty_head,
 )
 from reconciler.adapters.arango.statements import one, run
-from reconciler.adapters.stored import codec
+from reconciler.adapters.stored import codec, series
 from reconciler.model.errors import RegistryError
 from reconciler.model.registry import AgentRevision, AuditEntry, ClusterHealth, FleetRecord
+from reconciler.model.series import SPANS, HealthChange
 from reconciler.model.transfer import (
     Heading,
     Kept,
     KeptChange,
     KeptJournal,
     KeptOperation,
+    KeptPoints,
     KeptRecord,
 )
 
@@ -86,6 +90,14 @@ _REVISIONS = (
     "FOR d IN revisions FILTER d.agent >= @agent FILTER d.agent > @agent OR d.number > @number "
     "SORT d.agent, d.number LIMIT @limit RETURN {agent: d.agent, number: d.number, body: d.body}"
 )
+_HEALTH_CHANGES = (
+    "FOR d IN health_changes FILTER d.at_ms >= @at FILTER d.at_ms > @at OR d.agent > @agent "
+    "SORT d.at_ms, d.agent LIMIT @limit RETURN {at: d.at_ms, agent: d.agent, body: d.body}"
+)
+_HEALTH_POINTS = (
+    "FOR d IN health_points FILTER d.span == @span AND d.start >= @start FILTER d.start > @start OR d.part > @part "
+    "SORT d.start, d.part LIMIT @limit RETURN {start: d.start, part: d.part, body: d.body}"
+)
 
 
 def pages(db: Database) -> Iterator[list[Kept]]:
@@ -106,6 +118,24 @@ def pages(db: Database) -> Iterator[list[Kept]]:
     while rows := run(db, _REVISIONS, agent=after["agent"], number=after["number"], limit=BATCH):
         yield [codec.decode_revision(row["body"]) for row in rows]
         after = rows[-1]
+    yield from _health_pages(db)
+
+
+def _health_pages(db: Database) -> Iterator[list[Kept]]:
+    after: Document = {"at": -1, "agent": ""}
+    while rows := run(db, _HEALTH_CHANGES, at=after["at"], agent=after["agent"], limit=BATCH):
+        yield [series.decode_change(row["body"]) for row in rows]
+        after = rows[-1]
+    for span in SPANS:
+        after = {"start": -1, "part": -1}
+        while rows := run(db, _HEALTH_POINTS, span=span, start=after["start"], part=after["part"], limit=BATCH):
+            yield [_points(span, row) for row in rows]
+            after = rows[-1]
+
+
+def _points(span_ms: int, row: Document) -> KeptPoints:
+    points = series.unpack(documents.bytes_of(row["body"]))
+    return KeptPoints(span_ms=span_ms, start_ms=row["start"], part=row["part"], points=points)
 
 
 def begin_load(db: TransactionDatabase) -> None:
@@ -156,12 +186,21 @@ def _documents(item: Kept) -> Iterator[tuple[str, Document]]:
             yield AUDIT, documents.audit_document(item)
         case AgentRevision():
             yield REVISIONS, documents.revision_document(item)
+        case HealthChange() | KeptPoints():
+            yield _health_document(item)
         case FleetRecord():
             yield FLEET, documents.fleet_document(item)
         case ClusterHealth():
             yield CLUSTERS, documents.cluster_document(item)
         case _:
             return
+
+
+def _health_document(item: HealthChange | KeptPoints) -> tuple[str, Document]:
+    if isinstance(item, HealthChange):
+        return HEALTH_CHANGES, documents.health_change_document(item)
+    place = item.span_ms, item.start_ms, item.part
+    return HEALTH_POINTS, documents.health_points_document(place, "", item.points)
 
 
 def finish(db: Database, heading: Heading) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from arango.database import StandardDatabase, TransactionDatabase
 
-from reconciler.adapters.arango import moving, reading, schema, search, upkeep
+from reconciler.adapters.arango import health, moving, reading, schema, search, upkeep
 from reconciler.adapters.arango.documents import reading as reading_of
 from reconciler.adapters.arango.faults import FAILURES, Denied, translate
 from reconciler.adapters.arango.servers import Access, Patience, Servers
@@ -32,6 +32,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.transfer import Intake, Kept, Tally
 from reconciler.ports import Clock
 from reconciler.query import tokens
@@ -146,6 +147,20 @@ class ArangoRegistry:
 
     async def release(self, lease: Lease) -> None:
         await self._write(f"release lease {lease.name}", lambda db: free_lease(db, lease))
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        await self._write("write the history of health", lambda db: health.record(db, changes, points, op_id))
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        return await self._read("read the history of health", lambda db: health.changes(db, name, since_ms))
+
+    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+        return await self._read("read the history of health", lambda db: health.points(db, name, since_ms, span_ms))
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        return await self._write("prune the history of health", lambda db: health.prune(db, retention, now_ms, most))
 
     async def export(self) -> AsyncIterator[Kept]:
         """See Movable. Whoever reads must not wait for longer than a minute between two values."""

@@ -28,7 +28,9 @@ META = "meta"
 AGENTS, CHANGES, OPERATIONS = "agents", "changes", "operations"
 JOURNAL, REVISIONS, AUDIT = "apply_journal", "revisions", "audit"
 CLUSTERS, FLEET, LEASES, COUNTERS = "clusters", "fleet", "leases", "counters"
-WRITTEN = (AGENTS, CHANGES, OPERATIONS, JOURNAL, REVISIONS, AUDIT, CLUSTERS, FLEET, LEASES)
+HEALTH_CHANGES, HEALTH_POINTS = "health_changes", "health_points"
+WRITTEN = (AGENTS, CHANGES, OPERATIONS, JOURNAL, REVISIONS, AUDIT, CLUSTERS, FLEET, LEASES,
+           HEALTH_CHANGES, HEALTH_POINTS)  # fmt: skip
 """What a write may touch, beside the counters that it holds alone."""
 COLLECTIONS = (META, COUNTERS, *WRITTEN)
 
@@ -66,7 +68,14 @@ _FIRST = (
     Index(AUDIT, "of_agent", ("agent", "seq")),
 )
 
-MIGRATIONS: tuple[tuple[Index, ...], ...] = (_FIRST,)
+_HEALTH = (
+    Index(HEALTH_CHANGES, "of_agent", ("agent", "at_ms"), unique=True),
+    Index(HEALTH_CHANGES, "by_time", ("at_ms",)),
+    Index(HEALTH_POINTS, "of_part", ("span", "part", "start"), unique=True),
+    Index(HEALTH_POINTS, "by_time", ("span", "start", "part"), unique=True),
+)
+
+MIGRATIONS: tuple[tuple[Index, ...], ...] = (_FIRST, _HEALTH)
 """Version n of the schema has all collections, and the indexes of MIGRATIONS[:n]."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.identity import AgentName
@@ -15,6 +15,7 @@ from reconciler.model.registry import (
     Lease,
     RegistrySnapshot,
 )
+from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.ports import Registry
 
 
@@ -49,3 +50,17 @@ class Passing:
 
     async def release(self, lease: Lease) -> None:
         await (await self._registry()).release(lease)
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        await (await self._registry()).record_health(changes, points, op_id=op_id)
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        return await (await self._registry()).health_changes(name, since_ms=since_ms)
+
+    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+        return await (await self._registry()).health_points(name, since_ms=since_ms, span_ms=span_ms)
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        return await (await self._registry()).prune_health(retention, now_ms=now_ms, most=most)

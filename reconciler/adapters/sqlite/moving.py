@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.health import PUT_CHANGE, PUT_POINTS, change_row
 from reconciler.adapters.sqlite.projection import Projection
 from reconciler.adapters.sqlite.writing import row_of
-from reconciler.adapters.stored import codec
+from reconciler.adapters.stored import codec, series
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AgentRevision, AuditEntry, ClusterHealth, FleetRecord
+from reconciler.model.series import HealthChange
 from reconciler.model.transfer import (
     Heading,
     Intake,
@@ -21,6 +23,7 @@ from reconciler.model.transfer import (
     KeptChange,
     KeptJournal,
     KeptOperation,
+    KeptPoints,
     KeptRecord,
     Tally,
 )
@@ -55,6 +58,21 @@ _REVISIONS = (
     "SELECT namespace, name, number, body FROM revisions WHERE (namespace, name, number) > (?, ?, ?) "
     "ORDER BY namespace, name, number LIMIT ?"
 )
+_CHANGES = "SELECT at_ms, agent, body FROM health_changes WHERE (at_ms, agent) > (?, ?) ORDER BY at_ms, agent LIMIT ?"
+_POINTS = (
+    "SELECT span_ms, start_ms, part, body FROM health_points WHERE (span_ms, start_ms, part) > (?, ?, ?) "
+    "ORDER BY span_ms, start_ms, part LIMIT ?"
+)
+_KEYED: tuple[tuple[str, Row, Callable[[Row], Kept]], ...] = (
+    (_REVISIONS, ("", "", 0), lambda row: codec.decode_revision(row[-1])),
+    (_CHANGES, (-1, ""), lambda row: series.decode_change(row[-1])),
+    (
+        _POINTS,
+        (0, 0, 0),
+        lambda row: KeptPoints(span_ms=row[0], start_ms=row[1], part=row[2], points=series.unpack(row[3])),
+    ),
+)
+"""What comes in pages, by a key of several columns; where the first page begins, and the body last."""
 
 
 def _rows_of(connection: sqlite3.Connection, *, statement: str, values: Row) -> list[Row]:
@@ -74,9 +92,10 @@ async def export(source: Database) -> AsyncIterator[Kept]:
             async for item in _pages(database, statement, decode):
                 tally.add(item)
                 yield item
-        async for item in _revisions(database):
-            tally.add(item)
-            yield item
+        for statement, first, decode in _KEYED:
+            async for item in _keyed_pages(database, statement, first, decode):
+                tally.add(item)
+                yield item
         yield tally.ending()
     finally:
         await database.close()
@@ -101,15 +120,17 @@ async def _pages(database: Database, statement: str, decode: Callable[[Row], Kep
         since = rows[-1][0]
 
 
-async def _revisions(database: Database) -> AsyncIterator[AgentRevision]:
-    after: Row = ("", "", 0)
+async def _keyed_pages(
+    database: Database, statement: str, first: Row, decode: Callable[[Row], Kept]
+) -> AsyncIterator[Kept]:
+    after = first
     while True:
-        rows = await database.run("export it", partial(_rows_of, statement=_REVISIONS, values=(*after, BATCH)))
+        rows = await database.run("export it", partial(_rows_of, statement=statement, values=(*after, BATCH)))
         for row in rows:
-            yield codec.decode_revision(row[3])
+            yield decode(row)
         if len(rows) < BATCH:
             return
-        after = rows[-1][:3]
+        after = rows[-1][:-1]
 
 
 async def load(database: Database, kept: AsyncIterator[Kept]) -> Mapping[str, int]:
@@ -174,12 +195,20 @@ def _rows(item: Kept) -> Iterator[tuple[str, Row]]:
         case AgentRevision(agent=agent, number=number):
             revision = (agent.namespace, agent.name, number, codec.encode(item))
             yield "INSERT INTO revisions VALUES (?, ?, ?, ?)", revision
+        case HealthChange() | KeptPoints():
+            yield _health_row(item)
         case FleetRecord():
             yield "INSERT INTO fleet VALUES (1, ?, ?)", (item.version, codec.encode(item))
         case ClusterHealth():
             yield "INSERT INTO clusters VALUES (?, ?, ?)", (item.cluster, item.version, codec.encode(item))
         case _:
             return
+
+
+def _health_row(item: HealthChange | KeptPoints) -> tuple[str, Row]:
+    if isinstance(item, HealthChange):
+        return PUT_CHANGE, change_row(item)
+    return PUT_POINTS, (item.span_ms, item.part, item.start_ms, "", series.pack(item.points))
 
 
 def _finish(connection: sqlite3.Connection, items: Sequence[Kept], heading: Heading) -> None:

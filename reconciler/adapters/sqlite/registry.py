@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite import moving, upkeep
+from reconciler.adapters.sqlite import health, moving, upkeep
 from reconciler.adapters.sqlite.counting import Count
 from reconciler.adapters.sqlite.database import Database
 from reconciler.adapters.sqlite.grouping import GroupedWrites
@@ -35,6 +35,7 @@ from reconciler.model.registry import (
     RegistrySnapshot,
     Write,
 )
+from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.transfer import Kept
 from reconciler.model.upkeep import BackedUp, Fault, Pruned
 from reconciler.model.writes import taken
@@ -244,6 +245,34 @@ class SqliteRegistry:
                 )
 
         await self._database.run(f"release lease {lease.name}", work)
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            with self._database.transaction(connection):
+                health.record(connection, changes, points, op_id)
+
+        await self._database.run("write the history of health", work)
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[HealthChange, ...]:
+            with self._database.reading(connection):
+                return health.changes(connection, name, since_ms)
+
+        return await self._database.run("read the history of health", work)
+
+    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+        return await self._database.run(
+            "read the history of health", lambda connection: health.points(connection, name, since_ms, span_ms)
+        )
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            with self._database.transaction(connection):
+                return health.prune(connection, retention, now_ms, most)
+
+        return await self._database.run("prune the history of health", work)
 
     def export(self) -> AsyncIterator[Kept]:
         return moving.export(self._database)

@@ -130,7 +130,26 @@ CREATE VIRTUAL TABLE words USING fts5 (tokens, tokenize = 'ascii', detail = none
 """
 """`ascii` folds and splits nothing that our own tokens have: they are folded, and letters and digits only."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS, _SEARCH)
+_HEALTH = """
+CREATE TABLE health_changes (      -- of agents' health
+    agent TEXT NOT NULL,           -- NAMESPACE/NAME
+    at_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (agent, at_ms)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX health_changes_by_time ON health_changes (at_ms);
+CREATE TABLE health_points (       -- what was measured, of many agents in one row: see stored/series
+    span_ms INTEGER NOT NULL,
+    part INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    op_id TEXT NOT NULL,           -- of the write that was here last: a repetition adds nothing
+    body BLOB NOT NULL,            -- deflated
+    PRIMARY KEY (span_ms, part, start_ms)
+) STRICT;
+CREATE INDEX health_points_by_time ON health_points (span_ms, start_ms, part);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS, _SEARCH, _HEALTH)
 
 
 def migrate(connection: sqlite3.Connection, *, now_ms: int, path: str) -> None:

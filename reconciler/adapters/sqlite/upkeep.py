@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.adapters.sqlite.database import translate
 from reconciler.adapters.sqlite.projection import agrees
-from reconciler.adapters.stored import codec
+from reconciler.adapters.stored import codec, series
 from reconciler.adapters.stored.codec import UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.registry import AgentState
@@ -97,11 +97,13 @@ def _head(connection: sqlite3.Connection) -> Iterator[Fault]:
         ("clusters", codec.decode_cluster),
         ("journal", codec.decode_journal),
         ("revisions", codec.decode_revision),
+        ("health_changes", series.decode_change),
+        ("health_points", series.unpack),
     ):
         for (body,) in connection.execute(f"SELECT body FROM {table}"):  # noqa: S608 - constants above
             try:
                 decode(body)
-            except UNREADABLE as error:
+            except (*UNREADABLE, RegistryError) as error:
                 yield Fault(where=table, what=f"a row cannot be read: {error}")
 
 
