@@ -52,7 +52,7 @@ def record(db: Database, changes: Sequence[HealthChange], points: Sequence[Healt
         known = held.get(key)
         if known is not None and known["op"] == op_id:
             continue
-        row = series.joined(place, series.unpack(documents.bytes_of(known["body"])) if known else {}, new)
+        row = series.joined(series.unpack(documents.bytes_of(known["body"])) if known else {}, new)
         made.append(documents.health_points_document(place, op_id, row))
     _put(db, HEALTH_POINTS, made)
 

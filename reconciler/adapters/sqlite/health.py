@@ -36,7 +36,7 @@ def record(
         held = connection.execute(_HELD, (span_ms, part, start_ms)).fetchone()
         if held is not None and held[0] == op_id:
             continue
-        row = series.joined(place, series.unpack(held[1]) if held is not None else {}, new)
+        row = series.joined(series.unpack(held[1]) if held is not None else {}, new)
         connection.execute(PUT_POINTS, (span_ms, part, start_ms, op_id, series.pack(row)))
 
 
