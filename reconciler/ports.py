@@ -203,9 +203,11 @@ class Registry(Protocol):
         Raises RegistryError.
         """
 
-    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
-        """Points of an agent, or of all, whose span (one of model.series.SPANS) begins at `since_ms` or later; by agent
-        and time. Raises RegistryError.
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
+        """Points of an agent, or of all, whose span (one of model.series.SPANS) begins at `since_ms` or later, and
+        before `until_ms`; by agent and time. Raises RegistryError.
         """
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:

@@ -24,6 +24,7 @@ from tests.contracts.values import MINER, TRIAGE, record, write
 
 NOW = 1_800_000_000_000
 HOUR = NOW - NOW % HOUR_MS
+LATER = HOUR + 100 * DAY_MS
 KEPT = Retention()
 
 
@@ -53,11 +54,15 @@ async def put(registry, changes=(), points=(), op_id: str = "") -> None:
     await registry.record_health(changes, points, op_id=op_id or registry.new_id())
 
 
+async def points_of(registry, name, span_ms: int = FINE_MS, *, since_ms: int = 0, until_ms: int = LATER):
+    return await registry.health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=span_ms)
+
+
 async def test_where_nothing_is_on_record_nothing_is_found(registry) -> None:
     assert await registry.health_changes(None, since_ms=0) == ()
     assert await registry.health_changes(TRIAGE, since_ms=0) == ()
-    assert await registry.health_points(None, since_ms=0, span_ms=HOUR_MS) == ()
-    assert await registry.health_points(TRIAGE, since_ms=0, span_ms=FINE_MS) == ()
+    assert await points_of(registry, None, HOUR_MS) == ()
+    assert await points_of(registry, TRIAGE) == ()
     assert await registry.prune_health(KEPT, now_ms=NOW, most=10) == 0
 
 
@@ -90,9 +95,13 @@ async def test_points_come_back_as_they_were_written_and_as_the_hour_that_they_a
     other, later = point(MINER, HOUR), point(TRIAGE, HOUR + HOUR_MS, 40.5)
     await put(registry, points=[later, second, other, first])
     again = await open_registry()
-    assert await again.health_points(None, since_ms=0, span_ms=FINE_MS) == (other, first, second, later)
-    assert await again.health_points(TRIAGE, since_ms=HOUR + FINE_MS, span_ms=FINE_MS) == (second, later)
-    hours = await again.health_points(TRIAGE, since_ms=0, span_ms=HOUR_MS)
+    assert await points_of(again, None) == (other, first, second, later)
+    assert await points_of(again, TRIAGE, since_ms=HOUR + FINE_MS) == (
+        second,
+        later,
+    )
+    assert await points_of(again, TRIAGE, until_ms=HOUR + FINE_MS) == (first,)
+    hours = await points_of(again, TRIAGE, HOUR_MS)
     assert hours == (merged(widened(first, HOUR_MS), widened(second, HOUR_MS)), widened(later, HOUR_MS))
     assert hours[0].latencies == latencies_of([10, 20, 30])
 
@@ -101,25 +110,31 @@ async def test_a_point_of_a_span_that_is_on_record_is_merged_with_it(registry, o
     """Two daemons that take turns within five minutes each know a part of them."""
     await put(registry, points=[point(TRIAGE, HOUR, 10, count=3), point(MINER, HOUR, count=3)])
     await put(await open_registry(), points=[point(TRIAGE, HOUR, 20, count=7)])
-    (found,) = await registry.health_points(TRIAGE, since_ms=0, span_ms=FINE_MS)
+    (found,) = await points_of(registry, TRIAGE)
     assert (found.count, found.up, found.latencies) == (10, 8, latencies_of([10, 20]))
-    assert [each.count for each in await registry.health_points(None, since_ms=0, span_ms=HOUR_MS)] == [3, 10]
+    assert [each.count for each in await points_of(registry, None, HOUR_MS)] == [
+        3,
+        10,
+    ]
 
 
 async def test_a_write_that_is_repeated_adds_nothing(registry) -> None:
     for _ in range(3):
         await put(registry, [change()], [point(TRIAGE, HOUR, 10), point(TRIAGE, HOUR + FINE_MS, 10)], op_id="same")
-    assert [each.count for each in await registry.health_points(None, since_ms=0, span_ms=FINE_MS)] == [10, 10]
-    assert [each.count for each in await registry.health_points(None, since_ms=0, span_ms=HOUR_MS)] == [20]
+    assert [each.count for each in await points_of(registry, None)] == [
+        10,
+        10,
+    ]
+    assert [each.count for each in await points_of(registry, None, HOUR_MS)] == [20]
     assert len(await registry.health_changes(None, since_ms=0)) == 1
 
 
 async def test_many_agents_are_kept_apart(registry) -> None:
     names = sorted(AgentName(namespace="many", name=f"agent-{number}") for number in range(600))
     await put(registry, [change(name, NOW) for name in names], [point(name, HOUR, 5) for name in names])
-    assert [each.agent for each in await registry.health_points(None, since_ms=0, span_ms=HOUR_MS)] == names
+    assert [each.agent for each in await points_of(registry, None, HOUR_MS)] == names
     assert [each.agent for each in await registry.health_changes(None, since_ms=NOW + 1)] == names
-    assert await registry.health_points(names[7], since_ms=0, span_ms=FINE_MS) == (point(names[7], HOUR, 5),)
+    assert await points_of(registry, names[7]) == (point(names[7], HOUR, 5),)
 
 
 async def test_who_plans_is_not_woken_and_the_audit_says_nothing(registry) -> None:
@@ -136,10 +151,10 @@ async def test_what_is_too_old_goes_in_steps(registry) -> None:
     new = point(TRIAGE, HOUR - FINE_MS)
     await put(registry, points=[*fine, new])
     assert [await registry.prune_health(KEPT, now_ms=HOUR, most=2) for _ in range(3)] == [2, 1, 0]
-    assert await registry.health_points(None, since_ms=0, span_ms=FINE_MS) == (new,)
-    assert len(await registry.health_points(None, since_ms=0, span_ms=HOUR_MS)) == 2, "hours are kept longer"
+    assert await points_of(registry, None) == (new,)
+    assert len(await points_of(registry, None, HOUR_MS)) == 2, "hours are kept longer"
     assert await registry.prune_health(KEPT, now_ms=HOUR + 40 * DAY_MS, most=10) == 3
-    assert await registry.health_points(None, since_ms=0, span_ms=HOUR_MS) == ()
+    assert await points_of(registry, None, HOUR_MS) == ()
 
 
 async def test_the_last_change_of_an_agent_stays_unless_nobody_looks_at_it_any_more(registry) -> None:
@@ -160,4 +175,4 @@ async def test_latencies_of_nothing_and_of_much_are_kept(registry) -> None:
     none = replace(point(), latencies=Latencies())
     much = point(MINER, HOUR, *[float(number) for number in range(1, 500)])
     await put(registry, points=[none, much])
-    assert await registry.health_points(None, since_ms=0, span_ms=FINE_MS) == (much, none)
+    assert await points_of(registry, None) == (much, none)

@@ -15,7 +15,7 @@ from reconciler.model.registry import AgentState, AuditEntry, JournalPhase
 from reconciler.model.series import FINE_MS, HOUR_MS
 from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptRecord
 from tests.contracts.conftest import REGISTRIES
-from tests.contracts.test_health_history_contract import HOUR, change, point
+from tests.contracts.test_health_history_contract import HOUR, change, point, points_of
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
@@ -70,10 +70,13 @@ async def test_what_was_moved_is_the_same_registry(registry, other_at) -> None:
         assert await target.open_journal() == await registry.open_journal()
         assert await target.revisions(TRIAGE) == await registry.revisions(TRIAGE)
         assert await target.verify_audit() == await registry.verify_audit()
-        changes, hours = await target.health_changes(None, since_ms=0), {"since_ms": 0, "span_ms": HOUR_MS}
+        changes, hours = (
+            await target.health_changes(None, since_ms=0),
+            {"since_ms": 0, "until_ms": LATER, "span_ms": HOUR_MS},
+        )
         assert changes == await registry.health_changes(None, since_ms=0)
         assert len(changes) == 3
-        assert await target.health_points(None, **hours) == await registry.health_points(None, **hours)
+        assert await points_of(target, None, HOUR_MS) == await points_of(registry, None, HOUR_MS)
         assert [item async for item in target.changes(2)] == [item async for item in registry.changes(2)]
         assert await target.commit(write(audit=(fact("note", None),), fleet=fleet(2), op_id="last")) == 5, "known there"
         with pytest.raises(RegistryConflict):

@@ -323,8 +323,10 @@ class FaultyRegistry:
     async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
         return await self.inner.health_changes(name, since_ms=since_ms)
 
-    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
-        return await self.inner.health_points(name, since_ms=since_ms, span_ms=span_ms)
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
+        return await self.inner.health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=span_ms)
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
         return await self.inner.prune_health(retention, now_ms=now_ms, most=most)

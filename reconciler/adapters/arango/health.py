@@ -28,8 +28,9 @@ FOR last IN (FOR d IN health_changes COLLECT agent = d.agent AGGREGATE at = MAX(
 _SINCE_OF = "FOR d IN health_changes FILTER d.agent == @agent AND d.at_ms >= @since RETURN d.body"
 _LAST_OF = "FOR d IN health_changes FILTER d.agent == @agent SORT d.at_ms DESC LIMIT 1 RETURN d.body"
 _POINT = "{span: d.span, start: d.start, part: d.part, body: d.body}"
-_POINTS = f"FOR d IN health_points FILTER d.span == @span AND d.start >= @since RETURN {_POINT}"
-_POINTS_OF = f"FOR d IN health_points FILTER d.span == @span AND d.part == @part AND d.start >= @since RETURN {_POINT}"
+_BETWEEN = "d.start >= @since AND d.start < @until"
+_POINTS = f"FOR d IN health_points FILTER d.span == @span AND {_BETWEEN} RETURN {_POINT}"
+_POINTS_OF = f"FOR d IN health_points FILTER d.span == @span AND d.part == @part AND {_BETWEEN} RETURN {_POINT}"
 _OLD_POINTS = (
     "FOR d IN health_points FILTER d.span == @span AND d.start < @before SORT d.start LIMIT @most "
     "REMOVE d IN health_points RETURN 1"
@@ -68,11 +69,9 @@ def changes(db: Database, name: AgentName | None, since_ms: int) -> tuple[Health
     return series.by_agent({(change.agent, change.at_ms): change for change in found}.values())
 
 
-def points(db: Database, name: AgentName | None, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
-    if name is None:
-        rows = run(db, _POINTS, span=span_ms, since=since_ms)
-    else:
-        rows = run(db, _POINTS_OF, span=span_ms, since=since_ms, part=series.part_of(name))
+def points(db: Database, name: AgentName | None, between: tuple[int, int], span_ms: int) -> tuple[HealthPoint, ...]:
+    wanted = {"span": span_ms, "since": between[0], "until": between[1]}
+    rows = run(db, _POINTS, **wanted) if name is None else run(db, _POINTS_OF, part=series.part_of(name), **wanted)
     packed = (((row["span"], row["start"], row["part"]), documents.bytes_of(row["body"])) for row in rows)
     return series.points_in(packed, name)
 

@@ -156,8 +156,12 @@ class ArangoRegistry:
     async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
         return await self._read("read the history of health", lambda db: health.changes(db, name, since_ms))
 
-    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
-        return await self._read("read the history of health", lambda db: health.points(db, name, since_ms, span_ms))
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
+        return await self._read(
+            "read the history of health", lambda db: health.points(db, name, (since_ms, until_ms), span_ms)
+        )
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
         return await self._write("prune the history of health", lambda db: health.prune(db, retention, now_ms, most))

@@ -59,8 +59,10 @@ class Passing:
     async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
         return await (await self._registry()).health_changes(name, since_ms=since_ms)
 
-    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
-        return await (await self._registry()).health_points(name, since_ms=since_ms, span_ms=span_ms)
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
+        return await (await self._registry()).health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=span_ms)
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
         return await (await self._registry()).prune_health(retention, now_ms=now_ms, most=most)

@@ -61,14 +61,14 @@ def changes(connection: sqlite3.Connection, name: AgentName | None, since_ms: in
 
 
 def points(
-    connection: sqlite3.Connection, name: AgentName | None, since_ms: int, span_ms: int
+    connection: sqlite3.Connection, name: AgentName | None, between: tuple[int, int], span_ms: int
 ) -> tuple[HealthPoint, ...]:
     only = "" if name is None else "AND part = ?"
     values = () if name is None else (series.part_of(name),)
     rows = connection.execute(
         "SELECT span_ms, start_ms, part, body FROM health_points "  # noqa: S608 - `only` is one of two constants
-        f"WHERE span_ms = ? AND start_ms >= ? {only}",
-        (span_ms, since_ms, *values),
+        f"WHERE span_ms = ? AND start_ms >= ? AND start_ms < ? {only}",
+        (span_ms, *between, *values),
     )
     return series.points_in(((row[:3], row[3]) for row in rows), name)
 

@@ -262,9 +262,12 @@ class SqliteRegistry:
 
         return await self._database.run("read the history of health", work)
 
-    async def health_points(self, name: AgentName | None, *, since_ms: int, span_ms: int) -> tuple[HealthPoint, ...]:
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
         return await self._database.run(
-            "read the history of health", lambda connection: health.points(connection, name, since_ms, span_ms)
+            "read the history of health",
+            lambda connection: health.points(connection, name, (since_ms, until_ms), span_ms),
         )
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:

@@ -77,15 +77,15 @@ def _flat(point: HealthPoint, start_ms: int) -> Flat:
     )  # fmt: skip
 
 
-def point_of(place: Place, name: str, row: Flat) -> HealthPoint:
+def _point(agent: AgentName, place: Place, row: Flat) -> HealthPoint:
     """Raises RegistryError for a row that is none."""
     if len(row) < _FIXED or len(row) % 2:
-        raise RegistryError(f"points of {name} are damaged", hint=DAMAGED_HINT)
+        raise RegistryError(f"points of {agent} are damaged", hint=DAMAGED_HINT)
     span_ms, start_ms, _part = place
     count, up, last, many, total, longest = row[:_FIXED]
     marks = tuple(zip(row[_FIXED::2], row[_FIXED + 1 :: 2], strict=True))
     return HealthPoint(
-        agent=AgentName.parse(name),
+        agent=agent,
         start_ms=start_ms,
         span_ms=span_ms,
         count=count,
@@ -109,14 +109,15 @@ def unpack(body: bytes) -> dict[str, Flat]:
 
 def points_in(rows: Iterable[tuple[Place, bytes]], name: AgentName | None) -> tuple[HealthPoint, ...]:
     """The points of one agent, or of all, that are in rows; by agent, then by time."""
-    found: list[HealthPoint] = []
-    for place, body in rows:
+    found: dict[str, list[HealthPoint]] = {} if name is None else {str(name): []}
+    names: dict[str, AgentName] = {} if name is None else {str(name): name}
+    for place, body in sorted(rows):
         row = unpack(body)
-        if name is None:
-            found += [point_of(place, agent, one) for agent, one in row.items()]
-        elif str(name) in row:
-            found.append(point_of(place, str(name), row[str(name)]))
-    return tuple(sorted(found, key=lambda point: (point.agent, point.start_ms)))
+        for agent in row if name is None else found.keys() & row.keys():
+            if agent not in names:
+                names[agent], found[agent] = AgentName.parse(agent), []
+            found[agent].append(_point(names[agent], place, row[agent]))
+    return tuple(point for agent in sorted(found, key=names.__getitem__) for point in found[agent])
 
 
 def by_agent(changes: Iterable[HealthChange]) -> tuple[HealthChange, ...]:
