@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import errno
 import json
+import os
 import socket
+import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.probes import HttpProber
 from reconciler.adapters.probes.addresses import refusal
-from reconciler.adapters.probes.prober import MAX_BODY
+from reconciler.adapters.probes.answers import MAX_BODY
+from reconciler.adapters.probes.connections import Connections, Place
+from reconciler.adapters.probes.turns import Turns
 from reconciler.model.health import CardProbe, HttpProbe, TcpProbe
+from tests.daemon.waiting import until
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 CARD = {"name": "triage", "skills": []}
 
 
 @asynccontextmanager
-async def serving(handle: Handle) -> AsyncIterator[int]:
+async def serving(handle: Handle, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A server that hands every connection's first request to `handle`, on a free port."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -36,7 +50,7 @@ async def serving(handle: Handle) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(each, "127.0.0.1", 0)
+    server = await asyncio.start_server(each, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -44,6 +58,30 @@ async def serving(handle: Handle) -> AsyncIterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A server's side of TLS that nobody has reason to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody else")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=2))
+        .not_valid_after(now - dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    unlocked = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unlocked)
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
 
 
 def answering(body: bytes, status: str = "200 OK", headers: str = "") -> Handle:
@@ -276,21 +314,278 @@ def test_addresses_are_judged_by_where_they_lead(address: str, *, allowed: bool)
     assert (refusal(address, loopback=True) == "") is allowed
 
 
-async def test_many_probes_at_once_are_bounded(prober: HttpProber) -> None:
-    prober.at_once = 4
-    open_now = most = 0
+async def test_a_name_is_resolved_once_and_what_was_judged_is_connected_to(prober: HttpProber, monkeypatch) -> None:
+    asked: list[str] = []
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal open_now, most
-        await reader.readuntil(b"\r\n\r\n")
-        open_now += 1
-        most = max(most, open_now)
+    def rebinding(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        """Harmless at first, the metadata service to whoever asks again."""
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "169.254.169.254"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    async with serving(answering(b"{}")) as port:
+        first = await prober.probe(http(port, host="rebinding.example"))
+        second = await prober.probe(http(port, host="rebinding.example"))
+    assert first.ok
+    assert second.refused, "a connection that was kept to the first address is no way around"
+    assert len(asked) == 2
+
+
+async def test_a_name_with_one_bad_address_among_good_ones_is_refused(prober: HttpProber, monkeypatch) -> None:
+    def mixed(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        pairs = (("127.0.0.1", port), ("169.254.169.254", port))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", pair) for pair in pairs]
+
+    monkeypatch.setattr(socket, "getaddrinfo", mixed)
+    assert (await prober.probe(TcpProbe(host="mixed.example", port=9))).refused
+
+
+async def test_a_name_whose_first_address_is_deaf_is_asked_at_the_next(prober: HttpProber, monkeypatch) -> None:
+    def both(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        pairs = (("127.0.0.2", port), ("127.0.0.1", port))
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", pair) for pair in pairs]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    async with serving(answering(b"{}")) as port:
+        assert (await prober.probe(http(port, host="both.example"))).ok
+
+
+async def test_a_name_server_that_does_not_answer_costs_the_deadline_of_its_own_probe(
+    prober: HttpProber, monkeypatch
+) -> None:
+    over = threading.Event()
+
+    def deaf(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        over.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+
+    monkeypatch.setattr(socket, "getaddrinfo", deaf)
+    try:
+        async with serving(answering(b"{}")) as port:
+            names = [prober.probe(http(port, host=f"{number}.example", timeout_ms=100)) for number in range(8)]
+            hung = asyncio.gather(*names)
+            assert (await prober.probe(http(port))).ok, "an address needs no name server"
+            elsewhere = asyncio.get_running_loop().run_in_executor(None, lambda: "done")
+            assert await elsewhere == "done", "the threads of others are free"
+            assert {sample.problem for sample in await hung} == {"no answer within 100 ms"}
+    finally:
+        over.set()
+
+
+async def slow_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One header every moment, and never the end of them."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"X-Slow: 1\r\n")
+        await writer.drain()
         await asyncio.sleep(0.01)
-        open_now -= 1
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+async def endless_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A body in tiny pieces, each with much around it."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"1;" + b"e" * 4000 + b"\r\nx\r\n")
         await writer.drain()
 
-    async with serving(handle) as port:
-        samples = await asyncio.gather(*(prober.probe(http(port)) for _ in range(20)))
-    assert all(sample.ok for sample in samples)
-    assert most <= 4
+
+async def endless_interim(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """`100 Continue` for ever."""
+    await reader.readuntil(b"\r\n\r\n")
+    while True:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 100)
+        await writer.drain()
+
+
+async def test_headers_that_drip_cost_the_deadline(prober: HttpProber) -> None:
+    async with serving(slow_headers) as port:
+        sample = await asyncio.wait_for(prober.probe(http(port, timeout_ms=200)), 5)
+    assert sample.problem == "no answer within 200 ms"
+
+
+async def test_a_handshake_that_never_ends_costs_the_deadline(prober: HttpProber) -> None:
+    async with serving(silent) as port:
+        probe = HttpProbe(host="127.0.0.1", port=port, scheme="https", timeout_ms=200)
+        assert (await asyncio.wait_for(prober.probe(probe), 5)).problem == "no answer within 200 ms"
+
+
+async def test_pieces_without_end_are_not_read_without_end(prober: HttpProber) -> None:
+    async with serving(endless_chunks) as port:
+        assert (await asyncio.wait_for(prober.probe(http(port, timeout_ms=5000)), 10)).ok
+        card = await prober.probe(CardProbe(host="127.0.0.1", port=port, timeout_ms=5000))
+    assert "larger than" in card.problem
+
+
+async def test_interim_answers_without_end_are_none(prober: HttpProber) -> None:
+    async with serving(endless_interim) as port:
+        sample = await asyncio.wait_for(prober.probe(http(port)), 5)
+    assert sample.problem == "its headers are larger than 32 KiB"
+
+
+async def test_an_interim_answer_is_followed_by_the_real_one(prober: HttpProber) -> None:
+    async with serving(answering(b"", "103 Early Hints\r\n\r\nHTTP/1.1 204 No Content")) as port:
+        assert (await prober.probe(http(port))).status == 204
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "200 OK"])
+async def test_an_upgrade_is_no_answer_of_another_kind(prober: HttpProber, status: str) -> None:
+    async with serving(answering(b"", status, "Upgrade: websocket\r\nConnection: upgrade\r\n")) as port:
+        sample = await prober.probe(http(port))
+    assert (sample.status, sample.ok) == (int(status[:3]), status.startswith("200"))
+
+
+async def test_tls_where_there_is_none_is_said_in_words(prober: HttpProber) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with serving(plain) as port:
+        sample = await prober.probe(HttpProbe(host="127.0.0.1", port=port, scheme="https"))
+    assert sample.problem == "TLS: wrong version number"
+
+
+async def test_certificates_are_not_verified(prober: HttpProber, tmp_path: Path) -> None:
+    async with serving(answering(b"{}"), tls=self_signed(tmp_path)) as port:
+        for host in ("127.0.0.1", "localhost"):
+            assert (await prober.probe(HttpProbe(host=host, port=port, scheme="https"))).problem == ""
+
+
+async def test_a_body_that_breaks_off_is_no_answer(prober: HttpProber) -> None:
+    async def short(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        await writer.drain()
+
+    async with serving(short) as port:
+        assert (await prober.probe(http(port))).problem == "it hung up before its answer was whole"
+
+
+async def test_a_body_that_lasts_until_the_end_is_whole_then(prober: HttpProber) -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(CARD).encode())
+        await writer.drain()
+
+    async with serving(old) as port:
+        assert (await prober.probe(CardProbe(host="127.0.0.1", port=port))).card == CARD
+
+
+async def test_bare_line_ends_are_read_as_kubelets_read_them(prober: HttpProber) -> None:
+    async def sloppy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+        await writer.drain()
+
+    async with serving(sloppy) as port:
+        assert (await prober.probe(http(port))).ok
+
+
+async def test_a_kept_connection_that_ends_says_nothing_of_the_endpoint(prober: HttpProber) -> None:
+    connections = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers one request, promises to stay, and hangs up at the next."""
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        await reader.read(1)
+
+    async with serving(once) as port:
+        assert [(await prober.probe(http(port))).ok for _ in range(3)] == [True, True, True]
+    assert connections == 3
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(prober: HttpProber) -> None:
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        await reader.read()
+
+    async with serving(talkative) as port:
+        assert [(await prober.probe(http(port))).status for _ in range(2)] == [503, 503]
+
+
+async def test_what_this_machine_has_run_out_of_is_no_fault_of_the_endpoint(prober: HttpProber, monkeypatch) -> None:
+    async def full(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("reconciler.adapters.probes.connections.reach", full)
+    sample = await prober.probe(http(9))
+    assert sample.refused
+    assert sample.problem == "not probed: Too many open files"
+
+
+async def test_kept_connections_are_bounded_and_the_longest_unused_goes_first() -> None:
+    connections = Connections(2)
+    opened = 0
+
+    async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        await answering(b"")(reader, writer)
+
+    async with serving(counting) as one, serving(counting) as two, serving(counting) as three:
+        for port in (one, two, three):
+            await connections.ask(Place("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n")
+        assert opened == 3
+        await connections.ask(Place("127.0.0.1", three), b"GET / HTTP/1.1\r\n\r\n")
+        assert opened == 3
+        await connections.ask(Place("127.0.0.1", one), b"GET / HTTP/1.1\r\n\r\n")
+        assert opened == 4
+        connections.close()
+
+
+async def test_few_are_at_work_at_once_and_those_that_hear_nothing_stand_aside() -> None:
+    turns = Turns(2, aside=3)
+    begun: list[int] = []
+    release = asyncio.Event()
+
+    async def one(number: int) -> None:
+        async with turns.turn():
+            begun.append(number)
+            await release.wait()
+
+    tasks = [asyncio.create_task(one(number)) for number in range(8)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert begun == [0, 1], "two at a time"
+    await until(lambda: len(begun) == 5)
+    assert begun == [0, 1, 2, 3, 4], "three stand aside, two hold the turns, and there is no room for more"
+    release.set()
+    await asyncio.gather(*tasks)
+    assert sorted(begun) == list(range(8))
+
+
+async def test_who_gives_up_waiting_for_a_turn_takes_none() -> None:
+    turns = Turns(1, aside=0)
+    async with turns.turn():
+        waiting = asyncio.create_task(turns.turn().__aenter__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    async with asyncio.timeout(5), turns.turn():
+        pass
+
+
+async def test_endpoints_that_hang_hold_up_nobody_else() -> None:
+    prober = HttpProber(clock=SystemClock(), at_once=4)
+    try:
+        async with serving(silent) as hanging, serving(answering(b"{}")) as port:
+            hung = [asyncio.create_task(prober.probe(http(hanging, timeout_ms=60_000))) for _ in range(40)]
+            async with asyncio.timeout(30):
+                samples = await asyncio.gather(*(prober.probe(http(port)) for _ in range(40)))
+            assert all(sample.ok for sample in samples)
+            assert not any(task.done() for task in hung)
+            for task in hung:
+                task.cancel()
+            await asyncio.gather(*hung, return_exceptions=True)
+    finally:
+        await prober.close()

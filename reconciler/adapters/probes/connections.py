@@ -1,0 +1,195 @@
+"""Connections to endpoints: to an address that was judged, asked one thing at a time, kept for the next sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import ssl
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+
+from reconciler.adapters.probes.answers import Answer, Hearing
+
+MOST_KEPT = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a connection leads: an IP address, and for TLS the name that is asked for there ("" without TLS)."""
+
+    address: str
+    port: int
+    tls_name: str = ""
+
+
+class HungUp(OSError):
+    """The endpoint ended the connection before its answer was whole. `unheard`: before a single byte of it."""
+
+    def __init__(self, *, unheard: bool) -> None:
+        super().__init__("it hung up before its answer was whole")
+        self.unheard = unheard
+
+
+class Connection(asyncio.Protocol):
+    """Asks and hears. What comes unasked ends it."""
+
+    __slots__ = ("_answer", "_hearing", "_transport")
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[Answer] | None = None
+        self._hearing: Hearing | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another question may follow."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, question: bytes) -> Answer:
+        """Send a request and hear its answer. Raises OSError. When it is cancelled the connection is over."""
+        if self._transport is None or self._transport.is_closing():
+            raise HungUp(unheard=True)
+        hearing = self._hearing = Hearing()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        self._transport.write(question)
+        try:
+            return await answer
+        finally:
+            self._answer = self._hearing = None
+            if not hearing.again:
+                self.close()
+
+    def close(self) -> None:
+        """Hang up at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream has no other
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._hearing is None or self._answer is None or self._answer.done():
+            self.close()
+            return
+        try:
+            found = self._hearing.feed(data)
+        except OSError as error:
+            self._answer.set_exception(error)
+        else:
+            if found is not None:
+                self._answer.set_result(found)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._hearing is None or self._answer is None or self._answer.done():
+            return
+        found = self._hearing.ended() if error is None else None
+        if found is not None:
+            self._answer.set_result(found)
+        else:
+            self._answer.set_exception(HungUp(unheard=self._hearing.silent))
+
+
+class Connections:
+    """Those that are kept, the longest unused first; at most `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Place, list[Connection]] = OrderedDict()
+        self._count = 0
+
+    async def ask(self, place: Place, question: bytes) -> Answer:
+        """Ask an endpoint, over a kept connection where there is one. Raises OSError.
+
+        One that ends without a word was about to end anyway while nobody used it: that says nothing of the endpoint.
+        """
+        while (kept := self._take(place)) is not None:
+            try:
+                return await self._asked(place, kept, question)
+            except HungUp as error:
+                if not error.unheard:
+                    raise
+        return await self._asked(place, await _opened(place), question)
+
+    def close(self) -> None:
+        for held in self._kept.values():
+            for connection in held:
+                connection.close()
+        self._kept.clear()
+        self._count = 0
+
+    async def _asked(self, place: Place, connection: Connection, question: bytes) -> Answer:
+        answer = await connection.ask(question)
+        if connection.reusable:
+            self._keep(place, connection)
+        return answer
+
+    def _take(self, place: Place) -> Connection | None:
+        held = self._kept.pop(place, [])
+        self._count -= len(held)
+        while held:
+            connection = held.pop()
+            if connection.reusable:
+                for other in held:
+                    self._keep(place, other)
+                return connection
+        return None
+
+    def _keep(self, place: Place, connection: Connection) -> None:
+        while self._count >= self._most and self._kept:
+            _, oldest = self._kept.popitem(last=False)
+            self._count -= len(oldest)
+            for one in oldest:
+                one.close()
+        if self._most:
+            self._kept.setdefault(place, []).append(connection)
+            self._count += 1
+        else:
+            connection.close()
+
+
+async def reach(address: str, port: int) -> socket.socket:
+    """Connect to an address. The caller closes the socket. Raises OSError."""
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(made, (address, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _opened(place: Place) -> Connection:
+    made = await reach(place.address, place.port)
+    try:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection,
+            sock=made,
+            ssl=_unverified() if place.tls_name else None,
+            server_hostname=place.tls_name or None,
+        )
+    except BaseException:
+        made.close()
+        raise
+    return connection
+
+
+@cache
+def _unverified() -> ssl.SSLContext:
+    """Certificates are not verified, as a kubelet's probes do not: the question is whether it answers."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def room() -> int:
+    """How many file descriptors this process may have open."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
