@@ -55,6 +55,9 @@ ForgetCluster = Annotated[
         help="Forget what is on record on this cluster, which is no longer declared and gone for good (repeatable).",
     ),
 ]
+IgnoreWindows = Annotated[
+    bool, typer.Option("--ignore-windows", help="Let changes go out whatever change windows say; the audit tells.")
+]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Parallelism = Annotated[
     str | None,
@@ -119,6 +122,7 @@ def policy(
     accept_clusters: list[str] | None = None,
     forget_clusters: list[str] | None = None,
     destroy: bool = False,
+    ignore_windows: bool = False,
 ) -> Policy:
     """What the operator allows, out of checked options. Raises UsageError."""
     for cluster in (*(clusters or ()), *(accept_clusters or ()), *(forget_clusters or ())):
@@ -133,4 +137,5 @@ def policy(
         accept_clusters=tuple(sorted(set(accept_clusters or ()))),
         forget_clusters=tuple(sorted(set(forget_clusters or ()))),
         destroy=destroy,
+        ignore_windows=ignore_windows,
     )

@@ -177,6 +177,7 @@ def _hold(item: Mapping[str, Any]) -> Hold:
         text=item["text"],
         lift=item["lift"],
         blocks_exit=bool(item["blocksExit"]),
+        until_ms=int(item.get("untilMs", 0)),
     )
 
 

@@ -164,8 +164,10 @@ class Service:
             *(self._kept("recovery", one.run) for one in recovering),
         ]
 
-        async def seen(_plan: Plan) -> None:
+        async def seen(plan: Plan) -> None:
             timers.after(self.settings.resync_s, "it is a while since the last look")
+            if ends := [hold.until_ms for hold in plan.holds if hold.until_ms]:
+                timers.after(max(0.0, (min(ends) - self.world.clock.now_ms()) / 1000), "a change window may open")
             now = await self._followed_now(stores, over, wakes)
             if now is not None and not (loop.busy or sweeping.under_way):
                 await self.tidy(now)

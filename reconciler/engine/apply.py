@@ -6,7 +6,6 @@ Decides nothing new: it executes what the plan says, checks preconditions again,
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -19,18 +18,18 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
 from reconciler.engine import journal
 from reconciler.engine.change import run_change
+from reconciler.engine.fleetwide import first, note_commit, reaches_commit
 from reconciler.engine.follow import following
 from reconciler.engine.journal import Resolution
 from reconciler.engine.locks import apply_lock
-from reconciler.engine.observe import ask_who
 from reconciler.engine.rollback import Way, roll_back, undo_creation
-from reconciler.engine.run import Failed, OutOfReach, Replan, Replanner, Run, Unfinished, describe
+from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
 from reconciler.engine.turns import Turns
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.errors import OutcomeUnknown, RegistryError
@@ -42,14 +41,12 @@ from reconciler.model.events import (
     Outcome,
 )
 from reconciler.model.identity import AgentName
-from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
-from reconciler.model.plan import Action, Change, HoldCode, Plan
-from reconciler.model.registry import AuditFact, FleetRecord, JournalEntry, JournalPhase, Record
-from reconciler.plan.guard import strangers
+from reconciler.model.objects import Found
+from reconciler.model.plan import Action, Change, Plan
+from reconciler.model.registry import JournalEntry, JournalPhase, Record
 from reconciler.ports import Clock
 
 PARALLELISM = 10
-KEPT_SPENT_PLANS = 100
 WORKED = frozenset({Outcome.APPLIED})
 
 
@@ -171,7 +168,7 @@ async def nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bo
     match await stores.registry.snapshot():
         case Found(value=snapshot):
             known = snapshot.fleet is not None and snapshot.fleet.commit == plan.revision.commit
-            return (known or not _reaches_commit(plan)) and not await stores.registry.open_journal()
+            return (known or not reaches_commit(plan)) and not await stores.registry.open_journal()
         case _:
             return False
 
@@ -179,7 +176,7 @@ async def nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bo
 async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
     started = run.clock.monotonic()
     run.emit(ApplyStarted(total=len(plan.changes)))
-    await first(run, plan, options)
+    await first(run, plan, spends=options.spends)
     resolved = await _resolve_open(run, plan)
     async with following(run, plan.changes):
         finished = await _waves(run, plan.changes, options.parallelism)
@@ -199,105 +196,6 @@ async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
             interrupted=interrupted,
         )
     )
-
-
-async def _fleet(run: Run) -> FleetRecord | None:
-    answer = await run.registry.snapshot()
-    match answer:
-        case Found(value=snapshot):
-            run.sequence = max(run.sequence, snapshot.seq)
-            return snapshot.fleet
-        case Absent():
-            return None
-        case Unreadable(reason=reason):
-            raise RegistryError(f"the registry cannot be read: {reason}")
-
-
-async def first(run: Run, plan: Plan, options: ApplyOptions) -> None:
-    """Before any effect: see that each cluster is who it was, or pin who it is at first contact; spend the saved plan.
-
-    One that does not answer, or is another one, is out of reach in this run: what is to be done there is left.
-    """
-    fleet = await _fleet(run)
-    pinned = dict(fleet.cluster_uids) if fleet else {}
-    uids = {name: uid for name, uid in pinned.items() if name not in plan.policy.forget_clusters}
-    accepted = plan.policy.accept_clusters
-    touched = sorted({item.cluster for change in plan.changes for item in change.objects} | set(accepted))
-    for name, who in zip(touched, await asyncio.gather(*(_who(run, name) for name in touched)), strict=True):
-        if not isinstance(who, Found):
-            run.lose(name, who.reason if isinstance(who, Unreadable) else "it is nobody")
-            continue
-        if name not in pinned or name in accepted:
-            uids[name] = who.value.uid
-        others = strangers({name: who}, fleet, accepted)
-        if others:
-            run.lose(name, others[name], for_s=math.inf)
-    spent = tuple(fleet.spent_plans) if fleet else ()
-    if options.spends:
-        spent = (*(item for item in spent if item != options.spends), options.spends)[-KEPT_SPENT_PLANS:]
-    facts = tuple(_repinned(run, name, old, uids.get(name)) for name, old in pinned.items() if uids.get(name) != old)
-    await _put_fleet(run, plan, fleet, commit=fleet.commit if fleet else "", uids=uids, spent=spent, audit=facts)
-
-
-def _repinned(run: Run, name: str, old: str, new: str | None) -> AuditFact:
-    """That a cluster is another one from now on, or none at all."""
-    action, text = ("forget-cluster", "gone for good") if new is None else ("accept-cluster", f"now {new}")
-    return AuditFact(actor=run.actor, action=action, agent=None, message=f"cluster {name}: {old}, {text}")
-
-
-async def _who(run: Run, name: str) -> Observation[ClusterIdentity]:
-    """Who a cluster is; what fails at once is asked again, what is silent is not."""
-    answer: Observation[ClusterIdentity] = Unreadable(reason="it was never asked")
-    for attempt in range(run.retry.attempts):
-        try:
-            cluster = run.reach(name)
-        except OutOfReach as error:
-            return Unreadable(reason=error.message)
-        clock = asyncio.get_running_loop().time
-        started = clock()
-        answer = await ask_who(cluster, run.patience)
-        if isinstance(answer, Found) or clock() - started >= run.patience.connect_s:
-            break
-        await run.pause(attempt)
-    return answer
-
-
-def _reaches_commit(plan: Plan) -> bool:
-    """Whether the whole fleet follows the plan's commit. While a rewind is not accepted it does not: with that commit
-    on record the next plan would see no rewind any more, and delete what is held.
-    """
-    rewind = any(hold.code is HoldCode.REWIND for hold in plan.holds)
-    return not (plan.partial or plan.policy.destroy or rewind) and bool(plan.revision.commit)
-
-
-async def note_commit(run: Run, plan: Plan) -> None:
-    """Remember the commit that the whole fleet was brought to; what it is compared with is the next one.
-
-    Not when another apply has brought it elsewhere since the plan was made: that one is the newer.
-    """
-    if not _reaches_commit(plan):
-        return
-    fleet = await _fleet(run)
-    if fleet is not None and fleet.commit not in (plan.on_record, plan.revision.commit):
-        return
-    uids, spent = (fleet.cluster_uids, fleet.spent_plans) if fleet else ({}, ())
-    await _put_fleet(run, plan, fleet, commit=plan.revision.commit, uids=uids, spent=spent)
-
-
-async def _put_fleet(
-    run: Run,
-    plan: Plan,
-    fleet: FleetRecord | None,
-    *,
-    commit: str,
-    uids: Mapping[str, str],
-    spent: tuple[str, ...],
-    audit: tuple[AuditFact, ...] = (),
-) -> None:
-    before = fleet or FleetRecord(name=plan.fleet, version=0)
-    after = replace(before, commit=commit, cluster_uids=dict(sorted(uids.items())), spent_plans=spent)
-    if after != before:
-        await run.commit(fleet=replace(after, version=before.version + 1), audit=audit)
 
 
 async def _resolve_open(run: Run, plan: Plan) -> list[ChangeFinished]:
@@ -406,6 +304,8 @@ async def _after(
     async with turns.one() as turn:
         if run.stop.is_set():
             return skip(change, "the run was asked to stop before it began")
+        if too_late(run, change):
+            return skip(change, "its change window has closed")
         return await run_change(run, change, turn)
 
 
@@ -417,6 +317,11 @@ _WORDS: Mapping[Outcome, str] = {
     Outcome.SKIPPED: "skipped",
     Outcome.SUPERSEDED: "overtaken by a newer commit",
 }
+
+
+def too_late(run: Run, change: Change) -> bool:
+    """Whether the window has closed that a change was to go out in."""
+    return 0 < change.until_ms <= run.clock.now_ms()
 
 
 def skip(change: Change, reason: str) -> ChangeFinished:

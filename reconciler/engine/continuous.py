@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
-from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, first, note_commit, open_ways, skip
+from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, open_ways, skip, too_late
 from reconciler.engine.change import run_change, same_aim
+from reconciler.engine.fleetwide import first, note_commit
 from reconciler.engine.run import Replanner, Run
 from reconciler.engine.turns import Turns
 from reconciler.model.events import ChangeFinished
@@ -131,7 +132,7 @@ class Continuous:
         What is found is for all work: where somebody found a cluster silent, nobody waits for it again.
         """
         looking = replace(run, lost={name: item for name, item in run.lost.items() if item[1] != math.inf})
-        await first(looking, plan, self.options)
+        await first(looking, plan, spends=self.options.spends)
         for name in {item.cluster for change in plan.changes for item in change.objects}:
             if run.lost.get(name, ("", 0.0))[1] == math.inf:
                 del run.lost[name]
@@ -231,6 +232,8 @@ class Continuous:
         async with self._turns.one() as turn:
             if run.stop.is_set():
                 return skip(change, "the work was stopped before it began")
+            if too_late(run, change):
+                return skip(change, "its change window has closed")
             return await run_change(run, change, turn)
 
 

@@ -296,6 +296,7 @@ def replanner(world: World, plan: Plan, cache: PlanningCache | None = None) -> R
             accept_clusters=plan.policy.accept_clusters,
             forget_clusters=plan.policy.forget_clusters,
             max_deletes=1,
+            ignore_windows=True,  # what has begun goes on, though its window has closed meanwhile
         )
         fresh = await compute_plan(world, policy=policy, ref=ref, cache=memory, leaving=leaving)
         change = next((item for item in fresh.changes if item.name == name), None)

@@ -10,6 +10,7 @@ from reconciler.model.agent import Agent, AlertRoute
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Diagnostic, JsonObject, Revision
 from reconciler.model.units import Quantity
+from reconciler.model.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,7 @@ class FleetSpec:
     quotas: tuple[Quota, ...] = ()
     deletions: DeletionBudget = DeletionBudget()
     alerts: tuple[AlertRoute, ...] = ()
+    windows: tuple[Window, ...] = ()
     document: JsonObject = field(default_factory=dict)
 
 

@@ -193,6 +193,8 @@ class Change:
     """Of those the ones that are gone for good: the record forgets what was there."""
     home: str = ""
     """See Record.home."""
+    until_ms: int = field(default=0, compare=False)
+    """When the change window closes that it goes out in: it does not begin later. 0 for no such end."""
 
 
 class HoldCode(StrEnum):
@@ -212,6 +214,8 @@ class HoldCode(StrEnum):
     """It is about to leave a cluster that is unwell, or waits to go back. Nothing is left out by mistake."""
     OVERRIDE = "override"
     """Scaled by hand: what runs is not what Git says, for a while. Nothing is left out by mistake."""
+    WINDOW = "window"
+    """No change window is open that it may go out in; with `ignore_windows` it goes out all the same."""
     DEPENDENCY = "dependency"
     """Something it depends on is held, so it waits."""
 
@@ -220,7 +224,8 @@ class HoldCode(StrEnum):
 class Hold:
     """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
 
-    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden and failing over).
+    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden, failing over and windows that are ignored).
+    `until_ms` is when it ends by itself, 0 where that is not known.
     """
 
     code: HoldCode
@@ -230,6 +235,7 @@ class Hold:
     lift: str
     blocks_exit: bool = True
     origin: Position | None = None
+    until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +271,8 @@ class Policy:
     forget_clusters: tuple[str, ...] = ()
     """Clusters that are no longer declared and gone for good: nothing on record there is waited for any more."""
     destroy: bool = False
+    ignore_windows: bool = False
+    """Changes go out whatever change windows say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,7 @@ def policy_document(plan: Plan) -> dict[str, Any]:
         "acceptClusters": list(policy.accept_clusters),
         "forgetClusters": list(policy.forget_clusters),
         "destroy": policy.destroy,
+        **({"ignoreWindows": True} if policy.ignore_windows else {}),
     }
 
 
@@ -162,4 +163,5 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "text": hold.text,
         "lift": hold.lift,
         "blocksExit": hold.blocks_exit,
+        **({"untilMs": hold.until_ms} if hold.until_ms else {}),
     }

@@ -36,6 +36,7 @@ class _SavedPolicy(msgspec.Struct, frozen=True, rename="camel"):
     destroy: bool
     accept_clusters: tuple[str, ...] = ()
     forget_clusters: tuple[str, ...] = ()
+    ignore_windows: bool = False
 
 
 class _SavedChange(msgspec.Struct, frozen=True):
@@ -119,6 +120,7 @@ def load(data: bytes) -> SavedPlan:
             accept_clusters=file.policy.accept_clusters,
             forget_clusters=file.policy.forget_clusters,
             destroy=file.policy.destroy,
+            ignore_windows=file.policy.ignore_windows,
         ),
         fingerprints=dict(zip(names, (change.fingerprint for change in file.changes), strict=True)),
         digest=claimed,

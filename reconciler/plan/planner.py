@@ -25,7 +25,7 @@ from reconciler.model.plan import (
     ReasonCode,
 )
 from reconciler.model.registry import Record, RegistrySnapshot
-from reconciler.plan import away, guard
+from reconciler.plan import away, guard, windows
 from reconciler.plan.agents import Reach, Verdict, Wanted, decide
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.foreign import claimed
@@ -109,6 +109,9 @@ class _Planner:
         self.holds += guard.unseen(self.unseen, strangers, given.placed)
         others = guard.elsewhere(self.unseen, strangers, self.records)
         self.holds += [hold for hold in others if self._targeted(hold.agents)]
+        bound = windows.bound(self.changes, fleet.windows, self.records, given.now_ms, ignored=policy.ignore_windows)
+        self.changes = list(bound.changes)
+        self.holds += bound.holds
         self._cycles()
         self._dependents()
 

@@ -18,6 +18,8 @@ from reconciler.spec.fields import (
     Model,
     QuantityText,
     Text,
+    TimeOfDay,
+    TimeZone,
     Url,
     Weight,
     exactly_one,
@@ -88,19 +90,37 @@ class Deletions(Model):
     percent: Annotated[int, Field(strict=True, ge=0, le=100)] = 10
 
 
+class WindowMatch(Model):
+    namespaces: Annotated[tuple[Label, ...], Field(max_length=1000)] = Items
+    labels: Labels = Field(default_factory=dict)
+
+
+class WindowEntry(Model):
+    name: Label
+    effect: Literal["allow", "deny"] = "allow"
+    days: Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(max_length=7)] = Items
+    start: TimeOfDay = Field(default="00:00", alias="from")
+    end: TimeOfDay = Field(default="24:00", alias="to")
+    timezone: TimeZone = "UTC"
+    match: WindowMatch = WindowMatch()
+
+
 class FleetBody(Model):
     clusters: tuple[ClusterEntry, ...] = Items
     registry: RegistryEntry = RegistryEntry(sqlite=Sqlite())
     quotas: tuple[QuotaEntry, ...] = Items
     deletions: Deletions = Deletions()
     alerts: tuple[AlertEntry, ...] = Items
+    windows: Annotated[tuple[WindowEntry, ...], Field(max_length=100)] = Items
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        names = [cluster.name for cluster in self.clusters]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise PydanticCustomError("duplicate_name", "the cluster {name} is declared twice", {"name": twice[0]})
+        for what, some in (("cluster", self.clusters), ("window", self.windows)):
+            names = [one.name for one in some]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                text = "the {what} {name} is declared twice"
+                raise PydanticCustomError("duplicate_name", text, {"what": what, "name": twice[0]})
         return self
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -100,6 +101,19 @@ Threshold = Annotated[StrictInt, Field(ge=1, le=1000)]
 Replicas = Annotated[StrictInt, Field(ge=0, le=MAX_REPLICAS)]
 Weight = Annotated[StrictInt, Field(ge=0, le=1000)]
 Flag = StrictBool
+TIME_OF_DAY = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+TIME_ZONE = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$"
+TimeOfDay = Annotated[StrictStr, Field(pattern=TIME_OF_DAY)]
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError(f"no time zone {name!r} is known here; they are named like Europe/Berlin or UTC") from None
+
+
+TimeZone = Annotated[StrictStr, Field(pattern=TIME_ZONE, max_length=64), _checked("bad_timezone", _zone)]
 
 
 _LABEL = re.compile(DNS_LABEL[:-1] + r"\Z", re.ASCII)

@@ -16,7 +16,8 @@ from reconciler.model.fleet import (
 )
 from reconciler.model.source import Diagnostic, Document
 from reconciler.model.units import Quantity
-from reconciler.spec.authoring_fleet import ClusterEntry, FleetBody, FleetDocument, RegistryEntry
+from reconciler.model.window import DAYS, Effect, Window
+from reconciler.spec.authoring_fleet import ClusterEntry, FleetBody, FleetDocument, RegistryEntry, WindowEntry
 from reconciler.spec.build import alert
 from reconciler.spec.documents import locate
 from reconciler.spec.files import diagnose
@@ -47,6 +48,7 @@ def read_fleet_document(document: Document, data: bytes) -> tuple[FleetSpec | No
             quotas=_quotas(body),
             deletions=DeletionBudget(max=body.deletions.max, percent=body.deletions.percent),
             alerts=tuple(map(alert, body.alerts)),
+            windows=tuple(map(_window, body.windows)),
             document=body.model_dump(mode="json", by_alias=True, exclude_none=True),
         ),
         (),
@@ -78,6 +80,25 @@ def _registry(entry: RegistryEntry) -> SqliteRegistry | ArangoRegistry:
             password_env=given.password_env,
         )
     return SqliteRegistry(path=entry.sqlite.path) if entry.sqlite else SqliteRegistry()
+
+
+def _window(entry: WindowEntry) -> Window:
+    return Window(
+        name=entry.name,
+        effect=Effect(entry.effect),
+        days=frozenset(map(DAYS.index, entry.days or DAYS)),
+        start=_minute(entry.start),
+        end=_minute(entry.end),
+        timezone=entry.timezone,
+        namespaces=frozenset(entry.match.namespaces),
+        labels=entry.match.labels,
+    )
+
+
+def _minute(text: str) -> int:
+    """The minute of the day of a validated time."""
+    hours, _, minutes = text.partition(":")
+    return 60 * int(hours) + int(minutes)
 
 
 def _quotas(body: FleetBody) -> tuple[Quota, ...]:

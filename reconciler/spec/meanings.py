@@ -63,6 +63,20 @@ FLEET: Mapping[str, Mapping[str, str]] = {
         "quotas": "Bounds for the sum of one namespace's agents. Without one a namespace is not bounded.",
         "deletions": "How many agents one plan may delete: the larger of both bounds. Over it all deletions are held.",
         "alerts": "Where alerts about any agent of the fleet go.",
+        "windows": "When changes that come from Git may go out, or may not. Without one they go out at any time.",
+    },
+    "WindowEntry": {
+        "name": "The name of this window, shown with what it holds back.",
+        "effect": "`allow`: changes go out while such a window is open, at no other time; `deny`: never while it is.",
+        "days": "The days on which it opens. None at all means every day.",
+        "from": "When it opens, on the clock of `timezone`.",
+        "to": "When it closes; at or before `from`, on the next day.",
+        "timezone": "The time zone whose clock counts, with its summer time (like Europe/Berlin).",
+        "match": "Whose changes it concerns; without it all agents'.",
+    },
+    "WindowMatch": {
+        "namespaces": "Agents of these namespaces; none at all means all.",
+        "labels": "Agents that have all of these labels.",
     },
     "ClusterEntry": {
         "name": "The cluster's name, unique in the fleet.",

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from reconciler.model.identity import FieldPath, format_path
 from reconciler.spec.documents import item_name
-from reconciler.spec.fields import DNS_LABEL, PATH_SEGMENT, PORT_NAME
+from reconciler.spec.fields import DNS_LABEL, PATH_SEGMENT, PORT_NAME, TIME_OF_DAY
 from reconciler.spec.nearest import did_you_mean
 
 MAX_SHOWN = 40
@@ -67,6 +67,7 @@ _CODES = {
     "one_of_none": "one-of",
     "one_of_many": "one-of-many",
     "duplicate_name": "duplicate-name",
+    "bad_timezone": "bad-timezone",
 }
 
 
@@ -146,6 +147,8 @@ def _pattern_hint(pattern: str) -> str:
         return "lower-case letters, digits and single dashes between them, with at least one letter"
     if pattern == PATH_SEGMENT:
         return "a name without / and %"
+    if pattern == TIME_OF_DAY:
+        return "a time of day with two digits each, from 00:00 to 24:00"
     return f"it must match {pattern}"
 
 

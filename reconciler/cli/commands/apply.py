@@ -29,6 +29,7 @@ def apply(  # noqa: PLR0917 - options of a command
     accept_rewind: options.AcceptRewind = False,
     accept_cluster: options.AcceptCluster = None,
     forget_cluster: options.ForgetCluster = None,
+    ignore_windows: options.IgnoreWindows = False,
     parallelism: options.Parallelism = None,
     timeout: options.Timeout = None,
     lock_timeout: options.LockTimeout = None,
@@ -46,7 +47,7 @@ def apply(  # noqa: PLR0917 - options of a command
     request = ApplyRequest.of(settings)
     if file is not None:
         given = (ref, working_tree, target, cluster, max_deletes, allow_empty, accept_rewind)
-        if any((*given, accept_cluster, forget_cluster)):
+        if any((*given, accept_cluster, forget_cluster, ignore_windows)):
             raise UsageError(
                 "a saved plan is applied as it is", hint="give those options to `reconciler plan --out FILE`"
             )
@@ -60,6 +61,7 @@ def apply(  # noqa: PLR0917 - options of a command
             accept_rewind=accept_rewind,
             accept_clusters=accept_cluster,
             forget_clusters=forget_cluster,
+            ignore_windows=ignore_windows,
         )
         code = run(_fresh(PlanRequest(ref=ref, working_tree=working_tree, policy=policy), request, manner))
     if code:

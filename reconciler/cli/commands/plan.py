@@ -37,6 +37,7 @@ def plan(  # noqa: PLR0917 - options of a command
     accept_rewind: options.AcceptRewind = False,
     accept_cluster: options.AcceptCluster = None,
     forget_cluster: options.ForgetCluster = None,
+    ignore_windows: options.IgnoreWindows = False,
 ) -> None:
     """Show what would be done to reach the state that the commit which is checked out declares.
 
@@ -54,6 +55,7 @@ def plan(  # noqa: PLR0917 - options of a command
             accept_rewind=accept_rewind,
             accept_clusters=accept_cluster,
             forget_clusters=forget_cluster,
+            ignore_windows=ignore_windows,
         ),
     )
     path = options.out_file(invocation().folder() / out) if out is not None else None

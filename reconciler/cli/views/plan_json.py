@@ -142,6 +142,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "text": hold.text,
         "lift": hold.lift,
         "blocksExit": hold.blocks_exit,
+        **({"untilMs": hold.until_ms} if hold.until_ms else {}),
         "origin": _position(hold.origin),
     }
 
