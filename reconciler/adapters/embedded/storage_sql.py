@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -228,11 +228,23 @@ class Database:
             for version, type_, *key, uid in found
         ]
 
-    def deleted(self, since: int) -> list[ObjectRef]:
-        """References that were deleted after `since`; some may be there again. Raises Expired."""
-        self._require_kept(since)
-        sql = "SELECT api_group, kind, namespace, name FROM changes WHERE version > ? AND type = ? ORDER BY version"
-        return [_ref(*key) for key in self._connection.execute(sql, (since, EventType.DELETED.value))]
+    def deleted(self, since: Mapping[tuple[str, str], int]) -> list[ObjectRef]:
+        """What was deleted of each kind (group, kind) after its version in `since`; some may be there again.
+
+        Raises Expired.
+        """
+        oldest = min(since.values())
+        self._require_kept(oldest)
+        sql = (
+            "SELECT version, api_group, kind, namespace, name FROM changes WHERE version > ? AND type = ?"
+            " ORDER BY version"
+        )
+        found = self._connection.execute(sql, (oldest, EventType.DELETED.value))
+        return [
+            _ref(group, kind, *rest)
+            for version, group, kind, *rest in found
+            if version > since.get((group, kind), version)
+        ]
 
     def _require_kept(self, since: int) -> None:
         oldest = self._connection.execute("SELECT min(version) FROM changes").fetchone()[0]

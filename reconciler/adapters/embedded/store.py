@@ -109,9 +109,9 @@ class ObjectStore:
         """
         with self._db.read():
             version = self._db.version()
-            oldest = min((after for after in since.values() if after), default=0)
+            known = {kind: after for kind, after in since.items() if after}
             try:
-                gone = self._db.deleted(oldest) if oldest else []
+                gone = self._db.deleted(known) if known else []
             except Expired:
                 return None
             rows = {kind: self._db.rows(*kind, None, since=after) for kind, after in since.items() if after < version}

@@ -216,6 +216,19 @@ async def test_kinds_may_join_later_without_missing_a_deletion(cluster, store):
     assert [ref.kind for ref in found.value.objects] == ["Pod"]
 
 
+async def test_what_came_back_is_not_lost_to_a_deletion_that_another_kind_has_yet_to_see(cluster, store):
+    await cluster.apply(manifest(config()), AnyState())
+    await cluster.apply(manifest(deployment()), AnyState())
+    ref = manifest(deployment()).ref
+    only = Scope(kinds=(("apps", "v1", "Deployment"),))
+    assert isinstance(await cluster.observe(Scope()), Found)
+    store.delete(ref)
+    store.apply(deployment(), manager="test")
+    assert ref in (await cluster.observe(only)).value.objects
+    store.apply(config("other"), manager="test")
+    assert ref in (await cluster.observe(Scope())).value.objects
+
+
 async def test_the_copy_is_read_anew_when_changes_have_expired(cluster, store, monkeypatch):
     store.create(config("a"), manager="m")
     await cluster.observe(Scope())
