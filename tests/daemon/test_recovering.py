@@ -150,7 +150,7 @@ class Ward:
         await self.recovering.heard(swept)
         running = asyncio.create_task(self.recovering.run())
         async with asyncio.timeout(20):
-            while not running.done() and self.recovering.judged < self.recovering.sweeps:
+            while not running.done() and self.recovering.judged < self.recovering.sweeps:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.001)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

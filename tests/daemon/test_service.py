@@ -21,6 +21,7 @@ from reconciler.daemon.ours import Ours
 from reconciler.daemon.service import Service, Settings
 from reconciler.daemon.standing import LEADER_LEASE
 from reconciler.daemon.telling import Teller
+from reconciler.daemon.wakes import Pace
 from reconciler.engine import continuous
 from reconciler.engine.apply import Back
 from reconciler.engine.change import run_change
@@ -213,6 +214,7 @@ async def test_a_way_back_that_fails_rests(made: Making, monkeypatch: pytest.Mon
     async def something(*_: object) -> bool:
         return False
 
+    monkeypatch.setattr(Pace, "pause", lambda *_: 600.0)  # its rest is not over before this has looked
     monkeypatch.setattr(continuous, "open_ways", ways)
     monkeypatch.setattr(acting, "nothing_to_do", something)
     async with running(made()) as fleet:

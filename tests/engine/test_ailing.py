@@ -26,7 +26,7 @@ def ref(name: str) -> ObjectRef:
 
 def pod(
     *, ready: bool = True, digest: str = "abc", owner: str = "triage-abc", node: str = "n1", **status: Any
-) -> JsonObject:
+) -> dict[str, Any]:
     return {
         "metadata": {
             "labels": {"pod-template-hash": digest},
@@ -44,7 +44,7 @@ def crashed(at: str, which: str = "lastState") -> JsonObject:
 
 def check(name: str = "answers", dimension: Dimension = Dimension.CONNECTIVITY, *pods: str, **more: Any) -> CheckState:
     facts = {"state": HealthState.UNHEALTHY, "text": "", "pods": pods}
-    return CheckState(name=name, dimension=dimension, **facts | more)  # type: ignore[arg-type]
+    return CheckState(name=name, dimension=dimension, **facts | more)
 
 
 def assessed(*checks: CheckState) -> Assessment:

@@ -128,7 +128,7 @@ class Living:
                 await asyncio.sleep(0.05)
 
     async def pods(self, name: str = "triage") -> dict[str, JsonObject]:
-        answer = await (await stores_of(self.world)).clusters["local"].observe(Scope(kinds=(("", "v1", "Pod"),)))  # type: ignore[union-attr]
+        answer = await (await stores_of(self.world)).clusters["local"].observe(Scope(kinds=(("", "v1", "Pod"),)))
         assert isinstance(answer, Found)
         return {
             ref.name: live.body
