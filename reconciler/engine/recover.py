@@ -6,40 +6,26 @@ drift: pods go, and what the cluster makes of the same Deployment comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.engine import journal
-from reconciler.engine.ailing import (
-    Complaint,
-    Ward,
-    complaint,
-    floor_of,
-    is_made_by,
-    is_ready,
-    may_end,
-    together_with,
-    told,
-    ward,
-)
-from reconciler.engine.effects import is_ours, look, remove
+from reconciler.engine.ailing import Complaint, complaint, told
 from reconciler.engine.locks import LockLost
-from reconciler.engine.observe import ask_who
+from reconciler.engine.observe import ask_who, observe
 from reconciler.engine.operate import go_back
-from reconciler.engine.pods import trouble
-from reconciler.engine.rollout import pod_scope
+from reconciler.engine.renew import Patient, count, patient
 from reconciler.engine.run import Failed, OutOfReach, Replan, Run, Unfinished, describe
 from reconciler.engine.settle import settle
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores, World
 from reconciler.health.ladder import ACTS, ended, sequence
-from reconciler.model.agent import Agent, Remedy
+from reconciler.model.agent import Agent, PlacementPolicy, Remedy
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError, UsageError
 from reconciler.model.events import Outcome
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.health import Assessment
-from reconciler.model.identity import ObjectRef
-from reconciler.model.objects import Found, Unreadable
+from reconciler.model.objects import Found, Scope, Unreadable
 from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import (
     AgentState,
@@ -50,12 +36,12 @@ from reconciler.model.registry import (
     Quarantine,
     Record,
 )
-from reconciler.model.source import JsonObject
+from reconciler.placement import PlacementRequest, place
+from reconciler.placement.policies import selected
 from reconciler.plan.guard import strangers
-from reconciler.ports import Cluster, Prober
+from reconciler.ports import Prober
 
 ACTION = "recover"
-POLL_S = 0.2
 PHASES: Mapping[Ended, JournalPhase] = {
     Ended.DONE: JournalPhase.DONE,
     Ended.NOTHING: JournalPhase.DONE,
@@ -97,6 +83,15 @@ class Treatment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Did:
+    """What a remedy did. `avoid` are clusters that the agent is to leave."""
+
+    how: Ended
+    text: str
+    avoid: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Treated:
     """How it went, for people and measures. `record` is what was written last; None: nothing was done nor written."""
 
@@ -115,16 +110,15 @@ async def treat(run: Run, means: Means, given: Treatment) -> Treated:
         if given.taken.remedy is Remedy.QUARANTINE:
             return await _quarantine(run, means, given, fresh)
         if given.taken.remedy is Remedy.REPROBE:
-            how, text = await _reprobe(run, means, given)
-            return await _write_end(run, means, given, fresh, None, how, text)
+            return await _write_end(run, means, given, fresh, None, await _done(run, means, given))
         record, entry = await _begin(run, given, fresh)
     except (RegistryError, OutcomeUnknown) as error:
         return Treated(how=Ended.FAILED, text=f"nothing was done: {describe(error)}")
-    how, text = await _done(run, means, given)
+    did = await _done(run, means, given)
     try:
-        return await _write_end(run, means, given, record, entry, how, text)
+        return await _write_end(run, means, given, record, entry, did)
     except (RegistryError, OutcomeUnknown) as error:
-        return Treated(how=how, text=f"{text}; that could not be written down: {describe(error)}")
+        return Treated(how=did.how, text=f"{did.text}; that could not be written down: {describe(error)}")
 
 
 async def note(run: Run, record: Record, state: RecoveryState, *, text: str = "") -> Record | None:
@@ -166,30 +160,32 @@ async def _begin(run: Run, given: Treatment, record: Record) -> tuple[Record, Jo
     return made, entry
 
 
-async def _done(run: Run, means: Means, given: Treatment) -> tuple[Ended, str]:
+async def _done(run: Run, means: Means, given: Treatment) -> Did:
     """Do it. Raises LockLost."""
     try:
         match given.taken.remedy:
+            case Remedy.REPROBE:
+                return await _reprobe(run, means, given)
             case Remedy.ROLLBACK:
                 return await _roll_back(run, means, given)
             case remedy:
-                return await _renew(run, means, given, whole_nodes=remedy is Remedy.RESCHEDULE)
+                return await _renew(run, means, given, far=remedy is Remedy.RESCHEDULE)
     except LockLost:
         raise
     except UsageError as error:
-        return Ended.NOTHING, error.message
+        return Did(how=Ended.NOTHING, text=error.message)
     except Unfinished as error:
-        return (Ended.INTERRUPTED if run.stop.is_set() else Ended.FAILED), error.message
+        return Did(how=Ended.INTERRUPTED if run.stop.is_set() else Ended.FAILED, text=error.message)
     except (Failed, Replan, ReconcilerError) as error:
-        return Ended.FAILED, describe(error)
+        return Did(how=Ended.FAILED, text=describe(error))
 
 
 async def _write_end(
-    run: Run, means: Means, given: Treatment, record: Record, entry: JournalEntry | None, how: Ended, text: str
+    run: Run, means: Means, given: Treatment, record: Record, entry: JournalEntry | None, did: Did
 ) -> Treated:
-    now, taken = run.clock.now_ms(), given.taken
-    spec = given.agent.spec.recovery
-    state = ended(given.state, spec, how, text, at_ms=now, chance=means.chance())
+    now, taken, how, text = run.clock.now_ms(), given.taken, did.how, did.text
+    state = ended(given.state, given.agent.spec.recovery, how, text, at_ms=now, chance=means.chance())
+    state = replace(state, avoid=did.avoid or state.avoid)
     begun = taken.remedy in ACTS
 
     def build(fresh: Record) -> Record:
@@ -234,53 +230,69 @@ async def _measured(run: Run, means: Means, given: Treatment) -> Assessment:
     return found.assessments[name]
 
 
-async def _reprobe(run: Run, means: Means, given: Treatment) -> tuple[Ended, str]:
+async def _reprobe(run: Run, means: Means, given: Treatment) -> Did:
     found = await _measured(run, means, given)
     if found.is_healthy:
-        return Ended.DONE, "it is healthy at another look"
+        return Did(how=Ended.DONE, text="it is healthy at another look")
     ill = "; ".join(check.text for check in found.checks if check.critical and check.failures)
-    return Ended.DONE, f"it is unhealthy at another look too: {ill or 'it cannot be measured'}"
+    return Did(how=Ended.DONE, text=f"it is unhealthy at another look too: {ill or 'it cannot be measured'}")
 
 
-async def _roll_back(run: Run, means: Means, given: Treatment) -> tuple[Ended, str]:
+async def _roll_back(run: Run, means: Means, given: Treatment) -> Did:
     why = f"unhealthy, and rolled back: {given.taken.because}"
     event = await go_back(run, means.world, means.stores, means.fleet, given.agent.name, why=why)
     if event.outcome is Outcome.APPLIED:
-        return Ended.DONE, event.text
-    return (Ended.INTERRUPTED if run.stop.is_set() else Ended.FAILED), event.reason or event.text
+        return Did(how=Ended.DONE, text=event.text)
+    how = Ended.INTERRUPTED if run.stop.is_set() else Ended.FAILED
+    return Did(how=how, text=event.reason or event.text)
 
 
-async def _renew(run: Run, means: Means, given: Treatment, *, whole_nodes: bool) -> tuple[Ended, str]:
-    """Have the cluster make pods anew: the unwell ones, or all on the nodes that have unwell ones.
+async def _renew(run: Run, means: Means, given: Treatment, *, far: bool) -> Did:
+    """Have the cluster make pods anew: the unwell ones, or if `far` leave a cluster with unwell ones for another, and
+    where that cannot be make all anew on the nodes that have unwell ones.
 
     A last look comes first. A pod that its cluster starts again and again is left to it by a restart.
     """
     found = await _measured(run, means, given)
     if found.is_healthy:
-        return Ended.NOTHING, "it is healthy at another look, so nothing was done"
-    said, texts, away, left = complaint(found), [], [], 0
-    for item in given.record.inventory:
-        if item.ref.kind != "Deployment":
-            continue
+        return Did(how=Ended.NOTHING, text="it is healthy at another look, so nothing was done")
+    patients, away = await _patients(run, means, given, complaint(found))
+    bad = {one.cluster.name for one in patients if await one.ails()} if far else set()
+    if bad and (where := await _elsewhere(means, given, bad)):
+        text = f"it leaves {' and '.join(sorted(bad))} for {' and '.join(where)}"
+        return Did(how=Ended.DONE, text=text, avoid=tuple(sorted(bad.union(given.state.avoid))))
+    texts, left = [], 0
+    for one in patients:
         try:
-            await _same_cluster(run, means, item.cluster)
-            one = _Patient(run=run, given=given, cluster=run.reach(item.cluster), deployment=item.ref, said=said)
-            gone, restarting = await one.renew(whole_nodes=whole_nodes)
+            gone, restarting = await one.renew(whole_nodes=far)
         except OutOfReach as error:  # which holds up no other
             away.append(error.message)
             continue
         left += restarting
         if gone:
-            texts.append(f"{_pods(gone)} started anew on {item.cluster} ({told(gone)})")
+            texts.append(f"{count(gone)} started anew on {one.cluster.name} ({told(gone)})")
     if texts or away:
-        return Ended.DONE if texts else Ended.FAILED, "; ".join((*texts, *away))
+        return Did(how=Ended.DONE if texts else Ended.FAILED, text="; ".join((*texts, *away)))
     if left:
-        return Ended.NOTHING, f"its cluster starts it again by itself ({left} pods), which does not help"
-    return Ended.NOTHING, "no pod of it is unwell that may end now"
+        return Did(how=Ended.NOTHING, text=f"its cluster starts it again by itself ({left} pods), which does not help")
+    return Did(how=Ended.NOTHING, text="no pod of it is unwell that may end now")
 
 
-def _pods(refs: Sequence[ObjectRef]) -> str:
-    return f"{len(refs)} pod{'s' if len(refs) > 1 else ''}"
+async def _patients(run: Run, means: Means, given: Treatment, said: Complaint) -> tuple[list[Patient], list[str]]:
+    """The agent's pods by cluster, and why some cannot be reached."""
+    found, away = [], []
+    for item in given.record.inventory:
+        if item.ref.kind != "Deployment":
+            continue
+        try:
+            await _same_cluster(run, means, item.cluster)
+            cluster, since = run.reach(item.cluster), given.state.since_ms
+            one = await patient(run, given.agent.spec, cluster, item.ref, said, since_ms=since)
+        except OutOfReach as error:
+            away.append(error.message)
+            continue
+        found += [one] if one is not None else []
+    return found, away
 
 
 async def _same_cluster(run: Run, means: Means, name: str) -> None:
@@ -292,77 +304,30 @@ async def _same_cluster(run: Run, means: Means, name: str) -> None:
         raise Failed(other)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Patient:
-    """The pods of one agent on one cluster."""
+async def _elsewhere(means: Means, given: Treatment, bad: Collection[str]) -> tuple[str, ...]:
+    """Where the agent runs once it leaves `bad` clusters; nowhere where its placement allows no other with room.
 
-    run: Run
-    given: Treatment
-    cluster: Cluster
-    deployment: ObjectRef
-    said: Complaint
-
-    async def renew(self, *, whole_nodes: bool) -> tuple[list[ObjectRef], int]:
-        """Delete pods, each batch once the one before has been replaced; who went, and how many are the cluster's own.
-
-        Raises Failed when what comes does not become ready, Unfinished when it is stopped or the cluster is silent.
-        """
-        run = self.run
-        live = await look(run, self.cluster, self.deployment)
-        if live is None or not is_ours(live, run.fleet):
-            return [], 0  # the next plan says what is to be done about that
-        found = self._sorted(await self._pods(live.body), live.body)
-        todo = [ref for ref in found.unwell if ref not in found.restarting]
-        if whole_nodes and found.unwell:
-            todo = list(together_with(found))
-        before = {str(pod["metadata"]["uid"]) for pod in found.pods.values()}
-        uids = {ref: str(pod["metadata"]["uid"]) for ref, pod in found.pods.items()}
-        floor = floor_of(self.given.agent.spec, int(live.body.get("spec", {}).get("replicas", 1)))
-        gone: list[ObjectRef] = []
-        while batch := may_end(todo, found.serving, floor):
-            if run.stop.is_set():
-                raise Unfinished(f"stopped after {_pods(gone) if gone else 'nothing'}")
-            for ref in batch:
-                await remove(run, self.cluster.name, ref, uid=uids[ref])
-                gone.append(ref)
-            todo = [ref for ref in todo if ref not in gone]
-            found = await self._replaced(live.body, before, len(gone))
-        return gone, len(found.restarting - set(gone))
-
-    def _sorted(self, pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject) -> Ward:
-        health = self.given.agent.spec.health
-        before = health.failure_threshold * health.interval.ms  # it takes so long to be called unhealthy
-        return ward(pods, deployment, self.said, since_ms=self.given.state.since_ms - before)
-
-    async def _pods(self, deployment: JsonObject) -> Mapping[ObjectRef, JsonObject]:
-        """Raises Unfinished where they cannot be read: what is not seen is not judged."""
-        scope = pod_scope(deployment)
-        if scope is None:
-            return {}
-        match await self.run.look(self.cluster, scope):
-            case Found(value=seen) if not seen.unreadable:
-                return {ref: item.body for ref, item in seen.objects.items()}
-            case Unreadable(reason=reason):
-                raise Unfinished(f"its pods on {self.cluster.name} cannot be read: {reason}")
-            case _:
-                raise Unfinished(f"its pods on {self.cluster.name} cannot be read whole")
-
-    async def _replaced(self, deployment: JsonObject, before: set[str], wanted: int) -> Ward:
-        """Wait until as many new pods are ready as went."""
-        run = self.run
-        timeout = run.timeout_s if run.timeout_s is not None else self.given.agent.spec.rollout.timeout.seconds
-        until = run.clock.monotonic() + timeout
-        while True:
-            pods = await self._pods(deployment)
-            new = [p for p in pods.values() if is_made_by(p, deployment) and p["metadata"]["uid"] not in before]
-            if sum(map(is_ready, new)) >= wanted:
-                return self._sorted(pods, deployment)
-            for pod in new:
-                if (why := trouble(pod)) is not None and why.fatal:
-                    raise Failed(f"the pod that came does not come up: {why.pod}: {why.text}")
-            if run.stop.is_set():
-                raise Unfinished("stopped while its new pods came up")
-            if run.clock.monotonic() >= until:
-                raise Failed(f"{wanted} pods went, and what came is not ready after {timeout:g} s")
-            await run.lock.keep()
-            await run.clock.sleep(POLL_S)
+    To those that it left before it does not return.
+    """
+    agent, record = given.agent, given.record
+    rule, avoid = agent.spec.placement, {*bad, *given.state.avoid}
+    others = {cluster.name for cluster in selected(rule.clusters, means.fleet.clusters)} - avoid
+    if rule.policy is PlacementPolicy.ALL or not others:
+        return ()
+    observed = await observe(means.stores, Scope(kinds=(), namespaces=frozenset({agent.name.namespace})))
+    if not isinstance(observed.registry, Found):
+        return ()
+    leaving = replace(record, recovery=replace(given.state, avoid=tuple(sorted(avoid))))
+    placed = place(
+        PlacementRequest(
+            agents={agent.name: agent},
+            clusters=means.fleet.clusters,
+            capacities=observed.capacities,
+            records={**observed.registry.value.records, agent.name: leaving},
+            quotas=means.fleet.quotas,
+            now_ms=means.world.clock.now_ms(),
+        )
+    )
+    where = tuple(item.cluster for item in placed.placed.get(agent.name, ()) if item.replicas)
+    known = all(isinstance(observed.identities.get(name), Found) for name in where)
+    return where if known and not placed.holds and not avoid.intersection(where) else ()

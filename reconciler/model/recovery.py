@@ -55,6 +55,8 @@ class RecoveryState:
     """Since when it is healthy again; 0 while it is ill."""
     left: bool = False
     """Nothing of the ladder is left: it is people's now."""
+    avoid: tuple[str, ...] = ()
+    """Clusters that it left because it was ill there: as long as its placement has others it runs on those."""
     taken: tuple[Taken, ...] = ()
 
     @property

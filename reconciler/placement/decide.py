@@ -126,7 +126,7 @@ def unseen(record: Record) -> bool:
 def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growing:
     """What the record alone settles; Growing where it depends on what clusters have left."""
     rule = agent.spec.placement
-    clusters = world.selected(rule.clusters)
+    clusters = _not_left(world.selected(rule.clusters), agent, record)
     weights = weights_of(rule, clusters) if len(clusters) > 1 else {cluster.name: 1 for cluster in clusters}
     total = replicas_wanted(agent, record, world.now_ms)
     shape = shape_of(agent.spec.resources)
@@ -142,6 +142,18 @@ def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growi
             return settle(world, agent, record, target, shape, stay=stay)
     chosen = tuple(cluster for cluster in clusters if cluster.name in weights)
     return Growing(total=total, shape=shape, clusters=chosen, current=current, stay=stay, home=home)
+
+
+def _not_left(
+    clusters: tuple[ClusterDeclaration, ...], agent: Agent, record: Record | None
+) -> tuple[ClusterDeclaration, ...]:
+    """Without the clusters that an agent left because it was ill there, where others are left to it."""
+    state = record.recovery if record is not None else None
+    if record is None or state is None or not state.avoid or state.spec_hash != record.spec_hash:
+        return clusters
+    if agent.spec.placement.policy is PlacementPolicy.ALL:
+        return clusters
+    return tuple(cluster for cluster in clusters if cluster.name not in state.avoid) or clusters
 
 
 def _same_rule(record: Record, agent: Agent) -> bool:

@@ -131,6 +131,10 @@ def _moved_reason(agent: Agent, record: Record, placed: tuple[PlacedReplicas, ..
         return Reason(code=ReasonCode.SUSPENDED, text=f"suspended by hand; `reconciler resume {agent.name}` ends it")
     if record.state is AgentState.SUSPENDED:
         return Reason(code=ReasonCode.RESUMED, text="resumed")
+    avoid = record.recovery.avoid if record.recovery is not None else ()
+    if left := [share.cluster for share in record.placement if share.cluster in avoid]:
+        text = f"it was unhealthy on {' and '.join(left)}, and leaves for {' and '.join(p.cluster for p in placed)}"
+        return Reason(code=ReasonCode.PLACEMENT_CHANGED, text=text)
     if {share.cluster for share in record.placement} == {share.cluster for share in placed}:
         runs, declared = (sum(share.replicas for share in shares) for shares in (record.placement, placed))
         if runs != declared:

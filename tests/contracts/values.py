@@ -76,6 +76,7 @@ def record(
             due_ms=11,
             well_ms=12,
             left=True,
+            avoid=("asia-1",),
             taken=(
                 Taken(
                     remedy=Remedy.RESTART,

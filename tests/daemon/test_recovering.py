@@ -37,7 +37,7 @@ from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.prober import TableProber
 from tests.doubles.source import MemorySource
 from tests.doubles.world import GivenWorld, open_cluster, open_registry
-from tests.engine.fleets import OPTIONS, PROCESSES, _fleet, agent, applied, snapshot
+from tests.engine.fleets import OPTIONS, PROCESSES, _fleet, agent, applied, plan_of, snapshot
 
 RULES = "  recovery: {{ladder: [{ladder}], backoff: {{initial: 10s, factor: 2, max: 1m}}, attempts: {attempts}}}\n"
 
@@ -95,6 +95,7 @@ class Ward:
         self.folder, self.clock, self.source = folder, FakeClock(), MemorySource()
         self.source.commit({"fleet.yaml": PROCESSES})
         self.cluster = open_cluster(NeverReadyCluster, folder)
+        self.other = open_cluster(NeverReadyCluster, folder / "other", "other")
         self.lines: list[dict[str, Any]] = []
         self.alerts: list[Alert] = []
         self.measures = Measures()
@@ -102,7 +103,7 @@ class Ward:
 
     async def open(self) -> None:
         self.registry: SqliteRegistry = await open_registry(self.folder, self.clock)
-        self.stores = Stores(registry=self.registry, clusters={"local": self.cluster})
+        self.stores = Stores(registry=self.registry, clusters={"local": self.cluster, "other": self.other})
         self.world = GivenWorld(self.source, self.clock, self.stores)
         self.doing = Doing(self)
         self.restarted()
@@ -150,7 +151,7 @@ class Ward:
         await self.recovering.heard(swept)
         running = asyncio.create_task(self.recovering.run())
         async with asyncio.timeout(20):
-            while not running.done() and self.recovering.judged < self.recovering.sweeps:  # noqa: ASYNC110 - no event tells
+            while not running.done() and self.recovering.judged < self.recovering.sweeps:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -176,6 +177,7 @@ async def ward(tmp_path: Path) -> AsyncIterator[Ward]:
     await made.open()
     yield made
     await made.cluster.close()
+    await made.other.close()
     await made.registry.close()
 
 
@@ -383,3 +385,31 @@ async def test_on_a_cluster_that_starts_nothing_nothing_is_ill(ward: Ward) -> No
         await ward.sweep(ill="a0 a1 a2 a3 a4 a5")
     assert ward.doing.asked == []
     assert ward.alerts == []
+
+
+async def test_one_that_stays_ill_leaves_its_cluster_for_another_that_its_placement_allows_and_does_not_return(
+    ward: Ward,
+) -> None:
+    both = "    - {name: local, embedded: {run: processes}}\n    - {name: other, embedded: {run: processes}}\n"
+    ward.source.commit({"fleet.yaml": PROCESSES.replace("    - {name: local, embedded: {run: processes}}\n", both)})
+    await ward.have("a", ladder="reschedule", attempts=3, more="  replicas: 2\n  placement: {policy: failover}\n")
+    assert [place.cluster for place in (await ward.record("a")).placement] == ["local"]
+    await ward.sweep(ill="a")
+    assert (await ward.state("a")).avoid == ("local",)
+    assert ward.told("remedy-ended")[0]["text"] == "it leaves local for other"
+    plan = await plan_of(ward.world)
+    (change,) = plan.changes
+    assert [reason.text for reason in change.reasons] == ["it was unhealthy on local, and leaves for other"]
+    await applied(ward.world, plan)
+    moved = await ward.record("a")
+    assert [place.cluster for place in moved.placement] == ["other"]
+    assert {entry.cluster for entry in moved.inventory} == {"other"}
+    assert (await plan_of(ward.world)).changes == ()
+    for _ in range(4):
+        await ward.sweep(ill="a")
+    assert ward.told("remedy-ended")[1]["outcome"] == "nothing-to-do", "it has left both by then"
+    assert (await plan_of(ward.world)).changes == ()
+    for _ in range(10):
+        await ward.sweep(well="a")
+    assert (await ward.state("a")).avoid == ()
+    assert (await plan_of(ward.world)).changes == (), "what runs stays where it is"

@@ -16,12 +16,13 @@ from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.reconcile import replanner
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Run, Unfinished
+from reconciler.engine.settle import settle
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
-from reconciler.model.plan import Plan
-from reconciler.model.registry import JournalEntry, JournalPhase
+from reconciler.model.plan import Action, Plan
+from reconciler.model.registry import AgentState, JournalEntry, JournalPhase
 from tests.adapters.kubernetes.conftest import until
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
 from tests.doubles.source import MemorySource
@@ -247,3 +248,50 @@ async def test_a_way_back_is_stopped_when_a_plan_wants_something_of_its_agent(
     await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED])
     await keeper.look()
     await until(lambda: keeper.outcomes(SLOW) == [Outcome.FAILED, Outcome.APPLIED])
+
+
+async def recovering(keeper: Keeper, name: AgentName) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have something done beside plans, as a remedy does it; when it may end, and whether it was asked to stop."""
+    record = (await snapshot(keeper.world)).records[name]
+    may_end, began = asyncio.Event(), asyncio.Event()
+    stops: list[asyncio.Event] = []
+
+    async def work(run: Run) -> ChangeFinished:
+        stops.append(run.stop)
+        await settle(run, record, lambda fresh: replace(fresh, state=AgentState.RECOVERING))
+        began.set()
+        ended = [asyncio.create_task(event.wait()) for event in (may_end, run.stop)]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        await settle(run, record, lambda fresh: replace(fresh, state=AgentState.RUNNING))
+        return ChangeFinished(
+            agent=name, action=Action.RECOVER, outcome=Outcome.APPLIED, text="", ready=0, wanted=0, duration_ms=0
+        )
+
+    keeper.work.beside(name, record.spec_hash, work)
+    await began.wait()
+    return may_end, stops[0]
+
+
+async def test_what_is_done_beside_plans_goes_on_while_they_only_find_the_agent_unsettled(keeper: Keeper) -> None:
+    await keeper.commit(fast=agent("fast"))
+    await keeper.end_of(FAST)
+    may_end, stop = await recovering(keeper, FAST)
+    assert keeper.work.busy == {FAST}
+    plan = await keeper.look()
+    assert [(change.name, change.action) for change in plan.changes] == [(FAST, Action.RECOVER)]
+    assert not stop.is_set()
+    may_end.set()
+    await keeper.end_of(FAST)
+    assert (await keeper.look()).changes == ()
+
+
+async def test_what_is_done_beside_plans_ends_for_a_plan_that_wants_the_agent_otherwise(keeper: Keeper) -> None:
+    await keeper.commit(fast=agent("fast"))
+    await keeper.end_of(FAST)
+    _may_end, stop = await recovering(keeper, FAST)
+    await keeper.commit(fast=agent("fast", image="acme/agent:2"))
+    assert stop.is_set()
+    await keeper.end_of(FAST)
+    await keeper.look()
+    await keeper.end_of(FAST)
+    assert (await keeper.look()).changes == ()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from reconciler.model.agent import ClusterSelector
 from reconciler.model.objects import Unreadable
+from reconciler.model.recovery import RecoveryState
 from reconciler.model.registry import Record
 from reconciler.model.units import Duration
 from reconciler.placement import PlacementRequest, PlacementResult, place
@@ -129,3 +130,26 @@ def test_time_alone_brings_one_home_in_a_warm_pass() -> None:
     before = place(at(MINUTE, away, well={"eu": 0}))
     later = place(at(10 * MINUTE, away, well={"eu": 0}), previous=before, changed=())
     assert (where(later, "a/one"), home(later)) == ({"eu": 2}, "")
+
+
+def left(known: Record, *clusters: str, spec_hash: str = "") -> Record:
+    """The agent after it was ill on these clusters, and left them."""
+    state = RecoveryState(spec_hash=spec_hash or known.spec_hash, since_ms=1, step=1, avoid=clusters)
+    return replace(known, recovery=state)
+
+
+def test_one_that_was_ill_somewhere_runs_on_what_else_its_rule_allows() -> None:
+    assert where(place(at(MINUTE, left(record(ONE, {"eu": 2}), "eu"))), "a/one") == {"us": 2}
+    assert where(place(at(MINUTE, left(record(ONE, {"us": 2}), "eu"))), "a/one") == {"us": 2}
+    assert where(place(at(MINUTE, left(record(ONE, {"us": 2}), "eu", "us"))), "a/one") == {"ap": 2}
+    spread = agent("a/one", replicas=2, placement=rule("spread", ClusterSelector(names=("eu", "us"))))
+    known = left(record(spread, {"eu": 1, "us": 1}), "eu")
+    assert where(place(at(MINUTE, known, agent=spread)), "a/one") == {"us": 2}
+
+
+def test_one_that_was_ill_everywhere_stays_and_so_does_one_that_is_another_now_or_is_to_be_everywhere() -> None:
+    assert where(place(at(MINUTE, left(record(ONE, {"eu": 2}), "eu", "us", "ap"))), "a/one") == {"eu": 2}
+    assert where(place(at(MINUTE, left(record(ONE, {"eu": 2}), "eu", spec_hash="other"))), "a/one") == {"eu": 2}
+    everywhere = agent("a/one", replicas=1, placement=rule("all", ClusterSelector(names=("eu", "us"))))
+    known = left(record(everywhere, {"eu": 1, "us": 1}), "eu")
+    assert where(place(at(MINUTE, known, agent=everywhere)), "a/one") == {"eu": 1, "us": 1}
