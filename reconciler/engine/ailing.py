@@ -18,6 +18,8 @@ from reconciler.model.source import JsonObject
 TELLING = frozenset({Dimension.CONNECTIVITY, Dimension.RESOURCES, Dimension.PLUGIN, Dimension.LIFECYCLE})
 """Dimensions of checks that a remedy on pods may mend."""
 HASH_LABEL = "pod-template-hash"
+AGAIN, AGAIN_WITHIN_MS = 2, 5 * 60 * 1000
+"""A process that was started again so often, the last time so lately, crashes: no kubelet waits longer than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,9 @@ def complaint(assessment: Assessment) -> Complaint:
     )
 
 
-def ward(pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, said: Complaint, *, since_ms: int) -> Ward:
+def ward(
+    pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, said: Complaint, *, since_ms: int, now_ms: int
+) -> Ward:
     """Sort the pods that a Deployment made. `since_ms` is when the illness began."""
     own = {ref: pod for ref, pod in sorted(pods.items()) if is_made_by(pod, deployment) and not _is_ending(pod)}
     serving = frozenset(ref for ref, pod in own.items() if is_ready(pod) and ref.name not in said.silent)
@@ -70,7 +74,7 @@ def ward(pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, said: Com
     return Ward(
         pods=own,
         unwell=tuple(sorted(unwell, key=lambda ref: (ref in serving, ref))),
-        restarting=frozenset(ref for ref in unwell if is_restarting(own[ref], since_ms=since_ms)),
+        restarting=frozenset(ref for ref in unwell if is_restarting(own[ref], since_ms=since_ms, now_ms=now_ms)),
         serving=serving,
     )
 
@@ -121,10 +125,13 @@ def is_made_by(pod: JsonObject, deployment: JsonObject) -> bool:
     )
 
 
-def is_restarting(pod: JsonObject, *, since_ms: int) -> bool:
-    """Whether a process of a pod ended since, so that its cluster starts it again, or has: it is unwell still."""
+def is_restarting(pod: JsonObject, *, since_ms: int, now_ms: int) -> bool:
+    """Whether a pod's cluster is about to start a process of it again, has done so since, or does it again and again."""
     return any(
-        _waiting(container) in FATAL_WAITING or _ended_ms(container) > since_ms
+        _waiting(container) in FATAL_WAITING
+        or bool((container.get("state") or {}).get("terminated"))
+        or _ended_ms(container) > since_ms
+        or (int(container.get("restartCount") or 0) >= AGAIN and now_ms - _ended_ms(container) < AGAIN_WITHIN_MS)
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
     )
 

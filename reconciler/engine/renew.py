@@ -71,7 +71,8 @@ class Patient:
 
     def _sorted(self, pods: Mapping[ObjectRef, JsonObject]) -> Ward:
         before = self.spec.health.failure_threshold * self.spec.health.interval.ms
-        return ward(pods, self.deployment, self.said, since_ms=self.since_ms - before)  # to be called ill takes so long
+        since, now = self.since_ms - before, self.run.clock.now_ms()  # to be called ill takes so long
+        return ward(pods, self.deployment, self.said, since_ms=since, now_ms=now)
 
     async def _pods(self) -> Mapping[ObjectRef, JsonObject]:
         scope = pod_scope(self.deployment)

@@ -18,6 +18,8 @@ from tests.placement.builders import PLAIN
 
 DEPLOYMENT: JsonObject = {"kind": "Deployment", "metadata": {"name": "triage", "namespace": "support"}}
 SINCE = 1_795_000_000_000
+"""2026-11-18, in the morning."""
+NOW = SINCE + 90_000_000
 
 
 def ref(name: str) -> ObjectRef:
@@ -37,8 +39,8 @@ def pod(
     }
 
 
-def crashed(at: str, which: str = "lastState") -> JsonObject:
-    ended = {which: {"terminated": {"finishedAt": at, "exitCode": 3}}, "restartCount": 1}
+def crashed(at: str, which: str = "lastState", *, times: int = 1) -> JsonObject:
+    ended = {which: {"terminated": {"finishedAt": at, "exitCode": 3}}, "restartCount": times}
     return pod(ready=False, containerStatuses=[ended])
 
 
@@ -85,14 +87,14 @@ def test_pods_of_others_and_those_that_are_ending_are_left_out() -> None:
         ref("ending"): ending,
         ref("orphan"): orphan,
     }
-    found = ward(pods, DEPLOYMENT, Complaint(all_of_them=True), since_ms=SINCE)
+    found = ward(pods, DEPLOYMENT, Complaint(all_of_them=True), since_ms=SINCE, now_ms=NOW)
     assert found.unwell == (ref("own"),)
 
 
 def test_those_that_do_not_serve_come_first() -> None:
     pods = {ref("a"): pod(), ref("b"): pod(), ref("c"): pod(ready=False), ref("d"): pod()}
     said = Complaint(failed=frozenset({"a", "b"}), silent=frozenset({"b"}))
-    found = ward(pods, DEPLOYMENT, said, since_ms=SINCE)
+    found = ward(pods, DEPLOYMENT, said, since_ms=SINCE, now_ms=NOW)
     assert found.unwell == (ref("b"), ref("c"), ref("a"))
     assert found.serving == {ref("a"), ref("d")}
     assert found.restarting == frozenset()
@@ -107,18 +109,27 @@ def test_those_that_do_not_serve_come_first() -> None:
         (crashed("2026-11-17T12:00:00Z"), False),
         (crashed("2026-11-19T12:00:00Z", "state"), True),
         (crashed("no time at all"), False),
+        (crashed("2026-11-17T12:00:00Z", times=9), False),
         (pod(ready=False), False),
     ],
 )
 def test_who_has_crashed_since_is_the_clusters_to_start_again(body: JsonObject, *, restarting: bool) -> None:
-    found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=SINCE)
+    found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW)
     assert (ref("p") in found.restarting) is restarting
     assert found.unwell == (ref("p"),)
 
 
+def test_one_that_crashed_again_and_again_of_late_is_so_from_before_the_illness_too() -> None:
+    body = crashed("2026-11-19T12:00:00Z", times=2)
+    later = SINCE + 10**9
+    for now, restarting in ((1_795_089_700_000, True), (later, False)):
+        found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=later, now_ms=now)
+        assert (ref("p") in found.restarting) is restarting
+
+
 def test_all_on_a_node_with_an_unwell_one_go_together() -> None:
     pods = {ref("a"): pod(node="n1"), ref("b"): pod(node="n1", ready=False), ref("c"): pod(node="n2")}
-    found = ward(pods, DEPLOYMENT, Complaint(), since_ms=SINCE)
+    found = ward(pods, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW)
     assert together_with(found) == (ref("b"), ref("a"))
 
 

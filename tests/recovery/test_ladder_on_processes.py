@@ -135,8 +135,9 @@ async def test_one_that_crashes_again_and_again_is_left_to_its_cluster_and_then_
         die.touch()
         os.kill(pid_of(pod), signal.SIGKILL)
         await daemon.until(lambda: daemon.told("remedy-ended", remedy="quarantine"))
-        (same,) = (await daemon.pods()).values()
-        assert same["metadata"]["uid"] == pod["metadata"]["uid"], "a new pod would be no other process"
+        pods = (await daemon.pods()).values()
+        told = "\n".join(map(str, daemon.lines))
+        assert [each["metadata"]["uid"] for each in pods] == [pod["metadata"]["uid"]], told
         texts = [line["text"] for line in daemon.told("remedy-ended")]
     assert daemon.remedies() == [("restart", "nothing-to-do"), ("rollback", "nothing-to-do"), ("quarantine", "done")]
     assert texts[0] == "its cluster starts it again by itself (1 pods), which does not help"
