@@ -44,6 +44,7 @@ from reconciler.model.recovery import Ended, RecoveryState
 from reconciler.model.registry import AgentState, Record
 from reconciler.ports import Prober
 
+Assessments = Mapping[AgentName, Assessment]
 UNSETTLED = frozenset({AgentState.REGISTERED, AgentState.DEPLOYING, AgentState.TERMINATING, AgentState.RECOVERING})
 """States in which something else is going on with an agent."""
 FIRST_LOOK = -1
@@ -106,11 +107,12 @@ class Recovering:
     async def _step(self, swept: Swept) -> None:
         """All that one sweep gives reason to. Raises LockHeld, RegistryError."""
         self._forget(swept)
-        self._time(swept)
-        stopped = self._doubts(swept)
+        running = _running(swept)
+        self._time(swept, running)
+        stopped = self._doubts(running)
         self._tell_people(swept)
         wanted: dict[AgentName, Take] = {}
-        for name, decision in self._decisions(swept):
+        for name, decision in self._decisions(swept, running):
             match decision:
                 case Note() | Leave():
                     await self._begin(swept, name, partial(self._note, swept, name, decision))
@@ -124,10 +126,10 @@ class Recovering:
                     self._say(name, text)
         await self._take(swept, wanted)
 
-    def _decisions(self, swept: Swept) -> Iterator[tuple[AgentName, Decision]]:
+    def _decisions(self, swept: Swept, running: Assessments) -> Iterator[tuple[AgentName, Decision]]:
         """The next step of everybody who is ill or has been, and whom nobody is working on."""
         busy, now = self.acting.busy, self.world.clock.now_ms()
-        for name, found in _running(swept).items():
+        for name, found in running.items():
             record, agent = self._record(swept, name), swept.declared.agents.get(name)
             if record is None or agent is None:
                 continue
@@ -276,9 +278,9 @@ class Recovering:
         for name in [name for name, record in self._written.items() if self._record(swept, name) is not record]:
             del self._written[name]
 
-    def _time(self, swept: Swept) -> None:
+    def _time(self, swept: Swept, running: Assessments) -> None:
         """How long each agent takes to be healthy again, with remedies or without."""
-        for name, found in swept.found.assessments.items():
+        for name, found in running.items():
             if found.is_healthy:
                 if (since := self._ill.pop(name, None)) is not None:
                     self.measures.recovered(max(0, found.at_ms - since) / 1000)
@@ -286,10 +288,10 @@ class Recovering:
             elif found.state is HealthState.UNHEALTHY and swept.records[name].state not in CHANGING:
                 self._ill.setdefault(name, ill_since_ms(found))
 
-    def _doubts(self, swept: Swept) -> bool:
+    def _doubts(self, running: Assessments) -> bool:
         """Whether so much fails at once that the observer is suspected: then remedies stop, and one alert goes out."""
         now_ms, before = self.world.clock.now_ms(), self._doubt
-        self._doubt = now = suspect(_running(swept).values(), before=before, now_ms=now_ms)
+        self._doubt = now = suspect(running.values(), before=before, now_ms=now_ms)
         self.measures.doubts(now.remedies_stop)
         text = (
             f"{now.red} of {now.measured} agents fail at once: more likely they cannot be seen from here than are ill"
@@ -334,14 +336,15 @@ class Recovering:
         self.raise_(alert)
 
 
-def _running(swept: Swept) -> Mapping[AgentName, Assessment]:
-    """Agents that are on a cluster which starts processes: of no others anything can be well."""
-    fleet = swept.declared.fleet
+def _running(swept: Swept) -> dict[AgentName, Assessment]:
+    """Agents that run somewhere, on a cluster that starts processes: of no others anything can be ill."""
+    fleet, records = swept.declared.fleet, swept.records
     idle = {cluster.name for cluster in fleet.clusters if cluster.runs_nothing} if fleet is not None else set()
-    if not idle:
-        return swept.found.assessments
-    where = {name: _clusters(record) for name, record in swept.records.items()}
-    return {name: found for name, found in swept.found.assessments.items() if not idle.issuperset(where.get(name, ()))}
+    return {
+        name: found
+        for name, found in swept.found.assessments.items()
+        if name in records and any(one.replicas and one.cluster not in idle for one in records[name].placement)
+    }
 
 
 def _concerns(found: Assessment, record: Record) -> bool:

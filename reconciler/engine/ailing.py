@@ -126,7 +126,7 @@ def is_made_by(pod: JsonObject, deployment: JsonObject) -> bool:
 
 
 def is_restarting(pod: JsonObject, *, since_ms: int, now_ms: int) -> bool:
-    """Whether a pod's cluster is about to start a process of it again, has done so since, or does it again and again."""
+    """Whether a pod's cluster is about to start a process of it again, has done so since, or does so over and over."""
     return any(
         _waiting(container) in FATAL_WAITING
         or bool((container.get("state") or {}).get("terminated"))

@@ -20,7 +20,7 @@ from reconciler.daemon.sweeping import Swept
 from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import locked
 from reconciler.engine.locks import LockHeld, apply_lock
-from reconciler.engine.operate import Hand, resume, suspend
+from reconciler.engine.operate import Hand, resume, scale, suspend
 from reconciler.engine.recover import Means, Treated, Treatment
 from reconciler.engine.run import Run
 from reconciler.engine.sweep import Sweep
@@ -413,3 +413,12 @@ async def test_one_that_stays_ill_leaves_its_cluster_for_another_that_its_placem
         await ward.sweep(well="a")
     assert (await ward.state("a")).avoid == ()
     assert (await plan_of(ward.world)).changes == (), "what runs stays where it is"
+
+
+async def test_one_that_runs_nowhere_is_not_ill_whatever_it_was_last(ward: Ward) -> None:
+    await ward.have("a")
+    await scale(ward.hand(), name("a"), 0)
+    await applied(ward.world)
+    for _ in range(4):
+        await ward.sweep(ill="a")
+    assert ward.doing.asked == []

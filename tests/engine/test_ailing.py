@@ -45,7 +45,7 @@ def crashed(at: str, which: str = "lastState", *, times: int = 1) -> JsonObject:
 
 
 def check(name: str = "answers", dimension: Dimension = Dimension.CONNECTIVITY, *pods: str, **more: Any) -> CheckState:
-    facts = {"state": HealthState.UNHEALTHY, "text": "", "pods": pods}
+    facts: dict[str, Any] = {"state": HealthState.UNHEALTHY, "text": "", "pods": pods}
     return CheckState(name=name, dimension=dimension, **facts | more)
 
 

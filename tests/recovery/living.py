@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -33,6 +35,8 @@ began, sick = time.monotonic(), False
 after = float(os.environ.get("SICK_AFTER", "inf"))
 if os.path.exists(os.environ.get("DIE_IF", "")):
     sys.exit(3)
+while os.path.exists(os.environ.get("WAIT_IF", "")):
+    time.sleep(0.05)
 
 
 class Agent(http.server.BaseHTTPRequestHandler):
@@ -57,7 +61,10 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), A
 BODY = """\
   command: [python3, programs/agent.py]
   replicas: {replicas}
-  env: [{{name: SICK_AFTER, value: "{sick_after}"}}, {{name: DIE_IF, value: "{die_if}"}}]
+  env:
+    - {{name: SICK_AFTER, value: "{sick_after}"}}
+    - {{name: DIE_IF, value: "{die_if}"}}
+    - {{name: WAIT_IF, value: "{wait_if}"}}
   ports: [{{name: http, port: 8080}}]
   probes: {{readiness: {{http: {{path: /ready, port: http}}, period: 1s}}}}
   health:
@@ -75,11 +82,14 @@ def patient(
     replicas: int = 1,
     sick_after: str = "inf",
     die_if: str = "/nowhere",
+    wait_if: str = "/nowhere",
     ladder: str = "restart, rollback, quarantine",
     attempts: int = 3,
     more: str = "",
 ) -> str:
-    body = BODY.format(replicas=replicas, sick_after=sick_after, die_if=die_if, ladder=ladder, attempts=attempts)
+    body = BODY.format(
+        replicas=replicas, sick_after=sick_after, die_if=die_if, wait_if=wait_if, ladder=ladder, attempts=attempts
+    )
     return agent(name, body + more)
 
 
@@ -122,7 +132,8 @@ class Living:
             raise AssertionError("\n".join(map(str, self.lines))) from None
 
     async def until_ready(self, name: str = "triage", count: int = 1) -> None:
-        """Until so many pods are there, ready, and all answer as healthy."""
+        """Until so many pods are there, ready, and all answer as healthy, and what brought them up has ended."""
+        await self.until(lambda: self.told("change-ended", agent=f"support/{name}"))
         async with asyncio.timeout(90):
             while not (len(await self.healthy(name)) == count == len(await self.pods(name))):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
@@ -195,6 +206,16 @@ async def running(daemon: Living) -> AsyncIterator[Living]:
         daemon.stop.set()
         await asyncio.wait_for(task, 60)
         await daemon.prober.close()
+
+
+async def command(daemon: Living, *arguments: str) -> str:
+    """What a command prints that somebody types beside the daemon."""
+
+    def ran() -> str:
+        line = [sys.executable, "-m", "reconciler.cli", *arguments]
+        return subprocess.run(line, cwd=daemon.repo.root, capture_output=True, text=True, check=True).stdout
+
+    return await asyncio.to_thread(ran)
 
 
 def seconds_since(began: float) -> float:

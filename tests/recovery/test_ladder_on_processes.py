@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from reconciler.model.plan import HoldCode
 from reconciler.model.recovery import Ended
 from reconciler.model.registry import AgentState
 from tests.engine.fleets import plan_of, stores_of
-from tests.recovery.living import Living, ask, living, patient, pid_of, running, seconds_since
+from tests.recovery.living import Living, ask, command, living, patient, pid_of, running, seconds_since
 
 
 async def test_one_that_stays_up_and_answers_500_is_restarted_and_that_leaves_no_drift(
@@ -98,6 +99,12 @@ async def test_a_revision_that_turns_bad_is_rolled_back_once_and_then_quarantine
         assert [line for line in daemon.lines[told:] if line["event"].startswith("remedy")] == []
         assert [(alert.name, alert.resolved) for alert in daemon.alerts] == [("AgentQuarantined", False)]
         assert daemon.remedies()[3:] == [("quarantine", "done")]
+        why = (await command(daemon, "why", "support/triage")).splitlines()
+        assert why[0] == "support/triage: it is quarantined, ready 1/1."
+        assert any("left to people after" in line for line in why)
+        steps = [line.split()[:2] for line in why[why.index("") + 2 :]]
+        assert steps == [["1", "restart"], ["2", "restart"], ["3", "rollback"], ["4", "quarantine"]]
+        assert "and left to people" in await command(daemon, "describe", "support/triage")
 
         await resume(
             Hand(
@@ -169,6 +176,35 @@ async def test_a_daemon_that_ends_in_the_middle_leaves_the_next_one_where_it_was
             await second.until(lambda: second.told("remedy-ended", remedy="quarantine"))
             steps = [line["step"] for line in second.told("remedy")]
     assert steps == ["2 of 3", "3 of 3"]
+
+
+async def test_a_remedy_that_is_stopped_says_where_it_was_and_the_agent_gets_well_with_the_next_daemon(
+    tmp_path,
+) -> None:
+    wait = tmp_path / "wait"
+    async with living(tmp_path / "fleet", {"agents/triage.yaml": patient(wait_if=str(wait))}) as daemon:
+        await daemon.until_ready()
+        ((name, pod),) = (await daemon.pods()).items()
+        wait.touch()
+        await ask(pod, "/sicken")
+        await daemon.until(lambda: daemon.told("remedy"))
+        async with asyncio.timeout(30):
+            while name in await daemon.pods():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        standing = daemon.service.standing
+        assert standing is not None
+        daemon.stop.set()
+        await daemon.until(lambda: not standing.leads)
+        stopped = await daemon.record()
+        assert stopped.recovery is not None
+        assert [item.ended for item in stopped.recovery.taken] == [Ended.INTERRUPTED]
+        assert stopped.state is AgentState.DEGRADED
+        assert await (await stores_of(daemon.world)).registry.open_journal() == ()
+        wait.unlink()
+        async with running(Living(daemon.repo, daemon.world)) as second:
+            await second.until(lambda: second.told("well"))
+            assert second.told("remedy") == []
+            assert (await second.record()).state is AgentState.RUNNING
 
 
 def swept(daemon: Living) -> float:
