@@ -188,6 +188,8 @@ class Acting:
 
     def _broke(self, end: Broken) -> None:
         """Work ended by what is no outcome: as much a failure as one that is told, but for the lock that was lost."""
+        if end.agent is not None:
+            self._beside.discard(end.agent)
         if isinstance(end.error, LockLost):
             if not self._lost:
                 self.tell.broke(end.error)
@@ -195,7 +197,6 @@ class Acting:
             return
         self.tell.broke(end.error)
         if end.agent is not None:
-            self._beside.discard(end.agent)
             self._failed(end.agent, self._changes.pop(end.agent, None), Outcome.FAILED)
             self.wakes.wake(f"the work on {end.agent} broke off")
             return

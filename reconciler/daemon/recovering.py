@@ -36,6 +36,7 @@ from reconciler.health.ladder import (
 )
 from reconciler.model.agent import Agent, Remedy
 from reconciler.model.alert import Alert, Severity
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
@@ -103,6 +104,10 @@ class Recovering:
                 except LockHeld as error:
                     self.tell.waits(error.message)
                     await self.world.clock.sleep(LOCK_AGAIN_S)
+                except ReconcilerError as error:  # the next sweep is soon
+                    self.tell.say("warning", "no-remedies", reason=error.message, hint=error.hint)
+                    self.judged = number
+                    break
 
     async def _step(self, swept: Swept) -> None:
         """All that one sweep gives reason to. Raises LockHeld, RegistryError."""
@@ -114,10 +119,10 @@ class Recovering:
         wanted: dict[AgentName, Take] = {}
         for name, decision in self._decisions(swept, running):
             match decision:
+                case Take() | Leave() if stopped:
+                    pass  # which is told once, for all of them
                 case Note() | Leave():
                     await self._begin(swept, name, partial(self._note, swept, name, decision))
-                case Take(remedy=remedy) if stopped and remedy in ACTS:
-                    pass  # which is told once, for all of them
                 case Take():
                     wanted[name] = decision
                 case Wait(remedy=remedy, text=text):

@@ -27,6 +27,7 @@ from reconciler.engine.sweep import Sweep
 from reconciler.engine.world import Stores
 from reconciler.model.agent import Dimension
 from reconciler.model.alert import Alert
+from reconciler.model.errors import RegistryError
 from reconciler.model.events import ChangeFinished
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
@@ -228,6 +229,31 @@ async def test_when_most_of_a_fleet_fails_at_once_remedies_stop_and_one_alert_go
     assert [each.resolved for each in ward.alerts] == [False, True]
     assert b"reconciler_remedies_suspended 0.0" in ward.measures.text()
     assert ward.doing.asked == [name("a0")], "what is ill still is one agent's illness, and is mended"
+
+
+async def test_while_remedies_stop_nobody_is_quarantined_or_left_to_people_either(ward: Ward) -> None:
+    names = [f"a{i}" for i in range(6)]
+    await ward.have(*names, ladder="quarantine", attempts=1)
+    for _ in range(4):
+        await ward.sweep(ill=" ".join(names))
+    assert ward.doing.asked == []
+    assert [alert.name for alert in ward.alerts] == ["FleetUnhealthy"]
+
+
+async def test_a_registry_that_is_away_is_told_and_the_next_sweep_tries_again(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.have("a")
+
+    async def away(*_: object) -> bool:
+        raise RegistryError("the registry cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ward.doing, "beside", away)
+        await ward.sweep(ill="a")
+    assert ward.told("no-remedies")[0]["reason"] == "the registry cannot be reached"
+    await ward.sweep(ill="a")
+    assert (await ward.state("a")).step == 1
 
 
 async def test_no_more_remedies_are_under_way_than_the_budget_and_the_others_wait_and_say_so(
