@@ -13,7 +13,7 @@ from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
 from reconciler.daemon.recovering import Recovering
 from reconciler.daemon.standing import Standing, either
-from reconciler.daemon.sweeping import Hears, Sweeping
+from reconciler.daemon.sweeping import Hears, Recalls, Sweeping, nothing_known
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
 from reconciler.daemon.wakes import Backlog, Pace, Wakes
@@ -69,6 +69,7 @@ class Service:
     """Are told of every sweep while this daemon leads."""
     raise_: Callable[[Alert], None] = _unheard
     """Takes what people have to be told; must not wait."""
+    recall: Recalls = nothing_known
     standing: Standing | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -151,7 +152,7 @@ class Service:
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
-            heard=(*self.heard, *(one.heard for one in recovering)),
+            heard=(*self.heard, *(one.heard for one in recovering)), recall=self.recall,
         )  # fmt: skip
         feed = RegistryFeed(
             registry=stores.registry, wakes=wakes, clock=self.world.clock,

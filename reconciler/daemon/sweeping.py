@@ -39,6 +39,13 @@ class Swept:
 
 Hears = Callable[[Swept], Awaitable[None]]
 """Is told of every sweep, and has to be quick: the next one waits for it. What it raises is told, and no more."""
+Recalls = Callable[[Stores], Awaitable[Mapping[AgentName, Assessment]]]
+"""How agents stood when somebody last looked: the first sweep goes on from there. Must not raise."""
+
+
+async def nothing_known(_stores: Stores) -> Mapping[AgentName, Assessment]:
+    """Each agent is new."""
+    return {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,8 +61,10 @@ class Sweeping:
     every_s: float
     acts: bool
     heard: tuple[Hears, ...] = ()
+    recall: Recalls = nothing_known
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
     under_way: bool = False
+    _recalled: bool = False
 
     async def run(self) -> None:
         """Sweep after sweep. One that takes longer than its interval is followed by the next at once, never by two."""
@@ -80,6 +89,8 @@ class Sweeping:
         records = await stores.registry.snapshot()
         if not isinstance(records, Found):
             return  # who should run is not known now; the loop tells why
+        if not self._recalled:
+            self.found, self._recalled = await self.recall(stores), True
         known = records.value.records
         agents = {
             name: agent

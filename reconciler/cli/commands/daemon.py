@@ -24,10 +24,13 @@ from reconciler.model.units import Duration
 
 if TYPE_CHECKING:
     from reconciler.bootstrap import Session
+    from reconciler.daemon.history import History
     from reconciler.daemon.service import Service
     from reconciler.ports import Prober
 
 LEAST_S = 1.0
+LEAST_HISTORY_S = 8 * 86_400.0
+"""Availability looks a week back."""
 
 
 def daemon(  # noqa: PLR0917 - options of a command
@@ -52,6 +55,9 @@ def daemon(  # noqa: PLR0917 - options of a command
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there.")
     ] = "",
+    history: Annotated[
+        str, typer.Option("--history", metavar="DURATION", help="How long the history of health is kept.")
+    ] = "30d",
     log: Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the lines on stderr.")] = "text",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least that is told.")
@@ -80,6 +86,7 @@ def daemon(  # noqa: PLR0917 - options of a command
         poll_s=_seconds("--poll", poll),
         resync_s=_seconds("--resync", resync),
         sweep_s=_seconds("--sweep", sweep),
+        history_s=_seconds("--history", history, LEAST_HISTORY_S),
         as_json=log == "json",
         level=log_level,
     )
@@ -98,17 +105,18 @@ class Given:
     poll_s: float
     resync_s: float
     sweep_s: float
+    history_s: float
     as_json: bool
     level: str
 
 
-def _seconds(option: str, text: str) -> float:
+def _seconds(option: str, text: str, least_s: float = LEAST_S) -> float:
     try:
         seconds = Duration.parse(text).seconds
     except ValueError as error:
         raise UsageError(f"{option}: {error}", hint="like 30s or 5m") from error
-    if seconds < LEAST_S:
-        raise UsageError(f"{option}: {text} is too short", hint="at least 1s")
+    if seconds < least_s:
+        raise UsageError(f"{option}: {text} is too short", hint=f"at least {Duration.of_ms(int(least_s * 1000)).text}")
     return seconds
 
 
@@ -124,7 +132,9 @@ async def _run(given: Given, settings: Settings, listen: str) -> None:
         world = await stack.enter_async_context(opened)
         prober = world.prober()
         stack.push_async_callback(prober.close)
-        await _serve(_service(given, settings, world, prober), stack, listen)
+        service = _service(given, settings, world, prober)
+        stack.push_async_callback(_remember(service, given.history_s).close)
+        await _serve(service, stack, listen)
 
 
 def _service(given: Given, settings: Settings, world: Session, prober: Prober) -> Service:
@@ -159,6 +169,22 @@ def _service(given: Given, settings: Settings, world: Session, prober: Prober) -
         ready=_notify,
         tidy=world.close_others,
     )
+
+
+def _remember(service: Service, history_s: float) -> History:
+    """Let the daemon go on from the history of health, and keep it: one that only plans writes nothing."""
+    from reconciler.daemon.history import History
+    from reconciler.daemon.loop import Mode
+    from reconciler.model.series import Retention
+
+    kept_ms = round(history_s * 1000)
+    history = History(
+        clock=service.world.clock, tell=service.tell, retention=Retention(changes_ms=kept_ms, hours_ms=kept_ms)
+    )
+    service.recall = history.recall
+    if service.settings.mode is Mode.APPLY:
+        service.heard = (*service.heard, history.heard)
+    return history
 
 
 async def _serve(service: Service, stack: AsyncExitStack, listen: str) -> None:
