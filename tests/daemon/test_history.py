@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class Recording:
         return getattr(self.inner, name)
 
     async def record_health(
-        self, changes: tuple[HealthChange, ...], points: tuple[HealthPoint, ...], *, op_id: str
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
     ) -> None:
         self.ops.append(op_id)
         await self.free.wait()

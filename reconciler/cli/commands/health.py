@@ -11,8 +11,12 @@ from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import opened, run
 from reconciler.cli.looking import snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json
+from reconciler.cli.views.trend import HEADERS, trend_rows
+from reconciler.health.plain import trend_json
 from reconciler.model.agent import Dimension
 from reconciler.model.health import Assessment, HealthState
+from reconciler.model.identity import AgentName
+from reconciler.model.trend import Trend
 
 if TYPE_CHECKING:
     from reconciler.engine.sweep import Sweep
@@ -35,16 +39,21 @@ def health(
     selector: Annotated[
         str | None, typer.Option("-l", "--selector", metavar="LABELS", help="Only agents with these labels.")
     ] = None,
+    trend: Annotated[
+        bool, typer.Option("--trend", help="Show what the history on record comes to instead of dimensions.")
+    ] = False,
     output: options.Output = "text",
 ) -> None:
     """Check every agent that runs once, now, and show how it is by dimension. Exit 1 where one is not well.
 
-    One failed measurement is enough here; what watches all the time waits for several.
+    One failed measurement is enough here; what watches all the time waits for several. With --trend: availability over
+    an hour, a day and a week, where latency goes and when its limit is met, flapping, and how long it took to find
+    outages and to recover, from the history that `reconciler daemon` keeps.
     """
     wanted = frozenset(options.agent_name(name) for name in names or ())
     where = invocation().settings(namespace=namespace).text("namespace")
     requirements = options.selector(selector)
-    found = run(_sweep())
+    found = run(_sweep(with_trends=trend))
     chosen = [
         (assessment, labels)
         for name, (assessment, labels) in found[1].items()
@@ -58,16 +67,22 @@ def health(
     for cluster in sorted(found[0].out_of_reach):
         note(f"Pods of {cluster} cannot be probed from outside: their readiness is told, what needs an address is not.")
     if output == "json":
-        emit(to_json({"agents": [plain(assessment) for assessment in assessments], "unreadable": found[0].unreadable}))
+        told = [plain(assessment) | _trend(assessment.agent, found[2]) for assessment in assessments]
+        emit(to_json({"agents": told, "unreadable": found[0].unreadable}))
     elif assessments:
-        emit(_text(assessments))
+        emit(_text(assessments, found[2]))
     else:
         note("No agents that run here. `reconciler get agents` lists those on record.")
     if found[0].unreadable or not all(assessment.is_healthy for assessment in assessments):
         raise typer.Exit(1)
 
 
-async def _sweep() -> tuple[Sweep, dict[Any, tuple[Assessment, dict[str, str]]]]:
+Trends = dict[AgentName, Trend]
+
+
+async def _sweep(*, with_trends: bool) -> tuple[Sweep, dict[Any, tuple[Assessment, dict[str, str]]], Trends | None]:
+    from reconciler.engine.trends import trends_on_record
+
     async with opened() as session:
         declaration = await session.declaration()
         stores = await session.stores()
@@ -78,7 +93,11 @@ async def _sweep() -> tuple[Sweep, dict[Any, tuple[Assessment, dict[str, str]]]]
             if name in records and not (agent.spec.suspend or records[name].suspended)
         }
         found = await session.sweep(stores, agents)
-        return found, {name: (one, dict(agents[name].labels)) for name, one in found.assessments.items()}
+        trends = None
+        if with_trends:
+            asked = {name: agent.spec.health for name, agent in agents.items()}
+            trends = await trends_on_record(stores.registry, asked, now_ms=session.clock.now_ms())
+        return found, {name: (one, dict(agents[name].labels)) for name, one in found.assessments.items()}, trends
 
 
 def plain(assessment: Assessment) -> dict[str, Any]:
@@ -96,12 +115,20 @@ def plain(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _text(assessments: list[Assessment]) -> str:
-    rows = [
-        (str(one.agent), str(one.state), *(str(one.dimension(dimension) or "-") for dimension in SHOWN))
-        for one in assessments
-    ]
-    lines = [table(("AGENT", "HEALTH", *(dimension.upper() for dimension in SHOWN)), rows)]
+def _trend(name: AgentName, trends: Trends | None) -> dict[str, Any]:
+    """The trend of an agent in JSON values, where trends are asked for; null where nothing is on record."""
+    if trends is None:
+        return {}
+    return {"trend": trend_json(trends[name]) if name in trends else None}
+
+
+def _text(assessments: list[Assessment], trends: Trends | None) -> str:
+    if trends is None:
+        lines = [_by_dimension(assessments)]
+    else:
+        lines = [table(HEADERS, trend_rows({one.agent: one.state for one in assessments}, trends))]
+        if not trends:
+            lines.append("There is no history on record: `reconciler daemon` keeps it.")
     for one in assessments:
         lines += [
             f"{one.agent}: {check.name}: {one_line(check.text, 400)}"
@@ -113,8 +140,16 @@ def _text(assessments: list[Assessment]) -> str:
     return "\n".join(lines)
 
 
+def _by_dimension(assessments: list[Assessment]) -> str:
+    rows = [
+        (str(one.agent), str(one.state), *(str(one.dimension(dimension) or "-") for dimension in SHOWN))
+        for one in assessments
+    ]
+    return table(("AGENT", "HEALTH", *(dimension.upper() for dimension in SHOWN)), rows)
+
+
 command = build(
     health,
     name="health",
-    examples=("reconciler health", "reconciler health -n demo -o json", "reconciler health demo/hello"),
+    examples=("reconciler health", "reconciler health -n demo -o json", "reconciler health demo/hello --trend"),
 )
