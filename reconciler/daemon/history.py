@@ -43,7 +43,7 @@ PRUNE_EVERY_MS = HOUR_MS
 PRUNE_ROWS = 1_000
 PRUNE_STEPS = 50
 AT_ONCE = 500
-"""Points that are made before others have their turn."""
+"""Agents that are seen to before others have their turn."""
 CLOSE_S = 5.0
 LOOK_BACK_MS = 7 * DAY_MS
 """How far back a daemon that starts looks for when agents were last looked at."""
@@ -136,8 +136,10 @@ class History:
         """Keep what a sweep brings; what has to be written is written by somebody else."""
         self._registry = swept.stores.registry
         self._turn(self.clock.now_ms())
-        for name, now in swept.found.assessments.items():
+        for index, (name, now) in enumerate(swept.found.assessments.items(), 1):
             self._note(swept.before.get(name), now, swept.declared.agents.get(name))
+            if not index % AT_ONCE:
+                await asyncio.sleep(0)
         for name, before in swept.before.items():
             if name not in swept.found.assessments and _left(name, swept):
                 self._leave(before)

@@ -27,7 +27,7 @@ def change_between(before: Assessment | None, now: Assessment) -> HealthChange |
 
 def change_to(now: Assessment, was: HealthState) -> HealthChange:
     """The change to an assessment."""
-    text = "; ".join(check.text for check in now.checks if check.state in _BAD)
+    text = "; ".join(f"{check.name}: {check.text}" for check in now.checks if check.state in _BAD)
     return HealthChange(
         agent=now.agent,
         at_ms=now.at_ms,

@@ -31,5 +31,4 @@ def percent(turns: int) -> float:
 
 def flaps(turns: int, *, before: bool) -> bool:
     """Whether it flaps now: from the high threshold on, and until it falls below the low one."""
-    share = percent(turns)
-    return share >= (LOW_PERCENT if before else HIGH_PERCENT)
+    return percent(turns) >= (LOW_PERCENT if before else HIGH_PERCENT)

@@ -29,7 +29,7 @@ def test_what_stays_as_it_is_is_not_kept() -> None:
 
 def test_a_change_for_the_worse_says_what_was_seen_and_when_it_was_last_seen_well() -> None:
     changes = kept(run(health(ANSWERS), UP_, UP_, *[DOWN] * 3))
-    assert changes[-1].text == "1 of 1 do not answer; p1: Connection refused"
+    assert changes[-1].text == "answers: 1 of 1 do not answer; p1: Connection refused"
     assert (changes[-1].well_ms, changes[-1].at_ms) == (1000, 4000)
     assert [change.well_ms for change in changes[:-1]] == [0, 0]
 
