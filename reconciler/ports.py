@@ -183,6 +183,12 @@ class Registry(Protocol):
     async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
         """Take or renew a lease. Raises RegistryConflict naming the holder and when it expires."""
 
+    async def leases(self, prefix: str) -> tuple[Lease, ...]:
+        """All leases that were ever taken whose names begin so, by name: who holds each, "" for nobody, and until when.
+
+        Raises RegistryError.
+        """
+
     async def release(self, lease: Lease) -> None:
         """Give a lease up; one that is no longer held is no error."""
 

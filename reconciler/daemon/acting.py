@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
+from reconciler.daemon.across import Across
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Backlog, Wakes
@@ -18,6 +19,7 @@ from reconciler.engine.continuous import Broken, Continuous
 from reconciler.engine.locks import LockLost
 from reconciler.engine.reconcile import PlanningCache, open_stores, replanner
 from reconciler.engine.run import Run
+from reconciler.engine.shardlocks import ShardLost, Shards
 from reconciler.engine.world import Stores, World
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
@@ -41,6 +43,9 @@ class Acting:
     tell: Teller
     timer: Callable[[float, str], None]
     measures: Measures
+    shards: Shards | None = None
+    """Which agents are this daemon's; all of them without any."""
+    _across: Across | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _doing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Nobody gives the lock up while somebody offers work under it."""
@@ -61,6 +66,18 @@ class Acting:
         """Agents with a change under way."""
         return self._worker.busy if self._worker is not None else frozenset()
 
+    def own(self, plan: Plan) -> Plan:
+        """The part of a plan that is about this daemon's agents."""
+        if self.shards is None:
+            return plan
+        return replace(plan, changes=tuple(change for change in plan.changes if self.shards.mine(change.name)))
+
+    async def hand_over(self) -> None:
+        """Stop the work on agents that are not this daemon's any more, and wait until that has ended."""
+        worker, shards = self._worker, self.shards
+        if worker is not None and shards is not None:
+            await worker.leave(lambda name: not shards.mine(name))
+
     async def do(self, plan: Plan) -> None:
         """Begin what a plan says and nothing speaks against. Raises LockHeld, LockLost, RegistryError."""
         async with self._doing:
@@ -79,7 +96,8 @@ class Acting:
         It is not where the agent is under way, or nothing may be begun. Raises LockHeld, RegistryError.
         """
         async with self._doing:
-            if self._lost or self._stop.is_set() or name in self.busy:
+            others = self.shards is not None and not self.shards.mine(name)
+            if self._lost or self._stop.is_set() or name in self.busy or others:
                 return False
             worker = await self._working(stores, fleet, "")
             self._beside.add(name)
@@ -116,18 +134,22 @@ class Acting:
         stores = await open_stores(self.world, plan, self.cache)
         if stores is None:
             return
-        if self._worker is None and await nothing_to_do(todo, stores, self.options):
+        spare = waiting | resting
+        if self._worker is None and await nothing_to_do(todo, stores, self.options, shards=self.shards, spare=spare):
             return
         worker = await self._working(stores, plan.fleet, plan.revision.commit)
         fresh = {change.name: change for change in todo.changes if change.name not in worker.busy}
         self._changes = {name: one for name, one in self._changes.items() if name in worker.busy} | fresh
-        await worker.offer(plan, replanner(self.world, plan, self.cache), spare=waiting | resting)
+        await worker.offer(plan, replanner(self.world, plan, self.cache), spare=spare)
 
     def _waiting(self, plan: Plan, now: float) -> frozenset[AgentName]:
         """Agents whose changes are not to begin yet: they failed a moment ago, or who they depend on is not done."""
         pending = self._worker.pending if self._worker is not None else frozenset()
         unplanned = self.busy - {change.name for change in plan.changes}  # like one that is on its way back
         waiting: set[AgentName] = set()
+        if self.shards is not None:
+            self._across = self._across or Across(mine=self.shards.mine)
+            waiting |= self._across.waiting(plan.changes, now)
         for change in plan.changes:  # each comes after those that it depends on
             needs = {*change.after, *(change.agent.spec.depends_on if change.agent is not None else ())}
             upstream = not needs.isdisjoint(waiting | pending | unplanned)
@@ -147,10 +169,11 @@ class Acting:
                     options=self.options,
                     stop=self._stop,
                     emit=self.tell.event,
+                    shards=self.shards,
                 )
             )
             self.tell.locks()
-            self._worker = Continuous(run=run, options=self.options, on_end=self._ended)
+            self._worker = Continuous(run=run, options=self.options, on_end=self._ended, shards=self.shards)
         return self._worker
 
     def _ended(self, end: ChangeFinished | Broken | None) -> None:
@@ -190,6 +213,10 @@ class Acting:
         """Work ended by what is no outcome: as much a failure as one that is told, but for the lock that was lost."""
         if end.agent is not None:
             self._beside.discard(end.agent)
+        if isinstance(end.error, ShardLost) and end.agent is not None:
+            self._changes.pop(end.agent, None)
+            self.wakes.wake(f"{end.agent} is another daemon's now")
+            return
         if isinstance(end.error, LockLost):
             if not self._lost:
                 self.tell.broke(end.error)

@@ -108,7 +108,8 @@ class Loop:
                 return
             self.measures.planned(plan)
             await self.seen(plan)
-            self.tell.planned(plan, reasons, self.busy, alone=self.acting is None)
+            own = self.acting.own(plan) if self.acting is not None else plan
+            self.tell.planned(own, reasons, self.busy, alone=self.acting is None)
             if self.acting is not None and not self._over.is_set():
                 await self.acting.do(plan)
         except LockHeld as error:

@@ -319,7 +319,7 @@ class Recovering:
         """Raise and resolve by what is on record, so that nothing is forgotten over a restart."""
         for name in swept.records:
             record, agent = self._record(swept, name), swept.declared.agents.get(name)
-            if record is not None and agent is not None and _is_left(record):
+            if record is not None and agent is not None and _is_left(record) and swept.mine(name):
                 self._leave(record, agent, record.message)
         for name in list(self._left):
             record = self._record(swept, name)

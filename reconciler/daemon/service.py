@@ -12,6 +12,7 @@ from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
 from reconciler.daemon.recovering import Recovering
+from reconciler.daemon.sharding import Sharding
 from reconciler.daemon.standing import Standing, either
 from reconciler.daemon.sweeping import Hears, Recalls, Sweeping, nothing_known
 from reconciler.daemon.telling import Teller
@@ -39,6 +40,8 @@ class Settings:
     poll_s: float = 10.0
     resync_s: float = 60.0
     sweep_s: float = 30.0
+    shards: int = 1
+    """More than one: several daemons look after parts of the fleet; all of them have to be told the same."""
 
 
 async def _nothing(_stores: Stores) -> None:
@@ -70,7 +73,7 @@ class Service:
     raise_: Callable[[Alert], None] = _unheard
     """Takes what people have to be told; must not wait."""
     recall: Recalls = nothing_known
-    standing: Standing | None = None
+    standing: Standing | Sharding | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
     _followed: dict[str, tuple[Cluster, asyncio.Task[None]]] = field(default_factory=dict)
@@ -90,14 +93,17 @@ class Service:
             if self.settings.mode is Mode.PLAN_ONLY:  # it writes nothing, so it stands in nobody's way
                 await self._watch(stores, stop)
                 continue
-            self.standing = Standing(
-                registry=stores.registry,
-                clock=self.world.clock,
-                holder=self.options.holder,
-                tell=self.tell,
-                changed=self.measures.leads,
-            )
+            self.standing = self._standing(stores)
             await self.standing.lead(partial(self._lead, stores), stop)
+
+    def _standing(self, stores: Stores) -> Standing | Sharding:
+        registry, clock, holder = stores.registry, self.world.clock, self.options.holder
+        if self.settings.shards == 1:
+            return Standing(registry=registry, clock=clock, holder=holder, tell=self.tell, changed=self.measures.leads)
+        return Sharding(
+            registry=registry, clock=clock, holder=holder, tell=self.tell, changed=self.measures.leads,
+            count=self.settings.shards,
+        )  # fmt: skip
 
     def not_ready(self) -> str:
         """Why this daemon does not do its work now; "" when it stands by, or makes plans."""
@@ -149,9 +155,15 @@ class Service:
         timers = Timers(wakes)
         loop = self._loop = self._looping(wakes, timers)
         recovering = self._recovering(loop.acting)
+        shards = self.standing if isinstance(self.standing, Sharding) else None
+        if shards is not None and loop.acting is not None:
+            loop.acting.shards = shards
+            shards.hand_over = loop.acting.hand_over
+            shards.taken = lambda: wakes.wake("a shard was taken")
         sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
+            mine=shards.mine if shards is not None else lambda _name: True,
             heard=(*self.heard, *(one.heard for one in recovering)), recall=self.recall,
         )  # fmt: skip
         feed = RegistryFeed(

@@ -35,6 +35,8 @@ class Swept:
     before: Mapping[AgentName, Assessment]
     fleet: FleetRecord | None = None
     """As it was on record."""
+    mine: Callable[[AgentName], bool] = lambda _name: True
+    """Whose agents were looked at; `records` has those of other daemons too."""
 
 
 Hears = Callable[[Swept], Awaitable[None]]
@@ -60,6 +62,8 @@ class Sweeping:
     measures: Measures
     every_s: float
     acts: bool
+    mine: Callable[[AgentName], bool] = lambda _name: True
+    """Which agents are swept here: of a fleet in shards each daemon sweeps its own."""
     heard: tuple[Hears, ...] = ()
     recall: Recalls = nothing_known
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
@@ -95,7 +99,7 @@ class Sweeping:
         agents = {
             name: agent
             for name, agent in declared.agents.items()
-            if name in known and not (agent.spec.suspend or known[name].suspended)
+            if name in known and self.mine(name) and not (agent.spec.suspend or known[name].suspended)
         }
         seen = await sweep(stores, agents, self.prober, self.world.clock, previous=self.found)
         for name, now in seen.assessments.items():
@@ -105,8 +109,9 @@ class Sweeping:
         if self.acts:
             await note_sweep(stores, seen, self.world.clock, Noter(actor=self.options.actor, retry=self.options.retry))
         swept = Swept(
-            declared=declared, stores=stores, records=known, found=seen, before=before, fleet=records.value.fleet
-        )
+            declared=declared, stores=stores, records=known, found=seen, before=before, fleet=records.value.fleet,
+            mine=self.mine,
+        )  # fmt: skip
         await self._pass_on(swept)
 
     async def _pass_on(self, swept: Swept) -> None:

@@ -82,7 +82,7 @@ class Backlog:
 
     def failed(self, change: Change, now: float) -> float:
         """Note a failure at monotonic time `now`, and answer how long the agent is left in peace, in seconds."""
-        return self._failed(change.name, _aim(change), now)
+        return self._failed(change.name, aim_of(change), now)
 
     def failed_back(self, name: AgentName, now: float) -> float:
         """Note that a way back failed, which no change of a plan stands for; as `failed`."""
@@ -95,7 +95,7 @@ class Backlog:
     def holds(self, change: Change, now: float) -> bool:
         """Whether a change has to wait still."""
         known = self._failing.get(change.name)
-        return known is not None and known.aim == _aim(change) and now < known.due
+        return known is not None and known.aim == aim_of(change) and now < known.due
 
     def resting(self, now: float) -> frozenset[AgentName]:
         """Agents that are not to be touched yet, unless they are wanted otherwise."""
@@ -115,6 +115,7 @@ class Backlog:
         return pause
 
 
-def _aim(change: Change) -> object:
+def aim_of(change: Change) -> object:
+    """What tells a change from another one of the same agent: what it is to be, not how it is now."""
     spec = change.agent.spec_hash if change.agent is not None else ""
     return change.action, spec, change.placement

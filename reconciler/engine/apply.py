@@ -17,8 +17,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 
@@ -27,9 +27,10 @@ from reconciler.engine.change import run_change
 from reconciler.engine.fleetwide import first, note_commit, reaches_commit
 from reconciler.engine.follow import following
 from reconciler.engine.journal import Resolution
-from reconciler.engine.locks import apply_lock
+from reconciler.engine.locks import Lock, apply_lock
 from reconciler.engine.rollback import Way, roll_back, undo_creation
 from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
+from reconciler.engine.shardlocks import Shards, shared_lock
 from reconciler.engine.turns import Turns
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.errors import OutcomeUnknown, RegistryError
@@ -134,15 +135,24 @@ async def locked(
     options: ApplyOptions,
     stop: asyncio.Event,
     emit: Callable[[ApplyEvent], None],
+    shards: Shards | None = None,
 ) -> AsyncIterator[Run]:
-    """A run under the apply lock, which plans nothing again. Raises LockHeld, RegistryError."""
+    """A run under the apply lock, which plans nothing again; with `shards` it is held together with others.
+
+    Raises LockHeld, RegistryError.
+    """
 
     async def never(_name: AgentName) -> None:
         return None
 
-    async with apply_lock(
-        stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
-    ) as lock:
+    holding: AbstractAsyncContextManager[Lock]
+    if shards is not None:
+        holding = shared_lock(stores.registry, clock, shards)
+    else:
+        holding = apply_lock(
+            stores.registry, clock, holder=options.holder, wait_s=options.lock_wait_s, on_wait=options.on_wait
+        )
+    async with holding as lock:
         yield Run(
             registry=stores.registry,
             clusters=stores.clusters,
@@ -161,16 +171,38 @@ async def locked(
         )
 
 
-async def nothing_to_do(plan: Plan, stores: Stores, options: ApplyOptions) -> bool:
-    """Whether a pass would write nothing: then it does not even take the lock."""
+async def nothing_to_do(
+    plan: Plan,
+    stores: Stores,
+    options: ApplyOptions,
+    *,
+    shards: Shards | None = None,
+    spare: Collection[AgentName] = (),
+) -> bool:
+    """Whether a pass would write nothing: then it does not even take the lock. With `shards` it is theirs alone.
+
+    What is open of agents to `spare` is not gone on with now.
+    """
     if plan.changes or options.spends or plan.policy.accept_clusters or plan.policy.forget_clusters:
         return False
     match await stores.registry.snapshot():
         case Found(value=snapshot):
             known = snapshot.fleet is not None and snapshot.fleet.commit == plan.revision.commit
-            return (known or not reaches_commit(plan)) and not await stores.registry.open_journal()
+            if not known and reaches_commit(plan) and (shards is None or shards.speaks):
+                return False
+            return all(
+                entry.agent in spare
+                or (shards is not None and not shards.mine(entry.agent))
+                or _left(entry, snapshot.records.get(entry.agent))
+                for entry in await stores.registry.open_journal()
+            )
         case _:
             return False
+
+
+def _left(entry: JournalEntry, record: Record | None) -> bool:
+    """Whether an open entry stays as it is, as long as no plan has a change for its agent."""
+    return journal.resolve(entry, record=record, planned=False) is Resolution.LEAVE
 
 
 async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
@@ -210,22 +242,26 @@ Back = Callable[[Run], Awaitable[Way]]
 """A way back that an earlier run left open, to be gone in a run."""
 
 
-async def open_ways(run: Run, plan: Plan, *, spare: Collection[AgentName] = ()) -> list[tuple[JournalEntry, Back]]:
+async def open_ways(
+    run: Run, plan: Plan, *, spare: Collection[AgentName] = (), mine: Callable[[AgentName], bool] = lambda _name: True
+) -> list[tuple[JournalEntry, Back]]:
     """Ways back that are to be gone to their end. Other open entries are handed to the changes of `plan`, or closed.
 
-    Those of agents to `spare` are somebody's who is at work. None is gone when the run was asked to stop.
+    Those of agents to `spare`, or that are not `mine`, are somebody's who is at work. None is gone when the run was
+    asked to stop.
     """
     planned = {change.name for change in plan.changes}
     ways: list[tuple[JournalEntry, Back]] = []
     for entry in await run.registry.open_journal():
-        if entry.agent in spare:
+        if entry.agent in spare or not mine(entry.agent):
             continue
         record = await run.read(entry.agent)
         match journal.resolve(entry, record=record, planned=entry.agent in planned):
             case Resolution.SUPERSEDE:
                 run.open_entries[entry.agent] = (*run.open_entries.get(entry.agent, ()), entry)
             case Resolution.CLOSE:
-                await run.commit(journal=(journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms()),))
+                own = replace(run, lock=run.lock.of(entry.agent))
+                await own.commit(journal=(journal.closed(entry, JournalPhase.UNDONE, at_ms=run.clock.now_ms()),))
             case Resolution.ROLL_BACK | Resolution.UNDO as which if record is not None and not run.stop.is_set():
                 back = roll_back if which is Resolution.ROLL_BACK else undo_creation
                 ways.append((entry, partial(_gone_back, back, record, entry)))

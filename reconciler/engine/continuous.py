@@ -18,6 +18,7 @@ from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, open_w
 from reconciler.engine.change import run_change, same_aim
 from reconciler.engine.fleetwide import first, note_commit
 from reconciler.engine.run import Replanner, Run
+from reconciler.engine.shardlocks import Shards
 from reconciler.engine.turns import Turns
 from reconciler.model.events import ChangeFinished
 from reconciler.model.identity import AgentName
@@ -68,6 +69,8 @@ class Continuous:
     run: Run
     options: ApplyOptions
     on_end: Callable[[ChangeFinished | Broken | None], None]
+    shards: Shards | None = None
+    """Where there are some: agents of others are not touched, and one of them speaks for the fleet."""
     _work: dict[AgentName, _Work] = field(default_factory=dict)
     _pending: dict[AgentName, Change] = field(default_factory=dict)
     """Changes whose wave has not come yet."""
@@ -108,7 +111,8 @@ class Continuous:
         self._leave_what_changed(plan)
         busy = self.busy
         fresh = tuple(change for change in begun.changes if change.name not in busy)
-        for entry, back in await open_ways(run, replace(plan, changes=fresh), spare={*busy, *spare}):
+        mine = self.shards.mine if self.shards is not None else _everybody
+        for entry, back in await open_ways(run, replace(plan, changes=fresh), spare={*busy, *spare}, mine=mine):
             self._start(run, entry.agent, None, partial(self._back, entry=entry, back=back))
         self._pending |= {change.name: change for change in fresh}
         batch = asyncio.create_task(self._batch(run, begun))
@@ -137,6 +141,14 @@ class Continuous:
             if run.lost.get(name, ("", 0.0))[1] == math.inf:
                 del run.lost[name]
         run.lost.update(looking.lost)
+
+    async def leave(self, others: Callable[[AgentName], bool]) -> None:
+        """Stop the work on agents that are somebody else's from now on, and wait until it has written where it is."""
+        self._pending = {name: change for name, change in self._pending.items() if not others(name)}
+        left = [work for name, work in self._work.items() if others(name)]
+        for work in left:
+            work.stop.set()
+        await asyncio.gather(*(work.task for work in left), return_exceptions=True)
 
     def stop(self) -> None:
         """Let nothing new begin, and everything under way write down where it is."""
@@ -180,7 +192,7 @@ class Continuous:
                     tasks[change.name] = others.task
         if tasks:
             await asyncio.wait(tasks.values())
-        if not run.stop.is_set():
+        if not run.stop.is_set() and (self.shards is None or self.shards.speaks):
             async with self._fleet:
                 await note_commit(run, plan)
 
@@ -205,7 +217,7 @@ class Continuous:
         stop = asyncio.Event()
         if run.stop.is_set():
             stop.set()
-        task = asyncio.create_task(work(replace(run, stop=stop)))
+        task = asyncio.create_task(work(replace(run, stop=stop, lock=run.lock.of(name))))
         self._work[name] = _Work(change=change, stop=stop, task=task, spec_hash=spec_hash)
         task.add_done_callback(lambda done: self._work_ended(name, done))
         return task
@@ -235,6 +247,10 @@ class Continuous:
             if too_late(run, change):
                 return skip(change, "its change window has closed")
             return await run_change(run, change, turn)
+
+
+def _everybody(_name: AgentName) -> bool:
+    return True
 
 
 def _turn_of(change: Change) -> tuple[bool, int]:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from reconciler.engine.observe import ask_who
 from reconciler.engine.run import OutOfReach, Run
-from reconciler.model.errors import RegistryError
+from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.objects import Absent, ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import HoldCode, Plan
 from reconciler.model.registry import AuditFact, FleetRecord
 from reconciler.plan.guard import strangers
 
 KEPT_SPENT_PLANS = 100
+CONFLICTS = 5
 
 
 async def _fleet(run: Run) -> FleetRecord | None:
@@ -38,6 +39,22 @@ async def first(run: Run, plan: Plan, *, spends: str = "") -> None:
 
     One that does not answer, or is another one, is out of reach in this run: what is to be done there is left.
     """
+    await _unhurried(run, lambda: _first(run, plan, spends))
+
+
+async def _unhurried(run: Run, work: Callable[[], Awaitable[None]]) -> None:
+    """Read and write, again when somebody of another shard wrote meanwhile. Raises LockLost, RegistryError."""
+    for attempt in range(CONFLICTS):
+        try:
+            return await work()
+        except RegistryConflict:
+            if attempt + 1 == CONFLICTS:
+                raise
+            await run.lock.check()
+    return None
+
+
+async def _first(run: Run, plan: Plan, spends: str) -> None:
     fleet = await _fleet(run)
     pinned = dict(fleet.cluster_uids) if fleet else {}
     uids = {name: uid for name, uid in pinned.items() if name not in plan.policy.forget_clusters}
@@ -115,8 +132,11 @@ async def note_commit(run: Run, plan: Plan) -> None:
 
     Not when another apply has brought it elsewhere since the plan was made: that one is the newer.
     """
-    if not reaches_commit(plan):
-        return
+    if reaches_commit(plan):
+        await _unhurried(run, lambda: _note_commit(run, plan))
+
+
+async def _note_commit(run: Run, plan: Plan) -> None:
     fleet = await _fleet(run)
     if fleet is not None and fleet.commit not in (plan.on_record, plan.revision.commit):
         return

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryConflict, RegistryError
-from reconciler.model.registry import Lease
+from reconciler.model.identity import AgentName
+from reconciler.model.registry import Fence, Lease
 from reconciler.ports import Clock, Registry
 
 APPLY_LEASE = "apply"
@@ -27,6 +29,22 @@ class LockLost(ReconcilerError):
     """The lock was lost while working under it: nothing more may be written."""
 
 
+class Lock(Protocol):
+    """What a run works under."""
+
+    async def keep(self) -> None:
+        """Renew when it is time; before each effect and each wait. Raises LockLost."""
+
+    async def check(self) -> None:
+        """Renew now. Raises LockLost."""
+
+    def of(self, name: AgentName) -> Lock:
+        """The same lock for the work on one agent."""
+
+    def fences(self) -> tuple[Fence, ...]:
+        """The leases that every write under this depends on. Raises LockLost where one is not held any more."""
+
+
 class ApplyLock:
     """A lock that is held. `lease` is what fences writes: its epoch goes with every one of them."""
 
@@ -36,6 +54,14 @@ class ApplyLock:
         self._renewing = asyncio.Lock()
         self._renewed = clock.monotonic()
         self.lease = lease
+
+    def of(self, name: AgentName) -> ApplyLock:  # noqa: ARG002 - it is one for all agents
+        """See Lock."""
+        return self
+
+    def fences(self) -> tuple[Fence, ...]:
+        """See Lock."""
+        return (Fence(lease=self.lease.name, epoch=self.lease.epoch),)
 
     async def keep(self) -> None:
         """Renew when it is time. Raises LockLost when somebody else has the lock now, or it cannot be known in time."""
@@ -86,7 +112,7 @@ async def apply_lock(
     `holder` tells people who it is and since when. Waits up to `wait_s` seconds, telling `on_wait` once for whom.
     Raises LockHeld naming the holder when it stays held, RegistryError when the registry cannot be reached.
     """
-    lock = ApplyLock(registry, clock, await _acquire(registry, clock, holder, wait_s, on_wait))
+    lock = ApplyLock(registry, clock, await take(registry, clock, holder, wait_s, on_wait))
     try:
         yield lock
     finally:
@@ -94,9 +120,14 @@ async def apply_lock(
             await registry.release(lock.lease)
 
 
-async def _acquire(
-    registry: Registry, clock: Clock, holder: str, wait_s: float, on_wait: Callable[[str], None] | None
+async def take(
+    registry: Registry,
+    clock: Clock,
+    holder: str,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Lease:
+    """The fleet's lease, as `apply_lock` takes it."""
     until = clock.monotonic() + wait_s
     told = False
     unknown = 0

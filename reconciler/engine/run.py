@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from reconciler.engine.bells import Bells
-from reconciler.engine.locks import ApplyLock
+from reconciler.engine.locks import Lock
 from reconciler.engine.observe import Silent, ask_who, attend
 from reconciler.engine.world import Patience, Retry
 from reconciler.model.errors import (
@@ -73,7 +73,7 @@ class Run:
     registry: Registry
     clusters: Mapping[str, Cluster | Unreadable]
     clock: Clock
-    lock: ApplyLock
+    lock: Lock
     retry: Retry
     actor: str
     id: str
@@ -182,8 +182,7 @@ class Run:
             journal=tuple(journal),
             revisions=tuple(revisions),
             audit=tuple(audit),
-            lease=self.lock.lease.name,
-            epoch=self.lock.lease.epoch,
+            fences=self.lock.fences(),
         )
         self.sequence = max(self.sequence, await repeat_commit(self.registry, write, self.clock, self.retry))
         return self.sequence

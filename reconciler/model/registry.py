@@ -255,6 +255,14 @@ class AgentRevision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """A lease that a write depends on, and its epoch when the writer took it."""
+
+    lease: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
     """One transaction: all of it or nothing.
 
@@ -262,7 +270,7 @@ class Write:
     changes nothing. `records` are put as given; each must have the `version` that the registry holds plus one
     (1 for a new one), else RegistryConflict; so must `fleet` and each of `clusters`. A record in state gone leaves
     the live set and its reservations go with it. `epoch`, when given, must be at least the lease's current epoch
-    (fencing), else RegistryConflict.
+    (fencing), else RegistryConflict; so must be that of each of `fences`, leases that a write depends on as well.
     """
 
     op_id: str
@@ -275,6 +283,7 @@ class Write:
     clusters: tuple[ClusterHealth, ...] = ()
     lease: str = ""
     epoch: int = 0
+    fences: tuple[Fence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.model.errors import RegistryConflict, RegistryError
-from reconciler.model.registry import TRANSITIONS, AgentState, ClusterHealth, FleetRecord, Lease, Record, Write
+from reconciler.model.registry import TRANSITIONS, AgentState, ClusterHealth, Fence, FleetRecord, Lease, Record, Write
 
 _AGAIN = "read it again and decide again"
 
@@ -43,11 +43,16 @@ def repeated(write: Write, *, seq: int, same: bool) -> int:
     return seq
 
 
-def check_epoch(write: Write, *, epoch: int, holder: str) -> None:
-    """Fencing: raises RegistryConflict when the write's lease has moved on to a later epoch."""
-    if write.epoch < epoch:
+def fences_of(write: Write) -> tuple[Fence, ...]:
+    """All leases that a write depends on."""
+    return (*((Fence(lease=write.lease, epoch=write.epoch),) if write.lease else ()), *write.fences)
+
+
+def check_epoch(fence: Fence, *, epoch: int, holder: str) -> None:
+    """Fencing: raises RegistryConflict when a lease that a write depends on has moved on to a later epoch."""
+    if fence.epoch < epoch:
         raise RegistryConflict(
-            f"lease {write.lease} has moved on: this write has epoch {write.epoch}, the lease has {epoch}"
+            f"lease {fence.lease} has moved on: this write has epoch {fence.epoch}, the lease has {epoch}"
             + (f", held by {holder}" if holder else ""),
             hint="another process took over while this one was away; start again",
         )

@@ -32,7 +32,9 @@ from reconciler.model.registry import (
     AgentState,
     AuditEntry,
     ClusterState,
+    Fence,
     JournalPhase,
+    Lease,
     RegistrySnapshot,
 )
 from reconciler.query.checking import read_query
@@ -440,6 +442,31 @@ async def test_a_writer_of_an_older_epoch_is_fenced_off(registry) -> None:
     await registry.commit(write(record(version=2), lease="apply", epoch=new.epoch))
     await registry.commit(write(record(version=3)))
     assert (await registry.get(TRIAGE)).value.version == 3
+
+
+async def test_a_write_may_depend_on_several_leases_and_is_fenced_by_each(registry) -> None:
+    fleet = await registry.acquire("apply", holder="8 shards", ttl_ms=5000, now_ms=1000)
+    shard = await registry.acquire("daemon/shard-1", holder="ada", ttl_ms=5000, now_ms=1000)
+    both = (Fence(lease=fleet.name, epoch=fleet.epoch), Fence(lease=shard.name, epoch=shard.epoch))
+    await registry.commit(write(record(), fences=both))
+    await registry.acquire("daemon/shard-1", holder="bob", ttl_ms=5000, now_ms=9000)
+    with pytest.raises(RegistryConflict, match=r"daemon/shard-1 has moved on.*bob"):
+        await registry.commit(write(record(version=2), fences=both))
+    await registry.commit(write(record(version=2), fences=both[:1]))
+    await registry.acquire("apply", holder="cyd", ttl_ms=5000, now_ms=9000)
+    with pytest.raises(RegistryConflict, match=r"apply has moved on.*cyd"):
+        await registry.commit(write(record(version=3), lease="apply", epoch=fleet.epoch))
+    assert (await registry.get(TRIAGE)).value.version == 2
+
+
+async def test_leases_are_listed_with_who_holds_them(registry) -> None:
+    two = await registry.acquire("daemon/2", holder="bob", ttl_ms=5000, now_ms=1000)
+    one = await registry.acquire("daemon/1", holder="ada", ttl_ms=5000, now_ms=1000)
+    await registry.acquire("apply", holder="cyd", ttl_ms=5000, now_ms=1000)
+    await registry.release(two)
+    listed = await registry.leases("daemon/")
+    assert listed == (one, Lease(name="daemon/2", holder="", epoch=1, expires_ms=0))
+    assert await registry.leases("nobody/") == ()
 
 
 async def test_a_committed_write_is_not_fenced_when_repeated(registry) -> None:

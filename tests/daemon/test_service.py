@@ -204,14 +204,16 @@ async def test_a_way_back_that_fails_rests(made: Making, monkeypatch: pytest.Mon
     entry = JournalEntry(id="e", agent=SLOW, action="create", phase=JournalPhase.INTENT, commit="c", detail={}, at_ms=0)
     spared: list[bool] = []
 
-    async def ways(_run: Run, _plan: object, *, spare: Collection[AgentName]) -> list[tuple[JournalEntry, Back]]:
+    async def ways(
+        _run: Run, _plan: object, *, spare: Collection[AgentName], **_: object
+    ) -> list[tuple[JournalEntry, Back]]:
         spared.append(SLOW in spare)
         return [] if SLOW in spare else [(entry, refused)]
 
     async def refused(_run: Run) -> Way:
         raise Failed("refused")
 
-    async def something(*_: object) -> bool:
+    async def something(*_: object, **__: object) -> bool:
         return False
 
     monkeypatch.setattr(Pace, "pause", lambda *_: 600.0)  # its rest is not over before this has looked
@@ -265,7 +267,7 @@ async def test_a_lock_that_is_lost_ends_all_work_and_what_comes_next_is_under_an
     under: list[int] = []
 
     async def losing(run: Run, change: Change, turn: Turn) -> ChangeFinished:
-        under.append(run.lock.lease.epoch)
+        under.append(run.lock.fences()[0].epoch)
         if len(under) == 1:
             raise LockLost("somebody else has it")
         return await run_change(run, change, turn)

@@ -307,6 +307,9 @@ class FaultyRegistry:
             unknown=lambda: _raise(OutcomeUnknown("the registry: no reply")),
         )
 
+    async def leases(self, prefix: str) -> tuple[Lease, ...]:
+        return await self.inner.leases(prefix)
+
     async def release(self, lease: Lease) -> None:
         await self.faults.call(
             "registry.release",

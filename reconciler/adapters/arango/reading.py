@@ -19,7 +19,7 @@ from reconciler.adapters.arango.statements import one, run
 from reconciler.adapters.stored import codec
 from reconciler.model.audit import GENESIS, AuditVerdict, check_end, verify_chain
 from reconciler.model.identity import AgentName
-from reconciler.model.registry import AuditEntry, ClusterHealth, FleetRecord, Record, RegistrySnapshot
+from reconciler.model.registry import AuditEntry, ClusterHealth, FleetRecord, Lease, Record, RegistrySnapshot
 
 PAGE = 1000
 
@@ -32,6 +32,7 @@ RETURN {{
 }}
 """
 _GET = f"FOR d IN agents FILTER d._key == @key AND d.live == true RETURN {RECORD}"
+_LEASES = "FOR d IN leases RETURN {name: d.name, holder: d.holder, epoch: d.epoch, expires_ms: d.expires_ms}"
 _JOURNAL = 'FOR d IN apply_journal FILTER d.phase == "intent" SORT d.position RETURN d.body'
 _REVISIONS = "FOR d IN revisions FILTER d.agent == @agent SORT d.number DESC RETURN d.body"
 _CHANGES = "FOR d IN changes FILTER d.seq > @since SORT d.seq LIMIT @limit RETURN {seq: d.seq, ns: d.ns, name: d.name}"
@@ -46,6 +47,16 @@ RETURN {{
   rows: (FOR d IN audit FILTER d.seq > @since SORT d.seq LIMIT @limit RETURN {_ENTRY})
 }}
 """
+
+
+def read_leases(db: Database, prefix: str) -> tuple[Lease, ...]:
+    """Leases by name. There are a few dozen at most, so they are picked here."""
+    found = [
+        Lease(name=row["name"], holder=row["holder"], epoch=row["epoch"], expires_ms=row["expires_ms"])
+        for row in run(db, _LEASES)
+        if row["name"].startswith(prefix)
+    ]
+    return tuple(sorted(found, key=lambda lease: lease.name))
 
 
 def read_snapshot(db: Database, last: RegistrySnapshot | None) -> RegistrySnapshot:

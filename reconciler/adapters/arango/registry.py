@@ -145,6 +145,9 @@ class ArangoRegistry:
             f"take lease {lease}", lambda db: take_lease(db, lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
         )
 
+    async def leases(self, prefix: str) -> tuple[Lease, ...]:
+        return await self._read("read the leases", lambda db: reading.read_leases(db, prefix))
+
     async def release(self, lease: Lease) -> None:
         await self._write(f"release lease {lease.name}", lambda db: free_lease(db, lease))
 

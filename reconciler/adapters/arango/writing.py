@@ -23,6 +23,7 @@ from reconciler.model.writes import (
     check_fleet,
     check_record,
     check_shape,
+    fences_of,
     repeated,
     taken,
 )
@@ -31,7 +32,7 @@ _HELD = """
 RETURN {
   head: FIRST(FOR d IN counters FILTER d._key == "head" RETURN d),
   operation: FIRST(FOR d IN operations FILTER d._key == @operation RETURN {seq: d.seq, digest: d.digest}),
-  lease: FIRST(FOR d IN leases FILTER d._key == @lease RETURN {epoch: d.epoch, holder: d.holder}),
+  leases: (FOR d IN leases FILTER d._key IN @leases RETURN {key: d._key, epoch: d.epoch, holder: d.holder}),
   fleet: FIRST(FOR d IN fleet FILTER d._key == "fleet" RETURN d.version),
   agents: (FOR d IN agents FILTER d._key IN @agents RETURN {key: d._key, version: d.version, state: d.state, id: d.id}),
   clusters: (FOR d IN clusters FILTER d._key IN @clusters RETURN {key: d._key, version: d.version}),
@@ -62,7 +63,7 @@ class Encoded:
             raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
         self.wanted = {
             "operation": documents.hashed(write.op_id),
-            "lease": documents.hashed(write.lease),
+            "leases": [documents.hashed(fence.lease) for fence in fences_of(write)],
             "agents": [documents.agent_key(record.name) for record in write.records],
             "clusters": [documents.hashed(health.cluster) for health in write.clusters],
             "journal": [documents.hashed(entry.id) for entry in write.journal],
@@ -83,8 +84,11 @@ def write_all(db: Database, encoded: Encoded) -> int:
         raise RegistryError("the registry has lost its counters", hint=codec.DAMAGED_HINT)
     if held["head"].get("loading"):
         raise RegistryError(LOADING, hint=LOADING_HINT)
-    if write.lease and held["lease"] is not None:
-        check_epoch(write, epoch=held["lease"]["epoch"], holder=held["lease"]["holder"])
+    leases = {row["key"]: row for row in held["leases"]}
+    for fence in fences_of(write):
+        row = leases.get(documents.hashed(fence.lease))
+        if row is not None:
+            check_epoch(fence, epoch=row["epoch"], holder=row["holder"])
     head: Document = {key: held["head"][key] for key in ("seq", "audit_seq", "audit_hash", "journal", "operations")}
     _put_records(db, encoded, held["agents"], head)
     _put_others(db, write, held)

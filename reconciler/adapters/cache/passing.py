@@ -48,6 +48,9 @@ class Passing:
     async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
         return await (await self._registry()).acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
 
+    async def leases(self, prefix: str) -> tuple[Lease, ...]:
+        return await (await self._registry()).leases(prefix)
+
     async def release(self, lease: Lease) -> None:
         await (await self._registry()).release(lease)
 

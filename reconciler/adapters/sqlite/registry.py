@@ -236,6 +236,17 @@ class SqliteRegistry:
 
         return await self._database.run(f"take lease {lease}", work)
 
+    async def leases(self, prefix: str) -> tuple[Lease, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
+            rows = connection.execute("SELECT name, holder, epoch, expires_ms FROM leases ORDER BY name").fetchall()
+            return tuple(
+                Lease(name=name, holder=holder, epoch=epoch, expires_ms=expires_ms)
+                for name, holder, epoch, expires_ms in rows
+                if name.startswith(prefix)
+            )
+
+        return await self._database.run("read the leases", work)
+
     async def release(self, lease: Lease) -> None:
         def work(connection: sqlite3.Connection) -> None:
             with self._database.transaction(connection):

@@ -16,7 +16,16 @@ from reconciler.model.registry import (
     Record,
     Write,
 )
-from reconciler.model.writes import Held, check_cluster, check_epoch, check_fleet, check_record, check_shape, repeated
+from reconciler.model.writes import (
+    Held,
+    check_cluster,
+    check_epoch,
+    check_fleet,
+    check_record,
+    check_shape,
+    fences_of,
+    repeated,
+)
 
 
 def write_all(connection: sqlite3.Connection, write: Write) -> int:
@@ -65,11 +74,10 @@ def _encoded(write: Write) -> list[codec.RecordColumns]:
 
 
 def _check_epoch(connection: sqlite3.Connection, write: Write) -> None:
-    if not write.lease:
-        return
-    row = connection.execute("SELECT epoch, holder FROM leases WHERE name = ?", (write.lease,)).fetchone()
-    if row is not None:
-        check_epoch(write, epoch=row[0], holder=row[1])
+    for fence in fences_of(write):
+        row = connection.execute("SELECT epoch, holder FROM leases WHERE name = ?", (fence.lease,)).fetchone()
+        if row is not None:
+            check_epoch(fence, epoch=row[0], holder=row[1])
 
 
 PUT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
