@@ -220,7 +220,7 @@ async def test_a_cluster_that_was_found_silent_is_known_so_to_the_next_plan(
         asked += 1
         return Unreadable(reason="it does not answer")
 
-    monkeypatch.setattr("reconciler.engine.apply.ask_who", silent)
+    monkeypatch.setattr("reconciler.engine.fleetwide.ask_who", silent)
     await keeper.commit(fast=agent("fast"))
     once = asked
     await keeper.commit(next=agent("next"))
