@@ -1,0 +1,169 @@
+"""Simulated time: an event loop that never waits. Whenever nothing is ready it is at once as late as its next timer.
+
+All of asyncio goes by it (sleeps, time-outs, `loop.time`), and calls that would block are made in place, so that one
+seed gives one run. What belongs to a simulated process can be held up or ended between any two of its steps, as SIGSTOP
+and SIGKILL do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Step = tuple[Callable[..., Any], tuple[Any, ...], Context]
+START_MS = 1_800_000_000_000
+
+
+class NothingWillHappen(RuntimeError):
+    """Everybody waits, and no timer is set: as a real program that hangs for ever."""
+
+
+class Process:
+    """All that one simulated program does: what runs in its context, and what that starts."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopped = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._held: list[Step] = []
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` as a task of this process."""
+        context = copy_context()
+        context.run(_PROCESS.set, self)
+        return asyncio.get_running_loop().create_task(work, context=context)
+
+    def stop(self) -> None:
+        """SIGSTOP: it does nothing more, and does not know."""
+        self.stopped = True
+
+    def resume(self) -> None:
+        """SIGCONT: what came due meanwhile is done now."""
+        self.stopped = False
+        held, self._held = self._held, []
+        loop = asyncio.get_running_loop()
+        for callback, arguments, context in held:
+            loop.call_soon(callback, *arguments, context=context)
+
+    def hold(self, step: Step) -> None:
+        """Keep a step for later."""
+        self._held.append(step)
+
+    @property
+    def alive(self) -> list[asyncio.Task[Any]]:
+        """Tasks that have not ended."""
+        self.tasks = {task for task in self.tasks if not task.done()}
+        return sorted(self.tasks, key=lambda task: task.get_name())
+
+
+_PROCESS: ContextVar[Process | None] = ContextVar("simulated process", default=None)
+
+
+def process_now() -> Process | None:
+    """Whose step runs now; None for what is outside of all simulated programs."""
+    return _PROCESS.get()
+
+
+class _NextTimer(selectors.SelectSelector):
+    """Instead of waiting for the next timer: it is due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise NothingWillHappen
+        self.now += max(0.0, timeout)
+        return []
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """Threads and sockets have no place in it."""
+
+    def __init__(self) -> None:
+        self._timers = _NextTimer()
+        super().__init__(self._timers)
+        self.failures: list[str] = []
+        """What nobody caught."""
+        self.set_exception_handler(self._uncaught)
+
+    def time(self) -> float:
+        return self._timers.now
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        where = context if context is not None else copy_context()
+        return super().call_soon(self._step, callback, args, where, context=where)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        where = context if context is not None else copy_context()
+        return super().call_at(when, self._step, callback, args, where, context=where)
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+        task = super().create_task(coro, **options)
+        context: Context | None = options.get("context")
+        process = context.get(_PROCESS) if context is not None else _PROCESS.get()
+        if process is not None:
+            process.tasks.add(task)
+            task.add_done_callback(process.tasks.discard)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        """Make the call now, in place; who waits for it goes on in a later step."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            result = func(*args)
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            self.call_soon(_settle, future, None, error)
+        else:
+            self.call_soon(_settle, future, result, None)
+        return future
+
+    def _step(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
+        process = _PROCESS.get()
+        if process is not None and process.stopped:
+            process.hold((callback, args, context))
+        else:
+            callback(*args)
+
+    def _uncaught(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.failures.append(f"{context['message']}: {type(error).__name__}: {error}" if error else context["message"])
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+class SimulatedClock:
+    """Implements ports.Clock on a simulated loop. The wall clock can be set; monotonic time cannot."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return START_MS + self._ahead_ms + round(self._loop.time() * 1000)
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def seconds(self) -> float:
+        """Wall time in seconds since 1970."""
+        return self.now_ms() / 1000
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock by `seconds`."""
+        self._ahead_ms += round(seconds * 1000)

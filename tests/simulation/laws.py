@@ -1,0 +1,190 @@
+"""What must hold whatever happens, and what must hold when all has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from reconciler.model.identity import AgentName
+from reconciler.model.objects import AGENT_LABEL, FIELD_MANAGER, TRACKING_ANNOTATION
+from reconciler.model.plan import HoldCode, Policy
+from reconciler.model.registry import AgentState, Record
+from tests.doubles.simulated_links import Told
+from tests.simulation.fleet import Wanted
+from tests.simulation.world import Broken, World
+
+STALE_S = 1_800.0
+"""How old the commit may be that a daemon acts on, while it cannot reach Git."""
+REST_WITHIN_S = 3_600.0
+REST_STEP_S = 15.0
+IDLE_S = 130.0
+STORM_S = 3_600.0
+MOST_APPLIES = 60
+"""Writes to one Deployment in an hour by daemons."""
+PERSON = "person"
+
+
+def on_write(world: World, told: Told) -> None:
+    """Laws that hold at each write to a cluster."""
+    if told.by == PERSON:
+        return
+    holder, _epoch, expires_ms = world.lease("apply")
+    if not holder.startswith(told.by) or expires_ms <= world.around.clock.now_ms():
+        world.breaches.append(f"{told.by} wrote {told.verb} {told.ref} on {told.cluster} while {holder!r} held the lock")
+    if told.verb == "delete" and told.ref.kind == "Deployment":
+        _justified(world, told)
+
+
+def _justified(world: World, told: Told) -> None:
+    """An agent whose Deployment goes was declared nowhere in some commit that a daemon may act on, or moved."""
+    body = world.clusters[told.cluster].store.get(told.ref)
+    if body is None:
+        return
+    name = AgentName(namespace=told.ref.namespace, name=body["metadata"]["labels"].get(AGENT_LABEL, told.ref.name))
+    texts = [text for commit in _recent(world) for text in _texts(world, commit, name)]
+    everywhere = [text for text in texts if text is not None]
+    if len(everywhere) < len(texts):
+        return  # it was declared nowhere for a while
+    if any("eu-1" not in text or "us-1" not in text for text in everywhere):
+        return  # it may have moved
+    if all("policy: spread" in text or "failover" in text for text in everywhere):
+        return
+    world.breaches.append(f"{told.by} deletes {told.ref} on {told.cluster}, which is declared in every recent commit")
+
+
+def _recent(world: World) -> list[str]:
+    since = world.now - STALE_S
+    found = [commit for at, commit in world.heads if at >= since]
+    before = [commit for at, commit in world.heads if at < since]
+    return [*before[-1:], *found]
+
+
+def _texts(world: World, commit: str, name: AgentName) -> list[str | None]:
+    """The file that declares an agent in a commit; None where none does."""
+    marker = f"metadata: {{name: {name.name}, namespace: {name.namespace}}}"
+    for path, blob in world.git.trees[commit].items():
+        text = blob.data.decode()
+        if marker in text or (path.endswith(f"/{name.name}.yaml") and "not, closed" in text):
+            return [text]
+    return [None]
+
+
+def no_storm(world: World) -> None:
+    """Nothing is done again and again: no Deployment is written by daemons more often than its pauses allow."""
+    since = world.now - STORM_S
+    counted = Counter(
+        (told.cluster, told.ref)
+        for told in world.ledger
+        if told.at >= since and told.by != PERSON and told.ref.kind == "Deployment" and told.manager == FIELD_MANAGER
+    )
+    for (cluster, ref), count in counted.items():
+        if count > MOST_APPLIES:
+            raise Broken(f"{ref} on {cluster} was written {count} times within an hour")
+    del world.ledger[: next((at for at, told in enumerate(world.ledger) if told.at >= since), len(world.ledger))]
+
+
+def told(world: World) -> None:
+    """Raise what was noted on the way."""
+    if world.breaches:
+        raise Broken("; ".join(world.breaches))
+    if world.loop.failures:
+        raise Broken("; ".join(world.loop.failures))
+
+
+async def why_not_at_rest(world: World) -> str:
+    """"" when all is as Git says, else what is not."""
+    plan = await world.plan()
+    if plan.changes:
+        return "planned: " + ", ".join(f"{change.action} {change.name}" for change in plan.changes)
+    holds = [hold for hold in plan.holds if hold.blocks_exit]
+    if holds:
+        return "held: " + "; ".join(f"{hold.code} {hold.text}" for hold in holds)
+    return await _differs(world)
+
+
+async def lift_what_is_held(world: World) -> str:
+    """Do by hand what is a person's to do: allow deletions, resume what was quarantined. Answers what was done."""
+    plan = await world.plan()
+    codes = {hold.code for hold in plan.holds if hold.blocks_exit}
+    if codes & {HoldCode.DELETION_BUDGET, HoldCode.REWIND, HoldCode.EMPTY_FLEET}:
+        await world.apply(Policy(max_deletes=100, accept_rewind=True, allow_empty=True))
+        return "applied by hand what was held"
+    return ""
+
+
+async def _differs(world: World) -> str:
+    snapshot = await world.snapshot()
+    away = [str(name) for name, record in snapshot.records.items() if record.home]
+    if away:
+        return f"not at home yet: {', '.join(away)}"
+    declared = world.fleet.declared()
+    live = _live(world)
+    for name, wanted in sorted(declared.items()):
+        record = snapshot.records.get(name)
+        if record is None:
+            return f"{name} is on no record"
+        if text := _differs_in(wanted, record, live.pop(name, [])):
+            return f"{name}: {text}"
+    if live:
+        return f"declared nowhere, and there: {', '.join(map(str, sorted(live)))}"
+    gone = sorted(set(snapshot.records) - set(declared))
+    return f"declared nowhere, and on record: {', '.join(map(str, gone))}" if gone else ""
+
+
+def _live(world: World) -> dict[AgentName, list[dict[str, Any]]]:
+    """Deployments that carry our mark, by agent."""
+    found: dict[AgentName, list[dict[str, Any]]] = {}
+    for cluster in world.clusters.values():
+        for body in cluster.store.list("apps", "Deployment")[0]:
+            metadata = body["metadata"]
+            if TRACKING_ANNOTATION in metadata.get("annotations", {}):
+                name = AgentName(namespace=metadata["namespace"], name=metadata["labels"][AGENT_LABEL])
+                found.setdefault(name, []).append(body)
+    return found
+
+
+def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]]) -> str:
+    stays = wanted.suspend or record.suspended
+    replicas = 0 if stays else record.override.replicas if record.override is not None else wanted.replicas
+    have = sum(int(body["spec"]["replicas"]) for body in live)
+    ready = sum(int(body.get("status", {}).get("readyReplicas", 0)) for body in live)
+    images = {body["spec"]["template"]["spec"]["containers"][0]["image"] for body in live}
+    if have != replicas or ready != replicas:
+        return f"{replicas} replicas are wanted, {have} declared, {ready} ready"
+    if images - {wanted.image}:
+        return f"it runs {', '.join(sorted(images))} instead of {wanted.image}"
+    state = AgentState.SUSPENDED if stays else AgentState.RUNNING
+    return f"its record says {record.state}" if record.state is not state else ""
+
+
+async def at_rest(world: World) -> None:
+    """What holds when nothing is left to do: the audit chain, the journal, leases, objects on record, tasks."""
+    registry = world.person.opened
+    verdict = await registry.verify_audit()
+    if not verdict.sound:
+        raise Broken(f"the audit chain is broken: {verdict.reason}")
+    if entries := await registry.open_journal():
+        raise Broken(f"the journal has open entries: {[(str(item.agent), item.action) for item in entries]}")
+    if (holder := world.lease("apply")[0]) != "":
+        raise Broken(f"the apply lock is held by {holder} while nothing is to do")
+    snapshot = await world.snapshot()
+    for name, record in snapshot.records.items():
+        for item in record.inventory:
+            body = world.clusters[item.cluster].store.get(item.ref)
+            if body is None or body["metadata"]["uid"] != item.uid:
+                raise Broken(f"{name} has {item.ref} on record on {item.cluster}, which is not there")
+    if sum(daemon.leads for daemon in world.daemons) != 1:
+        raise Broken(f"{sum(daemon.leads for daemon in world.daemons)} of {len(world.daemons)} daemons lead")
+
+
+def counts(world: World) -> dict[str, int]:
+    """Tasks by daemon."""
+    return {daemon.name: len(daemon.process.alive) for daemon in world.daemons}
+
+
+def state(world: World) -> tuple[Any, ...]:
+    """What must not move while nothing is to do."""
+    connection = world.person.opened._database._connection
+    assert connection is not None
+    (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+    return seq, *(cluster.store.resource_version() for cluster in world.clusters.values())

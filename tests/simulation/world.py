@@ -1,0 +1,195 @@
+"""The simulated world: a repository, a registry, two clusters, daemons, and people who use kubectl and the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+from reconciler.adapters.embedded.controllers import loop as controllers
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.engine.operate import Hand
+from reconciler.engine.passes import apply_plan
+from reconciler.engine.reconcile import compute_plan
+from reconciler.engine.world import Retry
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.objects import Found
+from reconciler.model.plan import Plan, Policy
+from reconciler.model.registry import RegistrySnapshot
+from tests.doubles.simulated_cluster import SimulatedCluster
+from tests.doubles.simulated_git import SimulatedClone, SimulatedGit
+from tests.doubles.simulated_links import Line, Place, Told
+from tests.doubles.simulated_time import Process, SimulatedClock, SimulatedLoop
+from tests.simulation.daemons import Daemon, Surroundings, View, hand_options
+from tests.simulation.fleet import CLUSTERS, Fleet
+
+PLACES = ("git", "registry", *CLUSTERS)
+CONTROLLERS_LOOK_S = 3600.0
+"""How often controllers look at everything unasked: events are never lost here."""
+
+
+class Broken(AssertionError):
+    """A law does not hold."""
+
+
+@dataclass(slots=True)
+class World:
+    """Everything, at one moment."""
+
+    around: Surroundings
+    chance: random.Random
+    fleet: Fleet
+    person: View
+    process: Process
+    loop: SimulatedLoop
+    daemons: list[Daemon] = field(default_factory=list)
+    buried: list[Daemon] = field(default_factory=list)
+    started: int = 0
+    ledger: list[Told] = field(default_factory=list)
+    heads: list[tuple[float, str]] = field(default_factory=list)
+    """What the branch was, since when."""
+    breaches: list[str] = field(default_factory=list)
+    """Laws broken while others were at work: they are told by the next step."""
+    law: Callable[[World, Told], None] = lambda _world, _told: None
+    """Hears of each write to a cluster just before it is done."""
+
+    @property
+    def now(self) -> float:
+        return self.around.clock.monotonic()
+
+    @property
+    def clusters(self) -> dict[str, SimulatedCluster]:
+        return dict(self.around.clusters)
+
+    @property
+    def git(self) -> SimulatedGit:
+        return self.around.git
+
+    @property
+    def hand(self) -> Hand:
+        retry = Retry(jitter=lambda: 0.5)
+        return Hand(registry=self.person.opened, clock=self.around.clock, actor="person", retry=retry)
+
+    def hear(self, told: Told) -> None:
+        """A program writes to a cluster."""
+        self.ledger.append(told)
+        self.law(self, told)
+
+    def commit(self) -> str:
+        """Put the fleet as it is meant now into Git."""
+        commit = self.git.commit(self.fleet.files())
+        self.heads.append((self.now, commit))
+        return commit
+
+    def force(self, parent: str) -> str:
+        """The same over the branch's past."""
+        commit = self.git.force(self.fleet.files(), parent)
+        self.heads.append((self.now, commit))
+        return commit
+
+    def start(self) -> Daemon:
+        """Another daemon; where one ran before on the same disk, with what that one had fetched."""
+        clone = self.buried[-1].clone if self.buried else SimulatedClone(self.git)
+        if any(daemon.clone is clone for daemon in self.daemons):
+            clone = SimulatedClone(self.git)
+        self.started += 1
+        daemon = Daemon(self.around, f"daemon {self.started}", clone)
+        daemon.start()
+        self.daemons.append(daemon)
+        return daemon
+
+    def bury(self, daemon: Daemon) -> None:
+        """It has ended, one way or another."""
+        self.daemons.remove(daemon)
+        self.buried.append(daemon)
+
+    def calm(self) -> None:
+        """All lines are well, all clusters have nodes, and nobody is held up any more."""
+        for place in self.around.places.values():
+            place.turn(Line.WELL)
+        for cluster in self.clusters.values():
+            cluster.no_nodes = False
+            cluster.nodes.slow = 1.0
+        for daemon in self.daemons:
+            if daemon.view is not None:
+                for end in daemon.view.ends.values():
+                    end.turn(Line.WELL)
+            if daemon.process.stopped:
+                daemon.process.resume()
+
+    async def snapshot(self) -> RegistrySnapshot:
+        answer = await self.person.opened.snapshot()
+        assert isinstance(answer, Found), answer
+        return answer.value
+
+    async def plan(self, policy: Policy | None = None) -> Plan:
+        """What `reconciler plan` says now."""
+        await self.person.source.inner.fetch()
+        return await compute_plan(self.person, policy=policy or Policy())
+
+    async def apply(self, policy: Policy) -> None:
+        """`reconciler apply` by hand, beside the daemons. What fails is theirs to do."""
+        try:
+            plan = await self.plan(policy)
+            async for _event in apply_plan(self.person, plan, options=hand_options(), stop=asyncio.Event()):
+                pass
+        except ReconcilerError as error:
+            self.around.lines.append(f"[person] apply: {error.message}")
+
+    def lease(self, name: str) -> tuple[str, int, int]:
+        """Holder, epoch and end of a lease, as the registry has it; the end in milliseconds."""
+        connection = self.person.opened._database._connection
+        assert connection is not None
+        row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
+        return row or ("", 0, 0)
+
+    async def close(self) -> None:
+        """End everything that can end."""
+        for daemon in list(self.daemons):
+            daemon.stop.set()
+            if daemon.process.stopped:
+                daemon.process.resume()
+        for task in self.process.alive:
+            task.cancel()
+
+
+@contextmanager
+def chances(seed: int) -> Iterator[random.Random]:
+    """What is random of itself (ids, uids) comes of the seed too; and controllers look unasked less often."""
+    chance, ids = random.Random(seed), random.Random(seed + 1)
+    with (
+        mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
+        mock.patch.object(secrets, "randbits", ids.getrandbits),
+        mock.patch.object(controllers, "RESYNC_SECONDS", CONTROLLERS_LOOK_S),
+    ):
+        yield chance
+
+
+async def made(folder: Path, chance: random.Random, lines: list[str]) -> World:
+    """A world with an empty fleet, before anybody has begun."""
+    clock = SimulatedClock(asyncio.get_running_loop())
+    git = SimulatedGit()
+    clusters = {name: SimulatedCluster(name, folder / name, clock, chance) for name in CLUSTERS}
+    around = Surroundings(
+        clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
+        places={name: Place(name=name) for name in PLACES}, told=lambda told: world.hear(told), lines=lines,
+    )  # fmt: skip
+    registry = await SqliteRegistry.open(around.registry, clock)
+    calm = Surroundings(
+        clock=clock, chance=chance, git=git, registry=around.registry, clusters=clusters,
+        places={name: Place(name=name) for name in PLACES}, told=around.told, lines=lines,
+    )  # fmt: skip
+    person = View(calm, "person", SimulatedClone(git), registry)
+    process = Process("clusters")
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimulatedLoop)
+    world = World(around, chance, Fleet(chance), person, process, loop)
+    for cluster in clusters.values():
+        process.start(cluster.nodes.run())
+    return world
