@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes check format bench bench-kubernetes bench-registry mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -36,6 +36,13 @@ test: $(STAMP) ## all tests that need nothing beside Python and git
 
 test-kubernetes: $(STAMP) control-plane helm ## the tests on a real control plane and with real Helm: needs Go
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "controlplane or helm"
+
+STEPS ?= 100000
+SEED ?= 1
+JOBS ?= 2
+
+simulate: $(STAMP) ## weeks of a daemon in simulated time against a model: STEPS=100000 SEED=1 JOBS=2
+	$(BIN)/python -m tests.simulation --steps $(STEPS) --seed $(SEED) --jobs $(JOBS)
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \

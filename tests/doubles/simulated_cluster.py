@@ -162,7 +162,7 @@ class SimulatedNodes:
             due = self._act()
             if self.store.resource_version() != before:
                 self.wrote()
-                await asyncio.sleep(self.chance.uniform(0.01, 0.1))
+                await asyncio.sleep(self.chance.uniform(0.05, 0.4))
                 continue
             try:
                 async with asyncio.timeout(max(0.001, min(pause, due))):
@@ -260,7 +260,5 @@ class SimulatedNodes:
         if not live["spec"].get("nodeName"):
             live["spec"]["nodeName"] = MACHINE_NODE
             live = self.store.update(live, manager=KUBELET)
-        status = pod_status(
-            live, [life.facts], [], terminating=life.ending, message="", now=self.clock.seconds()
-        )
+        status = pod_status(live, [life.facts], [], terminating=life.ending, message="", now=self.clock.seconds())
         self.store.patch_status(ref, status, manager=KUBELET, uid=uid)

@@ -95,15 +95,19 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._timers.now
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         where = context if context is not None else copy_context()
         return super().call_soon(self._step, callback, args, where, context=where)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         where = context if context is not None else copy_context()
         return super().call_at(when, self._step, callback, args, where, context=where)
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task = super().create_task(coro, **options)
         context: Context | None = options.get("context")
         process = context.get(_PROCESS) if context is not None else _PROCESS.get()
@@ -112,7 +116,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             task.add_done_callback(process.tasks.discard)
         return task
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         """Make the call now, in place; who waits for it goes on in a later step."""
         future: asyncio.Future[T] = self.create_future()
         try:

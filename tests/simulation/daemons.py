@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.daemon.loop import Mode
@@ -38,8 +37,13 @@ class Surroundings:
     clusters: Mapping[str, SimulatedCluster]
     places: Mapping[str, Place]
     """Git, the registry and each cluster, by name."""
-    told: Callable[[Told], None]
+    hears: list[Callable[[Told], None]]
+    """Are told of each write to a cluster just before it is done."""
     lines: list[str]
+
+    def told(self, told: Told) -> None:
+        for hears in self.hears:
+            hears(told)
 
 
 class View:
@@ -49,8 +53,7 @@ class View:
         self.clock, self.by, self.opened = around.clock, by, registry
         self.ends = {name: Place(name=f"{by} to {name}") for name in around.places}
         links = {
-            name: Link(place=place, own=self.ends[name], chance=around.chance)
-            for name, place in around.places.items()
+            name: Link(place=place, own=self.ends[name], chance=around.chance) for name, place in around.places.items()
         }
         self.source = LinkedSource(clone, links["git"])
         clusters: dict[str, Cluster] = {
@@ -133,7 +136,3 @@ def hand_options() -> ApplyOptions:
 def leaked(process: Process) -> list[str]:
     """Tasks of a process that has ended."""
     return [repr(task.get_coro()) for task in process.alive]
-
-
-Lines = list[str]
-AnyTask = asyncio.Task[Any]

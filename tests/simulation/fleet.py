@@ -6,7 +6,6 @@ Knows nothing of how the reconciler gets there.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reconciler.model.identity import AgentName
@@ -14,7 +13,7 @@ from tests.doubles.simulated_cluster import Program
 
 CLUSTERS = ("eu-1", "us-1")
 NAMESPACES = ("support", "research")
-MOST_AGENTS = 9
+MOST_AGENTS = 7
 FLEET = """\
 apiVersion: agents.codevald.io/v1
 kind: Fleet
@@ -100,7 +99,7 @@ class Fleet:
         name = AgentName(namespace=self.chance.choice(NAMESPACES), name=f"a{self._made}")
         wanted = Wanted(
             name=name,
-            replicas=self.chance.randint(1, 3),
+            replicas=self.chance.randint(1, 2),
             template=self.chance.choice(sorted(self.templates)),
             placement=self.chance.choice(PLACEMENTS),
         )
@@ -140,8 +139,3 @@ class Fleet:
 
 def _age(wanted: Wanted) -> int:
     return int(wanted.name.name[1:])
-
-
-def names_of(fleet: Fleet) -> Iterator[AgentName]:
-    for wanted in fleet.agents.values():
-        yield wanted.name

@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import AGENT_LABEL, FIELD_MANAGER, TRACKING_ANNOTATION
-from reconciler.model.plan import HoldCode, Policy
+from reconciler.model.plan import Change, HoldCode, Policy
 from reconciler.model.registry import AgentState, Record
 from tests.doubles.simulated_links import Told
 from tests.simulation.fleet import Wanted
@@ -18,6 +18,8 @@ STALE_S = 1_800.0
 REST_WITHIN_S = 3_600.0
 REST_STEP_S = 15.0
 IDLE_S = 130.0
+RESYNC_S = 61.0
+"""A daemon has looked at everything once more by then."""
 STORM_S = 3_600.0
 MOST_APPLIES = 60
 """Writes to one Deployment in an hour by daemons."""
@@ -30,7 +32,9 @@ def on_write(world: World, told: Told) -> None:
         return
     holder, _epoch, expires_ms = world.lease("apply")
     if not holder.startswith(told.by) or expires_ms <= world.around.clock.now_ms():
-        world.breaches.append(f"{told.by} wrote {told.verb} {told.ref} on {told.cluster} while {holder!r} held the lock")
+        world.breaches.append(
+            f"{told.by} wrote {told.verb} {told.ref} on {told.cluster} while {holder!r} held the lock"
+        )
     if told.verb == "delete" and told.ref.kind == "Deployment":
         _justified(world, told)
 
@@ -92,14 +96,20 @@ def told(world: World) -> None:
 
 
 async def why_not_at_rest(world: World) -> str:
-    """"" when all is as Git says, else what is not."""
+    """ "" when all is as Git says, else what is not."""
     plan = await world.plan()
     if plan.changes:
-        return "planned: " + ", ".join(f"{change.action} {change.name}" for change in plan.changes)
+        return "planned: " + "; ".join(map(_shown, plan.changes))
     holds = [hold for hold in plan.holds if hold.blocks_exit]
     if holds:
         return "held: " + "; ".join(f"{hold.code} {hold.text}" for hold in holds)
     return await _differs(world)
+
+
+def _shown(change: Change) -> str:
+    objects = ", ".join(f"{item.verb} {item.ref} on {item.cluster} ({item.expect})" for item in change.objects)
+    reasons = ", ".join(reason.text for reason in change.reasons)
+    return f"{change.action} {change.name} because {reasons}: {objects}"
 
 
 async def lift_what_is_held(world: World) -> str:
@@ -118,12 +128,12 @@ async def _differs(world: World) -> str:
     if away:
         return f"not at home yet: {', '.join(away)}"
     declared = world.fleet.declared()
-    live = _live(world)
+    live, now_ms = _live(world), world.around.clock.now_ms()
     for name, wanted in sorted(declared.items()):
         record = snapshot.records.get(name)
         if record is None:
             return f"{name} is on no record"
-        if text := _differs_in(wanted, record, live.pop(name, [])):
+        if text := _differs_in(wanted, record, live.pop(name, []), now_ms):
             return f"{name}: {text}"
     if live:
         return f"declared nowhere, and there: {', '.join(map(str, sorted(live)))}"
@@ -143,9 +153,11 @@ def _live(world: World) -> dict[AgentName, list[dict[str, Any]]]:
     return found
 
 
-def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]]) -> str:
+def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]], now_ms: int) -> str:
     stays = wanted.suspend or record.suspended
-    replicas = 0 if stays else record.override.replicas if record.override is not None else wanted.replicas
+    override = record.override
+    by_hand = override is not None and not 0 < override.until_ms <= now_ms
+    replicas = 0 if stays else override.replicas if override is not None and by_hand else wanted.replicas
     have = sum(int(body["spec"]["replicas"]) for body in live)
     ready = sum(int(body.get("status", {}).get("readyReplicas", 0)) for body in live)
     images = {body["spec"]["template"]["spec"]["containers"][0]["image"] for body in live}
@@ -153,8 +165,8 @@ def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]]) -> s
         return f"{replicas} replicas are wanted, {have} declared, {ready} ready"
     if images - {wanted.image}:
         return f"it runs {', '.join(sorted(images))} instead of {wanted.image}"
-    state = AgentState.SUSPENDED if stays else AgentState.RUNNING
-    return f"its record says {record.state}" if record.state is not state else ""
+    states = {AgentState.SUSPENDED} if stays else {AgentState.RUNNING, AgentState.DEGRADED}
+    return f"its record says {record.state}: {record.message}" if record.state not in states else ""
 
 
 async def at_rest(world: World) -> None:
@@ -177,9 +189,12 @@ async def at_rest(world: World) -> None:
         raise Broken(f"{sum(daemon.leads for daemon in world.daemons)} of {len(world.daemons)} daemons lead")
 
 
-def counts(world: World) -> dict[str, int]:
-    """Tasks by daemon."""
-    return {daemon.name: len(daemon.process.alive) for daemon in world.daemons}
+def tasks(world: World) -> dict[str, list[str]]:
+    """What each daemon is busy with, by the names of its tasks."""
+    return {
+        daemon.name: sorted(getattr(task.get_coro(), "__qualname__", "?") for task in daemon.process.alive)
+        for daemon in world.daemons
+    }
 
 
 def state(world: World) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ async def new_count(world: World) -> str:
     path = world.fleet.any_file()
     if not path:
         return ""
-    world.fleet.change(path, replicas=world.chance.randint(0, 4))
+    world.fleet.change(path, replicas=world.chance.randint(0, 3))
     return f"{path}: {world.fleet.agents[path].replicas} replicas in {world.commit()[:7]}"
 
 
@@ -197,7 +197,7 @@ async def edited(world: World) -> str:
     what = world.chance.choice(["replicas", "image", "label"])
     match what:
         case "replicas":
-            body["spec"]["replicas"] = world.chance.randint(0, 5)
+            body["spec"]["replicas"] = world.chance.randint(0, 3)
         case "image":
             body["spec"]["template"]["spec"]["containers"][0]["image"] = "acme/theirs:1-well"
         case _:
@@ -259,7 +259,7 @@ async def scaled(world: World) -> str:
     return await _by_hand(
         world,
         lambda name: operate.scale(
-            world.hand, name, world.chance.randint(0, 4), for_ms=world.chance.choice([60_000, 600_000, 3_600_000])
+            world.hand, name, world.chance.randint(0, 3), for_ms=world.chance.choice([60_000, 600_000, 3_600_000])
         ),
         "scaled",
     )

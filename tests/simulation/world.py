@@ -159,12 +159,16 @@ class World:
             task.cancel()
 
 
+def _uuids(ids: random.Random) -> Callable[[], uuid.UUID]:
+    return lambda: uuid.UUID(int=ids.getrandbits(128), version=4)
+
+
 @contextmanager
 def chances(seed: int) -> Iterator[random.Random]:
     """What is random of itself (ids, uids) comes of the seed too; and controllers look unasked less often."""
     chance, ids = random.Random(seed), random.Random(seed + 1)
     with (
-        mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
+        mock.patch.object(uuid, "uuid4", _uuids(ids)),
         mock.patch.object(secrets, "randbits", ids.getrandbits),
         mock.patch.object(controllers, "RESYNC_SECONDS", CONTROLLERS_LOOK_S),
     ):
@@ -175,21 +179,23 @@ async def made(folder: Path, chance: random.Random, lines: list[str]) -> World:
     """A world with an empty fleet, before anybody has begun."""
     clock = SimulatedClock(asyncio.get_running_loop())
     git = SimulatedGit()
+    hears: list[Callable[[Told], None]] = []
     clusters = {name: SimulatedCluster(name, folder / name, clock, chance) for name in CLUSTERS}
     around = Surroundings(
         clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
-        places={name: Place(name=name) for name in PLACES}, told=lambda told: world.hear(told), lines=lines,
+        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines,
     )  # fmt: skip
     registry = await SqliteRegistry.open(around.registry, clock)
     calm = Surroundings(
         clock=clock, chance=chance, git=git, registry=around.registry, clusters=clusters,
-        places={name: Place(name=name) for name in PLACES}, told=around.told, lines=lines,
+        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines,
     )  # fmt: skip
     person = View(calm, "person", SimulatedClone(git), registry)
     process = Process("clusters")
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimulatedLoop)
     world = World(around, chance, Fleet(chance), person, process, loop)
+    hears.append(world.hear)
     for cluster in clusters.values():
         process.start(cluster.nodes.run())
     return world
