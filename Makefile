@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry soak mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -102,6 +102,11 @@ benchmarks/bin/bareloop: benchmarks/clientgo/main.go benchmarks/clientgo/go.mod 
 
 bench-registry: $(STAMP) ## queries and writes of registries of 1,000 to 100,000 agents, written into docs/performance.md
 	$(BIN)/python -m benchmarks.registry --write docs/performance.md
+
+MINUTES ?= 30
+
+soak: $(STAMP) $(if $(filter playground,$(CLUSTER)),control-plane) ## a daemon for MINUTES=30 under commits and kills, or CLUSTER=playground; into docs/performance.md
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --cluster $(or $(CLUSTER),embedded) --write docs/performance.md
 
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
 	$(BIN)/mutmut run
