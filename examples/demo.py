@@ -1,7 +1,8 @@
 """The whole main job on this machine, for real, each command shown before it runs.
 
-Copies examples/agents/ into a Git repository of its own under .demo/, takes the fleet from a commit to running
-agents, changes it, breaks it, and leaves nothing running. `make demo` runs it on the embedded cluster, and
+Copies examples/agents/ into a Git repository of its own under .demo/ and takes the fleet from a commit to running
+agents. Then a daemon keeps it: commits go in, a process is killed, a commit that cannot work is undone, and nothing is
+left running. `make demo` runs it on the embedded cluster, and
 `make demo CLUSTER=playground` on the control plane that `make playground` starts: a real API server, whose nodes are
 played by KWOK, so that pods come and go and become ready, and no container runs in them.
 """
@@ -15,7 +16,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,13 @@ RECONCILER = Path(sys.executable).parent / "reconciler"
 BOLD, DIM, END = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 COMMITTER = ("-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
 KILLED = "support/triage"
+BROKEN = FLEET / "agents" / "research" / "glossary.yaml"
 BACK_WITHIN_S = 30.0
+DONE_WITHIN_S = 60.0
+SHOWN = {"leads", "planned", "change-ended", "health", "stops", "stopped"}
+LEFT_OUT = ("was=unknown", "busy=", "already as planned")
+"""What of the daemon's lines is worth reading here."""
+WIDTH = 160
 
 
 def say(text: str) -> None:
@@ -52,6 +61,54 @@ def git(*arguments: str) -> None:
 def commit(message: str) -> None:
     shown(["git", "commit", "-am", message])
     git("commit", "--quiet", "-am", message)
+
+
+class Daemon:
+    """`reconciler daemon` beside all that follows. What it decides is printed as it says it."""
+
+    def __init__(self) -> None:
+        command = ["daemon", "--branch", "main", "--poll", "1s", "--sweep", "5s"]
+        shown(["reconciler", *command, "&"])
+        self._process = subprocess.Popen(
+            [str(RECONCILER), *command], cwd=FLEET, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def mark(self) -> int:
+        """How much it has said so far."""
+        return len(self._lines)
+
+    def until(self, *words: str, since: int, within_s: float = DONE_WITHIN_S) -> None:
+        """Wait for a line with all of `words`, said after `since`; the demo ends where it does not come."""
+        self.wait(lambda: any(all(word in line for word in words) for line in self._lines[since:]), words, within_s)
+
+    def wait(self, there: Callable[[], bool], what: object, within_s: float = DONE_WITHIN_S) -> None:
+        """Wait until something is there while the daemon works; the demo ends where it does not come."""
+        until = time.monotonic() + within_s
+        while not there():
+            if self._process.poll() is not None or time.monotonic() > until:
+                sys.exit("\n".join(["demo: the daemon did not come to that:", str(what), *self._lines[-20:]]))
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Ask it to end, as whoever runs it does. What is under way writes down where it is; agents run on."""
+        if self._process.poll() is None:
+            shown(["kill", "-TERM", str(self._process.pid)])
+            self._process.terminate()
+        if (code := self._process.wait(30)) != 0:
+            sys.exit(f"demo: the daemon ended with {code}")
+        self._reader.join(5)
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        for line in self._process.stderr:
+            self._lines.append(line)
+            _time, _level, event, *rest = [*line.rstrip().split(maxsplit=3), "", "", ""]
+            if event in SHOWN and not any(words in line for words in LEFT_OUT):
+                text = f"{event} {rest[0]}".rstrip()
+                print(f"{DIM}daemon|{END} {text if len(text) <= WIDTH else text[: WIDTH - 3] + '...'}", flush=True)
 
 
 def prepare(place: Here | Playground) -> None:
@@ -87,7 +144,8 @@ class Here:
     """The embedded cluster: agents are processes of this machine."""
 
     brings_up = "agents start as processes of this machine"
-    breaks = "A process is killed."
+    breaks = "A process is killed"
+    cannot_work = ("command: [python3, programs/glossary.py]", "command: [python3, programs/missing.py]")
 
     def prepare(self) -> None:
         """Nothing: the cluster is made when it is needed."""
@@ -104,7 +162,11 @@ class Playground:
     """The control plane of `make playground`: a real API server, and pods in which nothing runs."""
 
     brings_up = "pods start on a real control plane, whose nodes are simulated by KWOK: no container runs"
-    breaks = "A pod is deleted."
+    breaks = "A pod is deleted"
+    cannot_work = (
+        "metadata: {name: glossary,",
+        "metadata: {annotations: {kwok.test/behaviour: crash-loop}, name: glossary,",
+    )
 
     def __init__(self) -> None:
         record = ROOT / ".playground" / "state.json"
@@ -143,13 +205,60 @@ class Playground:
 PLACES = {"": Here, "playground": Playground}
 
 
-def change_template() -> None:
-    template = FLEET / "templates" / "base.yaml"
-    before = template.read_text()
-    after = before.replace("memory: 256Mi", "memory: 320Mi")
-    if after == before:
-        sys.exit("demo: templates/base.yaml has no `memory: 256Mi` to change")
-    template.write_text(after)
+def change(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    if before not in text:
+        sys.exit(f"demo: {file.relative_to(FLEET)} has no `{before}` to change")
+    file.write_text(text.replace(before, after))
+
+
+def nothing_to_do() -> bool:
+    """Whether a plan finds all as Git says."""
+    command = [str(RECONCILER), "plan", "--detailed-exitcode"]
+    return subprocess.run(command, cwd=FLEET, check=False, capture_output=True).returncode == 0
+
+
+def by_commands(place: Here | Playground) -> None:
+    """From a fleet in Git to agents that run, each command typed by a person."""
+    say("1. A fleet in Git: is it valid?")
+    run("validate")
+    say("2. What would be done?")
+    run("plan", "--out", "first.plan")
+    say(f"3. Do exactly that: {place.brings_up}.")
+    run("apply", "first.plan")
+    run("get", "agents", "-A")
+    say("4. Are they well?")
+    run("health")
+
+
+def by_daemon(place: Here | Playground, daemon: Daemon) -> None:
+    """Nobody types `apply` any more: what is committed to main is done."""
+    daemon.until("leads", since=0)
+    daemon.until("planned", since=0)
+    say("6. A commit on a branch changes a template. Whom would it reach?")
+    shown(["git", "switch", "-c", "more-memory"])
+    git("switch", "--quiet", "-c", "more-memory")
+    change(FLEET / "templates" / "base.yaml", "memory: 256Mi", "memory: 320Mi")
+    commit("Give every agent more memory")
+    run("plan")
+    say("   Merged, it is done: agent by agent, each ready before the next of its kind.")
+    shown(["git", "switch", "main"])
+    git("switch", "--quiet", "main")
+    shown(["git", "merge", "more-memory"])
+    git("merge", "--quiet", "more-memory")
+    daemon.wait(nothing_to_do, "all agents have more memory")
+    say(f"7. {place.breaks}; nobody is called for that.")
+    place.break_one()
+    say("8. A commit that cannot work reaches main. It is rolled back, and not tried again.")
+    change(BROKEN, *place.cannot_work)
+    since = daemon.mark()
+    commit("Improve the glossary")
+    daemon.until("change-ended", "research/glossary", "outcome=rolled-back", since=since)
+    run("why", "research/glossary")
+    say("   What is in Git is taken back; the agent runs on as it did all the while.")
+    shown(["git", "revert", "--no-edit", "HEAD"])
+    git("revert", "--no-edit", "HEAD")
+    daemon.wait(nothing_to_do, "the glossary is as Git says again")
 
 
 def main() -> None:
@@ -160,30 +269,21 @@ def main() -> None:
     place = PLACES[name]()
     prepare(place)
     try:
-        say("1. A fleet in Git: is it valid?")
-        run("validate")
-        say("2. What would be done?")
-        run("plan", "--out", "first.plan")
-        say(f"3. Do exactly that: {place.brings_up}.")
-        run("apply", "first.plan")
-        run("get", "agents", "-A")
-        say("4. Are they well?")
-        run("health")
-        say("5. A commit changes a template. Whom does it reach?")
-        change_template()
-        commit("Give every agent more memory")
-        run("plan", "--out", "next.plan")
-        run("apply", "next.plan")
-        say(f"6. {place.breaks}")
-        place.break_one()
-        say("7. Nothing is left to do.")
+        by_commands(place)
+        say("5. From now on a daemon keeps it.")
+        daemon = Daemon()
+        try:
+            by_daemon(place, daemon)
+        finally:
+            daemon.stop()
+        say("9. Nothing is left to do, and every step is on record.")
         run("plan", "--detailed-exitcode")
         run("audit", "verify")
-        say("8. Take it all down again: nothing stays running.")
+        say("10. Take it all down again: nothing stays running.")
     finally:
         run("destroy", "--auto-approve")
     print(f"\nThat took {time.monotonic() - started:.0f} s. The fleet and its history are in .demo/fleet. Next:")
-    print("  cd .demo/fleet && ../../.venv/bin/reconciler apply     # bring it up again, and look around")
+    print("  cd .demo/fleet && ../../.venv/bin/reconciler daemon    # bring it up again, commit, and look around")
     print("  .venv/bin/reconciler init fleet                        # start a fleet of your own")
 
 
