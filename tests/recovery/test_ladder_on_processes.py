@@ -164,6 +164,27 @@ async def test_rescheduling_makes_all_pods_of_the_node_anew_one_after_the_other(
     assert daemon.remedies() == [("reprobe", "done"), ("reschedule", "done")]
 
 
+async def test_what_fails_with_what_it_depends_on_is_not_touched_before_that_is_well(tmp_path) -> None:
+    files = {
+        "agents/base.yaml": patient("base"),
+        "agents/user.yaml": patient("user", more="  dependsOn: [support/base]\n"),
+    }
+    async with living(tmp_path / "fleet", files) as daemon:
+        for name in ("base", "user"):
+            await daemon.until_ready(name)
+        for name in ("base", "user"):
+            (pod,) = (await daemon.pods(name)).values()
+            await ask(pod, "/sicken")
+        await daemon.until(lambda: daemon.told("well", agent="support/user"))
+        taken = daemon.told("remedy")
+    assert [line["agent"] for line in taken] == ["support/base", "support/user"]
+    base_well = daemon.told("health", agent="support/base", state="healthy")[-1]["at_ms"]
+    assert taken[1]["at_ms"] >= base_well
+    assert daemon.told(
+        "no-remedy-now", agent="support/user", reason="explained by support/base: nothing is done to it for that"
+    )
+
+
 async def test_a_daemon_that_ends_in_the_middle_leaves_the_next_one_where_it_was(tmp_path) -> None:
     files = {"agents/triage.yaml": patient(sick_after="0.2", ladder="restart, quarantine", attempts=3)}
     async with living(tmp_path / "fleet", files) as daemon:
