@@ -71,7 +71,7 @@ class Recovering:
     _swept: Swept | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _looks: dict[AgentName, int] = field(default_factory=dict)
-    """Measurements since the last remedy or change of an agent ended, as far as this daemon knows of one."""
+    """Measurements since the last remedy or change of an agent ended; where this daemon knows of none, all it made."""
     _written: dict[AgentName, Record] = field(default_factory=dict)
     """Records as they were written last here: a sweep may have read older ones."""
     _going: dict[AgentName, Spent] = field(default_factory=dict)
@@ -144,6 +144,9 @@ class Recovering:
             going = record.recovery.under_way if record.recovery else None
             if not _concerns(found, record) or (record.state is AgentState.RECOVERING and going is None):
                 continue
+            if not found.is_healthy and (causes := _ill_elsewhere(agent, swept)):
+                yield name, Rest(text=f"explained by {', '.join(map(str, causes))}: nothing is done to it for that")
+                continue
             blind = [share.cluster for share in record.placement if share.cluster in swept.found.unreadable]
             if not found.is_healthy and blind and len(blind) == len(record.placement):
                 yield name, Rest(text=f"{' and '.join(blind)} cannot be read: nothing is done to it")
@@ -160,7 +163,7 @@ class Recovering:
             spec_hash=record.spec_hash,
             settled=quarantined or record.spec_hash == agent.spec_hash,
             quarantined=quarantined,
-            looks=self._looks.get(agent.name, agent.spec.health.failure_threshold),
+            looks=self._looks.get(agent.name, self.sweeps),
             now_ms=now_ms,
             clusters=_clusters(record),
         )
@@ -184,11 +187,13 @@ class Recovering:
     def _spent(self, swept: Swept) -> Iterator[Spent]:
         """Remedies of late, of this daemon and of those before it, and those that are under way."""
         yield from self._going.values()
+        since = self.world.clock.now_ms() - self.limits.window_ms
         for name in swept.records:
             record = self._record(swept, name)
             for item in record.recovery.taken if record is not None and record.recovery is not None else ():
-                if item.remedy in ACTS and not (item.ended is Ended.UNDER_WAY and name in self._going):
-                    yield Spent(clusters=item.clusters, at_ms=item.at_ms, under_way=False)
+                going = item.ended is Ended.UNDER_WAY  # by another daemon, of the agents of its shard
+                if item.remedy in ACTS and item.at_ms > since and not (going and name in self._going):
+                    yield Spent(clusters=item.clusters, at_ms=item.at_ms, under_way=going)
 
     async def _begin(self, swept: Swept, name: AgentName, work: Beside) -> None:
         record, fleet = self._record(swept, name), swept.declared.fleet
@@ -357,6 +362,13 @@ def _concerns(found: Assessment, record: Record) -> bool:
     return not found.is_healthy or (record.recovery is not None and bool(record.recovery.since_ms))
 
 
+def _ill_elsewhere(agent: Agent, swept: Swept) -> list[AgentName]:
+    """What an agent depends on that another daemon looks after, and that is ill by its record."""
+    others = [name for name in sorted(agent.spec.depends_on) if name not in swept.found.assessments]
+    states = {name: record.recovery for name in others if (record := swept.records.get(name)) is not None}
+    return [name for name, state in states.items() if state is not None and state.since_ms and not state.well_ms]
+
+
 def _is_left(record: Record) -> bool:
     state = record.recovery
     return state is not None and state.left and not state.well_ms and state.spec_hash == record.spec_hash
@@ -368,7 +380,7 @@ def _clusters(record: Record) -> tuple[str, ...]:
 
 def _sizes(swept: Swept) -> dict[str, int]:
     """Agents by cluster, and under "" all."""
-    sizes = {"": len(swept.found.assessments)}
+    sizes = {"": len(swept.records)}
     for record in swept.records.values():
         for cluster in _clusters(record):
             sizes[cluster] = sizes.get(cluster, 0) + 1

@@ -25,14 +25,14 @@ from reconciler.engine.recover import Means, Treated, Treatment
 from reconciler.engine.run import Run
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.world import Stores
-from reconciler.model.agent import Dimension
+from reconciler.model.agent import Dimension, Remedy
 from reconciler.model.alert import Alert
 from reconciler.model.errors import RegistryError
 from reconciler.model.events import ChangeFinished
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
-from reconciler.model.recovery import Ended, RecoveryState
-from reconciler.model.registry import AgentState, Record
+from reconciler.model.recovery import Ended, RecoveryState, Taken
+from reconciler.model.registry import AgentState, Record, Write
 from tests.doubles.clock import FakeClock
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.prober import TableProber
@@ -109,12 +109,13 @@ class Ward:
         self.doing = Doing(self)
         self.restarted()
 
-    def restarted(self) -> None:
-        """Another daemon, which remembers nothing."""
+    def restarted(self, *, watched: int = 9) -> None:
+        """Another daemon, which remembers nothing, and has made so many sweeps."""
         self.recovering = Recovering(
             world=self.world, prober=TableProber(), measures=self.measures, acting=self.doing,  # type: ignore[arg-type]
             tell=Teller(clock=self.clock, write=lambda text: self.lines.append(json.loads(text)), as_json=True),
             raise_=self.alerts.append, chance=lambda: 0.0,
+            sweeps=watched, judged=watched,
         )  # fmt: skip
 
     async def have(self, *names: str, ladder: str = "restart, quarantine", attempts: int = 2, more: str = "") -> None:
@@ -310,6 +311,34 @@ async def test_the_next_daemon_goes_on_at_the_rung_where_the_last_one_was(ward: 
     ward.restarted()
     await ward.sweep(ill="a")
     assert [line["step"] for line in ward.told("remedy")] == ["1 of 3", "2 of 3"]
+
+
+async def test_a_daemon_that_has_just_begun_looks_for_itself_first(ward: Ward) -> None:
+    await ward.have("a", attempts=3)
+    ward.restarted(watched=0)
+    for _ in range(2):
+        await ward.sweep(ill="a")
+    assert ward.doing.asked == []
+    await ward.sweep(ill="a")
+    assert ward.doing.asked == [name("a")]
+
+
+async def test_what_another_daemon_does_counts_and_what_it_knows_explains(ward: Ward) -> None:
+    names = [f"a{i}" for i in range(12)]
+    await ward.have(*names)
+    await ward.have("user", more="  dependsOn: [support/a0]\n")
+    going = Taken(remedy=Remedy.RESTART, at_ms=ward.clock.now_ms(), because="x", clusters=("local",))
+    for each in names[:3]:
+        record = await ward.record(each)
+        state = RecoveryState(spec_hash=record.spec_hash, since_ms=1, step=1, taken=(going,))
+        made = replace(record, version=record.version + 1, recovery=state)
+        await ward.registry.commit(Write(op_id=each, at_ms=1, records=(made,)))
+    await ward.sweep(ill="a5 user", well="a6 a7 a8")
+    assert ward.doing.asked == []
+    assert {line["agent"]: line["reason"] for line in ward.told("no-remedy-now")} == {
+        "support/a5": "3 remedies are under way in the fleet, as many as may be",
+        "support/user": "explained by support/a0: nothing is done to it for that",
+    }
 
 
 async def test_a_remedy_that_nobody_ended_is_told_as_interrupted(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
