@@ -46,7 +46,7 @@ simulate: $(STAMP) ## weeks of a daemon in simulated time against a model: STEPS
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \
-		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/query \
+		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/alerting tests/query \
 		tests/cli_views tests/contracts/test_moving_contract.py
 
 control-plane: ## build the control plane that tests and the playground start: needs Go, or KUBEBUILDER_ASSETS

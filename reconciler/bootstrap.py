@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from reconciler.engine.world import Retry, Stores
+from reconciler.model.agent import AlertRoute
 from reconciler.model.checks import Finding
 from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.fleet import (
@@ -26,7 +27,7 @@ from reconciler.model.fleet import (
     SqliteRegistry,
 )
 from reconciler.model.objects import Unreadable
-from reconciler.ports import Clock, Cluster, Prober, Registry, Signer, Source
+from reconciler.ports import AlertBook, AlertSink, Clock, Cluster, Prober, Registry, Signer, Source
 
 if TYPE_CHECKING:
     from reconciler.adapters.arango import Access
@@ -40,6 +41,8 @@ STATE_FOLDER = ".reconciler"
 SECRETS = "secrets"
 RECORDS_MIRROR = "mirror.db"
 """A copy of the records of a registry that is far. It may be removed at any time."""
+ALERTS = "alerts.db"
+"""Which alerts are active, who was told, and what is still to be sent."""
 GIT_MIRROR = "mirror"
 """A copy of the repository that is followed, where it is far."""
 CLUSTERS = "clusters"
@@ -112,6 +115,19 @@ class Session:
         from reconciler.adapters.probes import HttpProber
 
         return HttpProber(clock=self._clock)
+
+    async def alert_book(self) -> AlertBook:
+        """What is kept of alerts; whoever takes it closes it. Raises RegistryError."""
+        from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
+
+        prepare_state(self.state_dir)
+        return await SqliteAlertBook.open(self.state_dir / ALERTS)
+
+    def alert_sink(self, route: AlertRoute) -> AlertSink:
+        """Where a route's alerts go; whoever takes it closes it. Raises UsageError for what cannot be used."""
+        from reconciler.adapters.alerts import open_sink
+
+        return open_sink(route, os.environ, self._clock)
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         """See World. Raises ReconcilerError when the registry cannot be opened."""
@@ -414,5 +430,5 @@ def _inside(state_dir: Path, path: str) -> Path:
     return state_dir / path
 
 
-_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash", "mirror")
+_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash", "mirror", "alerts")
 """How the names begin that other parts keep in the state folder."""

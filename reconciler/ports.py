@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from reconciler.model.alert import AlertChange, AlertState, Answer, Notification, Queued, Waiting
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.health import ProbeRequest, Sample
 from reconciler.model.identity import AgentName, ObjectRef
@@ -323,5 +324,43 @@ class Prober(Protocol):
 
     async def probe(self, request: ProbeRequest) -> Sample:
         """One measurement. Never raises for what the endpoint does: that is what a Sample says."""
+
+    async def close(self) -> None: ...
+
+
+class AlertSink(Protocol):
+    """Where one route's notifications go. Receivers are hostile: bounded in time and size, no redirects."""
+
+    async def send(self, notification: Notification) -> Answer:
+        """One attempt. Never raises for what the receiver does: that is what an Answer says, without any secret."""
+
+    async def close(self) -> None: ...
+
+
+class AlertBook(Protocol):
+    """What is active, what routes were told, and what is still to be sent: durable. Every failure is a RegistryError.
+
+    A route's notifications are kept in their order and up to a bound: beyond it the oldest is dropped, and counted.
+    """
+
+    async def state(self) -> AlertState: ...
+
+    async def unsent(self) -> frozenset[tuple[str, str]]:
+        """(route, key) of the groups of which something is still to be sent."""
+
+    async def commit(self, change: AlertChange) -> Mapping[str, int]:
+        """Write all of it or nothing, and answer how many notifications were dropped for it, by route."""
+
+    async def next(self, route: str) -> Queued | None:
+        """What is to be sent next on a route; it stays where it is until it was tried with success."""
+
+    async def tried(self, queued: Queued, answer: Answer) -> None:
+        """Note what became of an attempt. What was sent, or is refused for good, leaves the queue."""
+
+    async def forget(self, routes: frozenset[str]) -> int:
+        """Drop what is queued for routes other than these, and answer how many notifications that were."""
+
+    async def waiting(self) -> tuple[Waiting, ...]:
+        """By route, sorted."""
 
     async def close(self) -> None: ...

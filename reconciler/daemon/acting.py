@@ -46,6 +46,8 @@ class Acting:
     shards: Shards | None = None
     """Which agents are this daemon's; all of them without any."""
     _across: Across | None = None
+    heard: Callable[[ChangeFinished], None] = lambda _end: None
+    """Is told of every change that ended."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _doing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Nobody gives the lock up while somebody offers work under it."""
@@ -195,6 +197,7 @@ class Acting:
             self._never_begun += 1
             return
         self.tell.event(end)
+        self.heard(end)
         if end.outcome in WORKED:
             self.backlog.worked(end.agent)
         elif not self._stop.is_set():

@@ -57,6 +57,8 @@ class Loop:
     timer: Callable[[float, str], None]
     measures: Measures
     seen: Callable[[Plan], Awaitable[None]] = _nobody
+    passed: Callable[[str], None] = lambda _problem: None
+    """Is told of every pass that ended: why it made no plan, or ""."""
     cache: PlanningCache = field(default_factory=PlanningCache)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
@@ -123,6 +125,7 @@ class Loop:
         else:
             self._failures = 0
             self.tell.well()
+            self.passed("")
         self.measures.passed(self.world.clock.monotonic() - began, failed=self._failures > failures)
 
     async def _planned(self) -> Plan:
@@ -144,6 +147,7 @@ class Loop:
 
     def _failed(self, error: ReconcilerError) -> None:
         self._failures += 1
+        self.passed(error.message)
         pause = self.pace.pause(self._failures)
         self.tell.failed(error, pause)
         self.timer(pause, "the last pass failed")

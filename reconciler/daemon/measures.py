@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import prometheus_client as prometheus
 
 from reconciler.model.agent import Remedy
+from reconciler.model.alert import Alert, Route, Severity, Waiting
 from reconciler.model.events import ChangeFinished
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.plan import Action, Plan
@@ -48,6 +49,12 @@ class Measures:
         self._remedies = counter("remedies", "Remedies that have ended, by how", "remedy", "outcome")
         self._recovery = histogram("recovery_seconds", "From unhealthy to healthy again", buckets=RECOVERIES)
         self._doubts = gauge("remedies_suspended", "Whether so much fails at once that nothing is done about it (1)")
+        self._alerts = gauge("alerts", "Alerts that are active", "severity")
+        self._tried = counter(
+            "alert_attempts", "Attempts to send alerts, by what became of them", "receiver", "outcome"
+        )
+        self._waiting = gauge("alerts_queued", "Messages that are still to be sent", "receiver")
+        self._dropped = gauge("alerts_dropped", "Messages that were never sent: too many waited", "receiver")
 
     def planned(self, plan: Plan) -> None:
         """A pass ended in a plan."""
@@ -91,11 +98,32 @@ class Measures:
         """Whether the observer is suspected."""
         self._doubts.set(int(yes))
 
+    def alerts_active(self, alerts: Iterable[Alert]) -> None:
+        """The alerts that are active."""
+        counts = Counter(alert.severity for alert in alerts)
+        for severity in Severity:
+            self._alerts.labels(severity.value).set(counts[severity])
+
+    def alert_tried(self, receiver: str, outcome: str) -> None:
+        """One attempt to send a message."""
+        self._tried.labels(receiver, outcome).inc()
+
+    def alerts_waiting(self, waiting: Iterable[Waiting], routes: Iterable[Route]) -> None:
+        """What routes have not been sent."""
+        receivers = {route.id: route.said.receiver for route in routes}
+        queued, dropped = Counter[str](), Counter[str]()
+        for one in waiting:
+            queued[receivers.get(one.route, "gone")] += one.queued
+            dropped[receivers.get(one.route, "gone")] += one.dropped
+        for receiver in {*receivers.values(), *queued}:
+            self._waiting.labels(receiver).set(queued[receiver])
+            self._dropped.labels(receiver).set(dropped[receiver])
+
     def leads(self, yes: bool) -> None:  # noqa: FBT001 - a setter
         """Whether this daemon acts. Of a fleet that another one looks after nothing is known here."""
         self._leads.set(int(yes))
         if not yes:
-            for labelled in (self._pending, self._held, self._health):
+            for labelled in (self._pending, self._held, self._health, self._alerts, self._waiting):
                 labelled.clear()
             self._agents.set(0)
             self._doubts.set(0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler.daemon.acting import Acting
+from reconciler.daemon.alarming import Alarming
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
@@ -73,6 +74,8 @@ class Service:
     raise_: Callable[[Alert], None] = _unheard
     """Takes what people have to be told; must not wait."""
     recall: Recalls = nothing_known
+    alarming: Alarming | None = None
+    """Raises alerts while this daemon leads; one that only makes plans raises none."""
     standing: Standing | Sharding | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
     _loop: Loop | None = None
@@ -164,7 +167,7 @@ class Service:
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
             mine=shards.mine if shards is not None else lambda _name: True,
-            heard=(*self.heard, *(one.heard for one in recovering)), recall=self.recall,
+            heard=(*self.heard, *(one.heard for one in recovering), *self._alarmed(loop)), recall=self.recall,
         )  # fmt: skip
         feed = RegistryFeed(
             registry=stores.registry, wakes=wakes, clock=self.world.clock,
@@ -176,11 +179,16 @@ class Service:
             self._kept("sweep", sweeping.run),
             *(self._kept("recovery", one.run) for one in recovering),
         ]
+        if self.alarming is not None and loop.acting is not None:
+            self.alarming.begin()
+            tasks.append(self._kept("alerts", self.alarming.run))
 
         async def seen(plan: Plan) -> None:
             timers.after(self.settings.resync_s, "it is a while since the last look")
             if ends := [hold.until_ms for hold in plan.holds if hold.until_ms]:
                 timers.after(max(0.0, (min(ends) - self.world.clock.now_ms()) / 1000), "a change window may open")
+            if self.alarming is not None and loop.acting is not None:
+                self.alarming.planned(plan, loop.busy)
             now = await self._followed_now(stores, over, wakes)
             if now is not None and not (loop.busy or sweeping.under_way):
                 await self.tidy(now)
@@ -197,6 +205,13 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _alarmed(self, loop: Loop) -> tuple[Hears, ...]:
+        """Let the alarm hear of what this daemon does; answers who is to be told of sweeps for it."""
+        if self.alarming is None or loop.acting is None:
+            return ()
+        loop.passed, loop.acting.heard = self.alarming.passed, self.alarming.ended
+        return (self.alarming.heard,)
 
     def _looping(self, wakes: Wakes, timers: Timers) -> Loop:
         acting = None

@@ -305,12 +305,23 @@ class PlacementRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRoute:
-    """Where alerts go. `match` by severity, namespace or label; one receiver, kept as `receiver` -> settings."""
+    """Where alerts go. `match` by severity (at least), name, namespace or label; one receiver, `receiver` -> settings.
+
+    Alerts that are equal in `group_by` are told together: `wait` after the first, at most once every `interval`, and
+    again every `repeat`; None is what suits the receiver. `title` and `text` are templates, "" for ours.
+    """
 
     name: str
     match: Mapping[str, str] = field(default_factory=dict)
     receiver: str = ""
     settings: JsonObject = field(default_factory=dict)
+    group_by: tuple[str, ...] | None = None
+    wait: Duration | None = None
+    interval: Duration | None = None
+    repeat: Duration | None = None
+    tells_ends: bool = True
+    title: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

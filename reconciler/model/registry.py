@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.model.alert import Silence
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.recovery import RecoveryState
 from reconciler.model.source import JsonObject
@@ -183,6 +184,8 @@ class FleetRecord:
     cluster_uids: Mapping[str, str] = field(default_factory=dict)
     spent_plans: tuple[str, ...] = ()
     """Digests of saved plans that were applied, newest last, at most 100."""
+    silences: tuple[Silence, ...] = ()
+    """For which alerts nobody is told anything, until when."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

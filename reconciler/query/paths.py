@@ -33,8 +33,10 @@ class Kind(StrEnum):
 
 _FIELDS: dict[Kind, str] = {
     Kind.TEXT: """
-        alerts.alertmanager.urlEnv alerts.email.smtpEnv alerts.email.to alerts.match.namespace alerts.match.severity
-        alerts.name alerts.pagerduty.routingKeyEnv alerts.slack.urlEnv alerts.webhook.urlEnv args
+        alerts.alertmanager.tokenEnv alerts.alertmanager.urlEnv alerts.apprise.urlEnv alerts.email.from
+        alerts.email.smtpEnv alerts.email.to alerts.group.by alerts.match.name alerts.match.namespace
+        alerts.match.severity alerts.message.text alerts.message.title alerts.name alerts.pagerduty.routingKeyEnv
+        alerts.pagerduty.urlEnv alerts.slack.urlEnv alerts.webhook.secretEnv alerts.webhook.urlEnv args
         autoscaling.behavior.scaleDown.selectPolicy autoscaling.behavior.scaleUp.selectPolicy
         autoscaling.metrics.external.name autoscaling.metrics.object.name autoscaling.metrics.object.object.apiVersion
         autoscaling.metrics.object.object.kind autoscaling.metrics.object.object.name autoscaling.metrics.pods.name
@@ -71,6 +73,7 @@ _FIELDS: dict[Kind, str] = {
         autoscaling.metrics.pods.average
     """,
     Kind.DURATION: """
+        alerts.group.interval alerts.group.wait alerts.repeat
         autoscaling.behavior.scaleDown.policies.period autoscaling.behavior.scaleDown.stabilization
         autoscaling.behavior.scaleUp.policies.period autoscaling.behavior.scaleUp.stabilization
         health.checks.connectivity.timeout health.checks.performance.p50 health.checks.performance.p95
@@ -87,7 +90,7 @@ _FIELDS: dict[Kind, str] = {
         probes.readiness.http.port probes.readiness.tcp.port probes.startup.grpc.port probes.startup.http.port
         probes.startup.tcp.port rollout.maxSurge rollout.maxUnavailable
     """,
-    Kind.FLAG: "adopt deployment.asFound health.checks.critical protect suspend",
+    Kind.FLAG: "adopt alerts.resolved deployment.asFound health.checks.critical protect suspend",
 }
 
 SPEC: dict[str, Kind] = {f"spec.{path}": kind for kind, text in _FIELDS.items() for path in text.split()}

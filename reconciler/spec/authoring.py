@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictStr, model_validator
 
 from reconciler.spec.authoring_runtime import (
     MAX_ITEMS,
@@ -39,6 +39,7 @@ from reconciler.spec.fields import (
     PercentText,
     ReferenceText,
     Replicas,
+    TemplateText,
     Text,
     Threshold,
     Url,
@@ -223,35 +224,71 @@ class PlacementEntry(Model):
 
 class Match(Model):
     severity: Literal["info", "warning", "critical"] | None = None
+    name: Line | None = None
     namespace: Label | None = None
     labels: Labels = Field(default_factory=dict)
 
 
-_RECEIVER = ("webhook", "slack", "pagerduty", "alertmanager", "email")
+_RECEIVER = ("webhook", "slack", "pagerduty", "alertmanager", "email", "apprise")
 
 
 class UrlReceiver(Model):
     url_env: EnvName
 
 
+class WebhookReceiver(Model):
+    url_env: EnvName
+    secret_env: EnvName | None = None
+
+
 class KeyReceiver(Model):
     routing_key_env: EnvName
+    url_env: EnvName | None = None
+
+
+class AlertmanagerReceiver(Model):
+    url_env: EnvName
+    token_env: EnvName | None = None
 
 
 class EmailReceiver(Model):
     to: Annotated[tuple[Line, ...], Field(min_length=1, max_length=MAX_ITEMS)]
     smtp_env: EnvName = "SMTP_URL"
+    sender: Line | None = Field(default=None, alias="from")
+
+
+GroupFact = Annotated[
+    StrictStr,
+    Field(pattern=r"^(alert|name|namespace|agent|cluster|severity|labels\.[-A-Za-z0-9_./]+)$", max_length=300),
+]
+
+
+class GroupEntry(Model):
+    by: Annotated[tuple[GroupFact, ...], Field(max_length=8)] | None = None
+    wait: DurationText | None = None
+    interval: DurationText | None = None
+
+
+class MessageEntry(Model):
+    title: TemplateText | None = None
+    text: TemplateText | None = None
 
 
 class AlertEntry(Model):
     model_config = one_of_schema(_RECEIVER)
     name: Line
     match: Match = Match()
-    webhook: UrlReceiver | None = None
+    webhook: WebhookReceiver | None = None
     slack: UrlReceiver | None = None
     pagerduty: KeyReceiver | None = None
-    alertmanager: UrlReceiver | None = None
+    alertmanager: AlertmanagerReceiver | None = None
     email: EmailReceiver | None = None
+    apprise: UrlReceiver | None = None
+    group: GroupEntry | None = None
+    repeat: DurationText | None = None
+    resolved: Flag | None = None
+    """Left out where it is not said, so that documents of agents stay as they were."""
+    message: MessageEntry | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -115,7 +115,7 @@ class FleetBody(Model):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for what, some in (("cluster", self.clusters), ("window", self.windows)):
+        for what, some in (("cluster", self.clusters), ("window", self.windows), ("alert route", self.alerts)):
             names = [one.name for one in some]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

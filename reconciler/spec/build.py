@@ -247,18 +247,33 @@ def _placement(entry: a.PlacementEntry) -> PlacementRule:
     )
 
 
-RECEIVERS = ("webhook", "slack", "pagerduty", "alertmanager", "email")
+RECEIVERS = ("webhook", "slack", "pagerduty", "alertmanager", "email", "apprise")
 
 
 def alert(entry: a.AlertEntry) -> AlertRoute:
     """One alert route."""
     receiver = next(name for name in RECEIVERS if getattr(entry, name) is not None)
-    settings = getattr(entry, receiver).model_dump(mode="json", by_alias=True)
+    settings = getattr(entry, receiver).model_dump(mode="json", by_alias=True, exclude_none=True)
     match = {
-        name: str(value) for name in ("severity", "namespace") if (value := getattr(entry.match, name)) is not None
+        name: str(value)
+        for name in ("severity", "name", "namespace")
+        if (value := getattr(entry.match, name)) is not None
     }
     match.update({f"labels.{name}": value for name, value in entry.match.labels.items()})
-    return AlertRoute(name=entry.name, match=match, receiver=receiver, settings=settings)
+    group, message = entry.group or a.GroupEntry(), entry.message or a.MessageEntry()
+    return AlertRoute(
+        name=entry.name,
+        match=match,
+        receiver=receiver,
+        settings=settings,
+        group_by=group.by,
+        wait=_maybe_duration(group.wait),
+        interval=_maybe_duration(group.interval),
+        repeat=_maybe_duration(entry.repeat),
+        tells_ends=entry.resolved is not False,
+        title=message.title or "",
+        text=message.text or "",
+    )
 
 
 def _health(entry: a.HealthEntry) -> Health:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from reconciler.model.alerttext import MAX_TEMPLATE, TEMPLATE_PATTERN, check_template
 from reconciler.model.units import DURATION_PATTERN, MAX_TEXT, PERCENT_PATTERN, QUANTITY_PATTERN, Duration, Quantity
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -95,6 +96,12 @@ Url = Annotated[StrictStr, Field(pattern=URL, max_length=2048)]
 Line = Annotated[StrictStr, Field(min_length=1, max_length=1024)]
 Segment = Annotated[StrictStr, Field(pattern=PATH_SEGMENT, min_length=1, max_length=1024)]
 Text = Annotated[StrictStr, Field(max_length=262_144)]
+TemplateText = Annotated[
+    StrictStr,
+    Field(max_length=MAX_TEMPLATE),
+    _checked("bad_template", check_template),
+    _patterned(TEMPLATE_PATTERN, MAX_TEMPLATE),
+]
 PortNumber = Annotated[StrictInt, Field(ge=1, le=65535)]
 PortReference = PortNumber | PortName
 Threshold = Annotated[StrictInt, Field(ge=1, le=1000)]

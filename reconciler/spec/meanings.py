@@ -127,21 +127,47 @@ FLEET: Mapping[str, Mapping[str, str]] = {
         "pagerduty": "Raise alerts as events of a PagerDuty service.",
         "alertmanager": "Post alerts to Prometheus Alertmanager.",
         "email": "Send alerts by e-mail.",
+        "apprise": "Send alerts through Apprise, which knows many services. Needs the extra: reconciler[apprise].",
+        "group": "Which alerts are told together, and how soon. Without it as suits the receiver.",
+        "repeat": "After how long what goes on is told again: 4h unless said, to Alertmanager 5m.",
+        "resolved": "Whether it is told as well when alerts are over: yes unless said.",
+        "message": "Title and text of the messages. Without it our own.",
+    },
+    "GroupEntry": {
+        "by": "What the alerts that are told together have in common: name, namespace, agent, cluster, severity, "
+        "labels.KEY; `alert` tells each by itself. Unless said name and namespace; to PagerDuty alert.",
+        "wait": "How long to wait for more after a first alert: 10s unless said, to Alertmanager not at all.",
+        "interval": "The least time between two messages of a group: 1m unless said, to Alertmanager 5s.",
+    },
+    "MessageEntry": {
+        "title": "A template of the title, like `$severity: $name $agent`. docs/alerts.md lists the fields.",
+        "text": "A template of the text, like `$alerts`. Fields are all that is in it: nothing is executed.",
     },
     "Match": {
-        "severity": "Only alerts of this severity; without it of any.",
+        "severity": "Only alerts of this severity or a worse one; without it of any.",
+        "name": "Only alerts of this kind, like AgentUnhealthy; without it of any.",
         "namespace": "Only alerts of agents in this namespace; without it of any.",
         "labels": "Only alerts of agents that have all of these labels.",
     },
     "UrlReceiver": {
         "urlEnv": "The environment variable that holds the address.",
     },
+    "WebhookReceiver": {
+        "urlEnv": "The environment variable that holds the address.",
+        "secretEnv": "The environment variable that holds the key that messages are signed with (HMAC-SHA256).",
+    },
     "KeyReceiver": {
         "routingKeyEnv": "The environment variable that holds the routing key.",
+        "urlEnv": "The environment variable that holds the address, where it is not PagerDuty's in the United States.",
+    },
+    "AlertmanagerReceiver": {
+        "urlEnv": "The environment variable that holds the address, like http://alertmanager:9093.",
+        "tokenEnv": "The environment variable that holds a bearer token, where it asks for one.",
     },
     "EmailReceiver": {
         "to": "The addresses that get the mail.",
-        "smtpEnv": "The environment variable that holds the URL of the SMTP server.",
+        "smtpEnv": "The environment variable that holds the URL of the SMTP server, like smtps://USER:PASSWORD@HOST.",
+        "from": "The address that the mail comes from. Without it the user of the server, where that is an address.",
     },
 }
 

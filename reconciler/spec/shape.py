@@ -63,6 +63,7 @@ _WANTED = {
 _CODES = {
     "bad_quantity": "bad-quantity",
     "bad_duration": "bad-duration",
+    "bad_template": "bad-template",
     "bad_percent": "bad-percentage",
     "one_of_none": "one-of",
     "one_of_many": "one-of-many",

@@ -26,7 +26,7 @@ ALTERNATIVES: tuple[frozenset[str], ...] = (
     frozenset({"http", "tcp", "grpc", "exec"}),
     frozenset({"minAvailable", "maxUnavailable"}),
     frozenset({"connectivity", "performance", "resources", "lifecycle", "dependencies", "a2aCard", "plugin"}),
-    frozenset({"webhook", "slack", "pagerduty", "alertmanager", "email"}),
+    frozenset({"webhook", "slack", "pagerduty", "alertmanager", "email", "apprise"}),
 )
 _ALTERNATIVE = {key: group for group in ALTERNATIVES for key in group}
 _EXACT = frozenset({"rollout"})

@@ -138,14 +138,18 @@ async def _run(given: Given, settings: Settings, listen: str) -> None:
 
 
 def _service(given: Given, settings: Settings, world: Session, prober: Prober) -> Service:
+    from reconciler.daemon.alarming import Alarming
     from reconciler.daemon.loop import Mode
     from reconciler.daemon.measures import Measures
     from reconciler.daemon.service import Service
     from reconciler.daemon.service import Settings as Daemon
     from reconciler.daemon.telling import Teller
+    from reconciler.daemon.wakes import Pace
     from reconciler.engine.apply import ApplyOptions
 
-    return Service(
+    tell = Teller(clock=world.clock, write=_line, as_json=given.as_json, level=given.level)
+    measures = Measures()
+    service = Service(
         world=world,
         settings=Daemon(
             ref=given.ref,
@@ -163,12 +167,22 @@ def _service(given: Given, settings: Settings, world: Session, prober: Prober) -
             retry=world.retry,
         ),
         prober=prober,
-        tell=Teller(clock=world.clock, write=_line, as_json=given.as_json, level=given.level),
-        measures=Measures(),
+        tell=tell,
+        measures=measures,
         jitter=random.random,
         ready=_notify,
         tidy=world.close_others,
     )
+    service.alarming = Alarming(
+        clock=world.clock,
+        open_book=world.alert_book,
+        open_sink=world.alert_sink,
+        declared=lambda: service.cache.declaration,
+        pace=Pace(jitter=random.random, first_s=2.0),
+        tell=tell,
+        measures=measures,
+    )
+    return service
 
 
 def _remember(service: Service, history_s: float) -> History:

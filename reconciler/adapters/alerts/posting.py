@@ -1,0 +1,128 @@
+"""One POST to a receiver: one deadline for all of it, no redirects, no cookies, a cap on what is read of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from reconciler.alerting.masking import masked
+from reconciler.model.alert import Answer, Verdict
+from reconciler.ports import Clock
+
+if TYPE_CHECKING:
+    import aiohttp
+
+DEADLINE_S = 10.0
+MAX_BODY = 4096
+"""Bytes of an answer that are read; more is not needed to say what it was."""
+MAX_SAID = 200
+MOST_S = 3600.0
+"""No receiver is left alone for longer, whatever it asks for."""
+_LATER = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is posted. The address is a secret: many receivers are known by it alone."""
+
+    url: str = field(repr=False)
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Poster:
+    """Posts over HTTP(S), certificates verified. Use it inside one event loop, and `close` it there."""
+
+    clock: Clock
+    deadline_s: float = DEADLINE_S
+    _session: aiohttp.ClientSession | None = field(default=None, init=False)
+
+    async def post(self, request: Request) -> Answer:
+        """One attempt; what goes wrong is said in the answer."""
+        import aiohttp
+
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                return await self._exchange(request)
+        except TimeoutError:
+            return Answer(verdict=Verdict.LATER, text=f"no answer within {self.deadline_s:g} s")
+        except aiohttp.InvalidURL:
+            return Answer(verdict=Verdict.REFUSED, text="the address is none (it is not shown)")
+        except aiohttp.ClientConnectorCertificateError:
+            return Answer(verdict=Verdict.LATER, text="its certificate is not trusted here")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Answer(verdict=Verdict.LATER, text=_problem(error))
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _exchange(self, request: Request) -> Answer:
+        session = self._open()
+        headers = {"Content-Type": "application/json", **request.headers}
+        async with session.post(request.url, data=request.body, headers=headers, allow_redirects=False) as response:
+            body = b""
+            async for chunk in response.content.iter_chunked(1024):
+                body += chunk
+                if len(body) >= MAX_BODY:
+                    response.close()
+                    break
+            return self._judged(response.status, response.headers.get("Retry-After", ""), body, request)
+
+    def _judged(self, status: int, retry_after: str, body: bytes, request: Request) -> Answer:
+        if 200 <= status < 300:
+            return Answer(verdict=Verdict.SENT, text=str(status))
+        if 300 <= status < 400:
+            return Answer(verdict=Verdict.REFUSED, text=f"{status}: it leads elsewhere, and is not followed")
+        said = _said(body, (request.url, *request.headers.values()))
+        text = f"{status}: {said}" if said else str(status)
+        if status in _LATER or status >= 500:
+            return Answer(verdict=Verdict.LATER, text=text, again_s=self._again(retry_after))
+        return Answer(verdict=Verdict.REFUSED, text=text)
+
+    def _again(self, retry_after: str) -> float | None:
+        """What a Retry-After asks for: seconds, or a date. Bounded; what cannot be read asks for nothing."""
+        text = retry_after.strip()
+        if text.isascii() and text.isdigit():
+            return min(float(text[:9]), MOST_S)
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, TypeError):
+            return None
+        return min(max(at.timestamp() - self.clock.now_ms() / 1000, 0.0), MOST_S)
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=2, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+                headers={"User-Agent": "reconciler-alerts"},
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+def _said(body: bytes, secrets: tuple[str, ...]) -> str:
+    """One short line of what a receiver answered, fit to be shown."""
+    text = "".join(letter if letter.isprintable() else " " for letter in body.decode(errors="replace"))
+    return masked(" ".join(text.split()), secrets)[:MAX_SAID]
+
+
+def _problem(error: Exception) -> str:
+    """What went wrong on the way, without the address."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    number = getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    if "resolve" in type(error).__name__.lower() or "DNS" in type(error).__name__:
+        return "its name cannot be resolved"
+    return f"the connection broke: {type(error).__name__}"

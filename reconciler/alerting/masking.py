@@ -1,0 +1,69 @@
+"""Taking secrets out of texts that come from the world: an agent's last log lines, an error of a server.
+
+Two ways, both: values that the fleet itself declares and that look secret, letter by letter; and what has the form of a
+secret in any text. The second is a net with holes: who prints secrets should stop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from reconciler.model.agent import Agent
+from reconciler.model.plan import Masked
+
+LEAST = 4
+"""Letters from which on a declared value is a secret and no coincidence."""
+_MASK = str(Masked.SENSITIVE)
+_NAMED = re.compile(
+    r"""(?ix) ( (?:[a-z0-9]+[-_.])* (?:token|secret|password|passwd|api[-_]?key|access[-_]?key|private[-_]?key) s?
+        ["']? \s* [:=] \s* ) (?: "[^"]*" | '[^']*' | [^\s,;"'&]+ )"""
+)
+_FORMS = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + _MASK),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@"), r"\1" + _MASK + "@"),
+    (re.compile(r"\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{10,}"), _MASK),
+    (re.compile(r"\bAKIA[A-Z0-9]{16}\b"), _MASK),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), _MASK),
+    (re.compile(r"https://hooks\.slack\.com/[^\s\"']+"), _MASK),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), _MASK),
+)
+
+
+def masked(text: str, secrets: Iterable[str] = ()) -> str:
+    """A text without the given secrets, and without what looks like one."""
+    for secret in sorted({one for one in secrets if len(one) >= LEAST}, key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+    for form, instead in _FORMS:
+        text = form.sub(instead, text)
+    return _NAMED.sub(lambda found: found.group(1) + _MASK, text)
+
+
+def secrets_of(agent: Agent) -> frozenset[str]:
+    """The values that an agent declares as they are and that look secret."""
+    return frozenset(value for path in agent.sensitive for value in _texts(_at(agent.document, path)))
+
+
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    """What stands at a path of a document, where `[name]` is the entry of a list by its name; None for nothing."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, (list, tuple)):
+            name = step.strip("[]")
+            value = next((one for one in value if isinstance(one, dict) and one.get("name") == name), None)
+        else:
+            return None
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)

@@ -1,0 +1,218 @@
+"""The alarm: hears what goes on, keeps which alerts are active, and has routes told of it.
+
+Whoever reports something here only leaves it and goes on. Deciding and writing down are done by a task beside the loop,
+sending by others. What is active and what was told outlives the process, so that a restart tells nothing twice, and
+what ended meanwhile is told as over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from reconciler.alerting import Decision, Outlook, decide, routes_of
+from reconciler.alerting import raising as made
+from reconciler.alerting.masking import masked
+from reconciler.daemon.measures import Measures
+from reconciler.daemon.sending import Senders
+from reconciler.daemon.sweeping import Swept
+from reconciler.daemon.telling import Teller
+from reconciler.daemon.wakes import Pace
+from reconciler.model.agent import AlertRoute
+from reconciler.model.alert import Alert, AlertChange, AlertGroup, AlertState, Route, Silence
+from reconciler.model.events import ChangeFinished
+from reconciler.model.fleet import Declaration
+from reconciler.model.identity import AgentName
+from reconciler.model.plan import Plan
+from reconciler.ports import AlertBook, AlertSink, Clock
+
+MOST_S = 300.0
+"""It looks again after so long at the latest while an alert is active: clocks are set."""
+MOST_HEARD = 10_000
+"""Things that were reported and not looked at yet; beyond it the oldest are forgotten."""
+
+Active = Mapping[str, Alert]
+Report = Callable[[Active], Sequence[Alert]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Alarming:
+    """One daemon's alarm. `declared` is the fleet as it was read last; `open_book` opens what is kept on disk."""
+
+    clock: Clock
+    open_book: Callable[[], Awaitable[AlertBook]]
+    open_sink: Callable[[AlertRoute], AlertSink]
+    declared: Callable[[], Declaration | None]
+    pace: Pace
+    tell: Teller
+    measures: Measures
+    _active: dict[str, Alert] = field(default_factory=dict)
+    _kept: AlertState | None = None
+    """As it stands on disk; None while that is not known."""
+    _levels: dict[str, Report] = field(default_factory=dict)
+    """What was reported last of things that are reported again and again: only the newest counts."""
+    _events: deque[Report] = field(default_factory=lambda: deque(maxlen=MOST_HEARD))
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _known: made.Known = field(default_factory=lambda: made.Known(agents={}, records={}))
+    _silences: tuple[Silence, ...] = ()
+    _routes: tuple[Route, ...] = ()
+    _routes_of: Declaration | None = None
+    _fleet: str = ""
+    _unread: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _failing_ms: int = 0
+
+    def raise_(self, alert: Alert) -> None:
+        """An alert began, is otherwise than it was, or (`resolved`) is over."""
+        self._event(lambda _active: (alert,))
+
+    async def heard(self, swept: Swept) -> None:
+        """A sweep ended."""
+        now_ms = self.clock.now_ms()
+        known = self._known = made.Known(agents=swept.declared.agents, records=swept.records)
+        self._silences = swept.fleet.silences if swept.fleet is not None else ()
+        unreadable = swept.found.unreadable
+        self._unread = {name: (self._unread.get(name, (now_ms, ""))[0], why) for name, why in unreadable.items()}
+        since = dict(self._unread)
+        self._level("health", lambda active: made.of_health(swept.found.assessments, known, active, now_ms))
+        self._level("clusters", lambda active: made.of_clusters(since, active, now_ms))
+
+    def ended(self, end: ChangeFinished) -> None:
+        """A change ended."""
+        now_ms, known = self.clock.now_ms(), self._known
+        self._event(lambda active: [one for one in (made.of_end(end, known, active, now_ms),) if one is not None])
+
+    def planned(self, plan: Plan, busy: frozenset[AgentName]) -> None:
+        """A pass made a plan; `busy` have a change under way."""
+        now_ms, known = self.clock.now_ms(), self._known
+        self._level("plan", lambda active: made.of_plan(plan, known, active, now_ms, busy=busy))
+
+    def passed(self, problem: str) -> None:
+        """A pass ended: without a plan, and why, or well ("")."""
+        now_ms = self.clock.now_ms()
+        began = self._failing_ms = (self._failing_ms or now_ms) if problem else 0
+        text = f"no plan can be made: {problem}" if problem else ""
+        self._level(
+            "passes",
+            lambda active: made.of_state(made.PASSES, text, began, made.FAILING_AFTER_MS, active, now_ms),
+        )
+
+    def begin(self) -> None:
+        """Begin to lead: what it knew before may be another's doing since, and counts no more."""
+        self._kept, self._active = None, {}
+        self._levels.clear()
+        self._events.clear()
+        self._unread, self._failing_ms = {}, 0
+
+    async def run(self) -> None:
+        """Until cancelled. Raises RegistryError when what is kept on disk cannot be read or written."""
+        book = await self.open_book()
+        senders = Senders(
+            book=book, open_sink=self.open_sink, clock=self.clock, pace=self.pace, tell=self.tell,
+            measures=self.measures,
+        )  # fmt: skip
+        try:
+            if self._kept is None:
+                self._kept = await book.state()
+                self._active = dict(self._kept.active)
+            self._routes_of = None  # these senders have not heard of them
+            while True:
+                self._woken.clear()
+                await self._wait(await self.step(book, senders))
+        finally:
+            await senders.close()
+            await book.close()
+
+    async def step(self, book: AlertBook, senders: Senders) -> int | None:
+        """Take in what was reported, decide, write it down, have it sent. Answers when to look again."""
+        declared = self.declared()
+        if declared is None or (declared.fleet is None and not self._fleet):
+            return None  # nobody is known yet who could be told, and nothing is forgotten
+        first = self._routes_of is None
+        if declared is not self._routes_of:
+            self._routes, self._routes_of = routes_of(declared, self._routes), declared
+            self._fleet = declared.fleet.name if declared.fleet is not None else self._fleet
+            await senders.follow(self._routes)
+        self._take_in()
+        decision = await self._decided(book)
+        unsent = {route for route, _key in await book.unsent()} if first else set()
+        senders.send(unsent | {one.route for one in decision.notifications})
+        self.measures.alerts_active(self._active.values())
+        self.measures.alerts_waiting(await book.waiting(), self._routes)
+        return decision.due_ms
+
+    async def _decided(self, book: AlertBook) -> Decision:
+        assert self._kept is not None  # noqa: S101 - run() reads it before the first step
+        decision = decide(
+            Outlook(
+                fleet=self._fleet,
+                active=self._active,
+                routes=self._routes,
+                silences=self._silences,
+                groups=self._kept.groups,
+                now_ms=self.clock.now_ms(),
+                unsent=await book.unsent() if self._active else frozenset(),
+            )
+        )
+        change = _change(self._kept, self._active, decision)
+        if not change.empty:
+            dropped = await book.commit(change)
+            for route, number in dropped.items():
+                self.tell.say("error", "alerts-dropped", route=route, number=number, reason="too many wait to be sent")
+            self._kept = AlertState(active=dict(self._active), groups=decision.groups)
+        return decision
+
+    def _take_in(self) -> None:
+        levels, self._levels = self._levels, {}
+        events, self._events = self._events, deque(maxlen=MOST_HEARD)
+        for report in (*events, *levels.values()):
+            for alert in report(self._active):
+                self._put(alert)
+
+    def _put(self, alert: Alert) -> None:
+        before = self._active.get(alert.key)
+        if alert.resolved:
+            if self._active.pop(alert.key, None) is not None:
+                self.tell.say("info", "alert-over", alert=alert.key, reason=alert.text)
+            return
+        alert = replace(alert, text=masked(alert.text), at_ms=before.at_ms if before is not None else alert.at_ms)
+        self._active[alert.key] = alert
+        if before is None or before.severity is not alert.severity:
+            self.tell.say("warning", "alert", alert=alert.key, severity=alert.severity.value, reason=alert.text)
+
+    def _event(self, report: Report) -> None:
+        self._events.append(report)
+        self._woken.set()
+
+    def _level(self, name: str, report: Report) -> None:
+        self._levels[name] = report
+        self._woken.set()
+
+    async def _wait(self, due_ms: int | None) -> None:
+        """Until something is reported, or it is time to look again."""
+        woken = asyncio.create_task(self._woken.wait())
+        tasks: list[asyncio.Task[bool] | asyncio.Task[None]] = [woken]
+        if due_ms is not None:
+            seconds = min(max(0.0, (due_ms - self.clock.now_ms()) / 1000), MOST_S)
+            tasks.append(asyncio.create_task(self.clock.sleep(seconds)))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+def _change(kept: AlertState, active: Active, decision: Decision) -> AlertChange:
+    """What differs from what is on disk."""
+    groups: Mapping[tuple[str, str], AlertGroup] = decision.groups
+    return AlertChange(
+        alerts=tuple(alert for key, alert in sorted(active.items()) if kept.active.get(key) != alert),
+        gone_alerts=tuple(sorted(kept.active.keys() - active.keys())),
+        groups=tuple(group for key, group in sorted(groups.items()) if kept.groups.get(key) != group),
+        gone_groups=tuple(sorted(kept.groups.keys() - groups.keys())),
+        notifications=decision.notifications,
+    )
