@@ -43,7 +43,7 @@ def alert(agent: str = "support/triage", severity: str = "critical", **more: Any
 def route(called: str = "on-call", receiver: str = "webhook", **more: Any) -> Route:
     """A route of the fleet; times as they are written."""
     agents = more.pop("agents", None)
-    said = {
+    said: dict[str, Any] = {
         key: Duration.parse(value) if key in {"wait", "interval", "repeat"} else value for key, value in more.items()
     }
     settings = said.pop("settings", {"urlEnv": "ONCALL_URL"})

@@ -13,6 +13,7 @@ from reconciler.model.agent import AlertRoute
 from reconciler.model.errors import UsageError
 from reconciler.ports import AlertSink, Clock
 
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]]{1,64}@[^\s@<>,;\"()]{1,255}\Z")
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}\Z")
 
 
@@ -32,8 +33,30 @@ def open_sink(route: AlertRoute, environment: Mapping[str, str], clock: Clock) -
             return PagerDutySink(poster=Poster(clock=clock), routing_key=key, **url)
         case "alertmanager":
             return AlertmanagerSink(poster=Poster(clock=clock), url=given.url("urlEnv"), token=given.value("tokenEnv"))
+        case "email":
+            return _mail(given, route)
+        case "apprise":
+            from reconciler.adapters.alerts.through_apprise import open_apprise
+
+            return open_apprise(route.name, given.value("urlEnv"))
         case _:
             raise UsageError(f"alert route {route.name}: there is no receiver {route.receiver!r}")
+
+
+def _mail(given: _Given, route: AlertRoute) -> AlertSink:
+    from reconciler.adapters.alerts.mail import SCHEMES, MailSink, Server
+
+    server = Server.parse(given.url("smtpEnv", SCHEMES))
+    sender = str(route.settings.get("from") or "") or (
+        server.user if "@" in server.user else f"reconciler@{server.host}"
+    )
+    to = tuple(map(str, route.settings.get("to") or ()))
+    for address in (sender, *to):
+        if not _ADDRESS.match(address):
+            raise UsageError(
+                f"alert route {route.name}: {address[:80]!r} is no address of mail", hint="like on-call@acme.example"
+            )
+    return MailSink(server=server, sender=sender, to=to)
 
 
 class _Given:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 from reconciler.alerting.masking import masked
 from reconciler.model.alert import Answer, Verdict
@@ -19,6 +21,8 @@ DEADLINE_S = 10.0
 MAX_BODY = 4096
 """Bytes of an answer that are read; more is not needed to say what it was."""
 MAX_SAID = 200
+LEAST_SECRET = 8
+"""Letters from which on a piece of an address is taken for a secret."""
 MOST_S = 3600.0
 """No receiver is left alone for longer, whatever it asks for."""
 _LATER = frozenset({408, 425, 429})
@@ -31,6 +35,15 @@ class Request:
     url: str = field(repr=False)
     body: bytes
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What else of it may stand in no text."""
+
+    def hidden(self) -> tuple[str, ...]:
+        """Whatever of the request a receiver could repeat in its answer, and nobody is to read there."""
+        parts = urlsplit(self.url)
+        pieces = (*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)))
+        long = tuple(piece for piece in pieces if len(piece) >= LEAST_SECRET)
+        return (self.url, parts.path, parts.query, parts.netloc, *long, *self.headers.values(), *self.secrets)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +78,8 @@ class Poster:
     async def _exchange(self, request: Request) -> Answer:
         session = self._open()
         headers = {"Content-Type": "application/json", **request.headers}
-        async with session.post(request.url, data=request.body, headers=headers, allow_redirects=False) as response:
+        sent = io.BytesIO(request.body)  # a flood is too large to be written in one go
+        async with session.post(request.url, data=sent, headers=headers, allow_redirects=False) as response:
             body = b""
             async for chunk in response.content.iter_chunked(1024):
                 body += chunk
@@ -79,8 +93,8 @@ class Poster:
             return Answer(verdict=Verdict.SENT, text=str(status))
         if 300 <= status < 400:
             return Answer(verdict=Verdict.REFUSED, text=f"{status}: it leads elsewhere, and is not followed")
-        said = _said(body, (request.url, *request.headers.values()))
-        text = f"{status}: {said}" if said else str(status)
+        shown = said(body, request.hidden())
+        text = f"{status}: {shown}" if shown else str(status)
         if status in _LATER or status >= 500:
             return Answer(verdict=Verdict.LATER, text=text, again_s=self._again(retry_after))
         return Answer(verdict=Verdict.REFUSED, text=text)
@@ -111,7 +125,7 @@ class Poster:
         return self._session
 
 
-def _said(body: bytes, secrets: tuple[str, ...]) -> str:
+def said(body: bytes, secrets: tuple[str, ...]) -> str:
     """One short line of what a receiver answered, fit to be shown."""
     text = "".join(letter if letter.isprintable() else " " for letter in body.decode(errors="replace"))
     return masked(" ".join(text.split()), secrets)[:MAX_SAID]

@@ -33,7 +33,7 @@ class WebhookSink:
         headers = {DELIVERY: notification.id, TIMESTAMP: at}
         if self.secret:
             headers[SIGNATURE] = signature(self.secret, at, body)
-        return await self.poster.post(Request(url=self.url, body=body, headers=headers))
+        return await self.poster.post(Request(url=self.url, body=body, headers=headers, secrets=(self.secret,)))
 
     async def close(self) -> None:
         await self.poster.close()
@@ -68,7 +68,7 @@ class PagerDutySink:
 
     async def send(self, notification: Notification) -> Answer:
         body = _json(bodies.pagerduty(notification, self.routing_key))
-        return await self.poster.post(Request(url=self.url, body=body))
+        return await self.poster.post(Request(url=self.url, body=body, secrets=(self.routing_key,)))
 
     async def close(self) -> None:
         await self.poster.close()
@@ -86,7 +86,8 @@ class AlertmanagerSink:
         base = self.url.rstrip("/")
         url = base if base.endswith(ALERTMANAGER_PATH) else base + ALERTMANAGER_PATH
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return await self.poster.post(Request(url=url, body=_json(bodies.alertmanager(notification)), headers=headers))
+        body = _json(bodies.alertmanager(notification))
+        return await self.poster.post(Request(url=url, body=body, headers=headers, secrets=(self.token,)))
 
     async def close(self) -> None:
         await self.poster.close()
