@@ -123,6 +123,10 @@ class Session:
         prepare_state(self.state_dir)
         return await SqliteAlertBook.open(self.state_dir / ALERTS)
 
+    async def alert_book_kept(self) -> AlertBook | None:
+        """As `alert_book`; None where nothing was ever kept."""
+        return await self.alert_book() if (self.state_dir / ALERTS).exists() else None
+
     def alert_sink(self, route: AlertRoute) -> AlertSink:
         """Where a route's alerts go; whoever takes it closes it. Raises UsageError for what cannot be used."""
         from reconciler.adapters.alerts import open_sink

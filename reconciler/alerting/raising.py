@@ -29,6 +29,8 @@ MAX_TEXT = 600
 MAX_NAMES = 10
 UNWELL_AFTER_MS = 60_000
 """How long a cluster must not have been readable in sweep after sweep: one that stumbles is no news."""
+BLIND_AFTER_MS = 60_000
+"""How long the registry must not have answered."""
 FAILING_AFTER_MS = 120_000
 """How long passes must have failed in a row."""
 
@@ -55,7 +57,7 @@ class Known:
     records: Mapping[AgentName, Record]
 
     def about(self, name: AgentName, alert: Alert) -> Alert:
-        """An alert with what is known of its agent, and without its secrets."""
+        """An alert with what is known of its agent."""
         agent, record = self.agents.get(name), self.records.get(name)
         labels = agent.labels if agent is not None else record.labels if record is not None else {}
         clusters = {placed.cluster for placed in record.placement if placed.replicas} if record is not None else set()
@@ -64,8 +66,12 @@ class Known:
             agent=name,
             labels=dict(labels),
             cluster=clusters.pop() if len(clusters) == 1 else "",
-            text=_short(masked(alert.text, secrets_of(agent) if agent is not None else ())),
         )
+
+    def clean(self, name: AgentName, alert: Alert) -> Alert:
+        """An alert whose words are fit to be told: without the agent's secrets, and not too long."""
+        agent = self.agents.get(name)
+        return replace(alert, text=_short(masked(alert.text, secrets_of(agent) if agent is not None else ())))
 
 
 def of_health(
@@ -84,7 +90,7 @@ def of_health(
                 if before is None and _changing(known.records.get(name)):
                     continue
                 if before is None or _differs(before, alert):
-                    news.append(alert)
+                    news.append(known.clean(name, alert))  # only now: it takes longer than all the rest
             case HealthState.UNKNOWN:
                 pass
             case _ if before is not None:
@@ -135,7 +141,8 @@ def of_end(end: ChangeFinished, known: Known, active: Mapping[str, Alert], now_m
         return None
     reason = f"{end.text}: {end.reason}" if end.reason else end.text
     alert = _failed(end.agent, f"{end.action.value} {end.outcome.value}; {reason}", before, now_ms)
-    return known.about(end.agent, replace(alert, details={"action": end.action.value, "outcome": end.outcome.value}))
+    alert = replace(alert, details={"action": end.action.value, "outcome": end.outcome.value})
+    return known.clean(end.agent, known.about(end.agent, alert))
 
 
 def _failed(name: AgentName, text: str, before: Alert | None, now_ms: int) -> Alert:
@@ -164,7 +171,7 @@ def of_plan(
     for name, hold in quarantined.items():
         if f"{FAILED} {name}" not in active:
             alert = _failed(name, hold.text, None, now_ms)
-            news.append(known.about(name, replace(alert, details={"quarantined": "yes"})))
+            news.append(known.clean(name, known.about(name, replace(alert, details={"quarantined": "yes"}))))
     if complete:
         left = {change.name for change in plan.changes} | quarantined.keys() | set(busy)
         for alert in active.values():

@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Entry] = {
     "logs": Entry(section="Look", text="What an agent prints."),
     "history": Entry(section="Look", text="Revisions of an agent, and what became of them."),
     "health": Entry(section="Look", text="Check every agent once, now."),
+    "alerts": Entry(section="Look", text="What people are told of, and silences."),
     "audit": Entry(section="Look", text="The record of who did what."),
     "scale": Entry(section="Act", text="Set replicas by hand, for a while."),
     "suspend": Entry(section="Act", text="Stop an agent without removing it."),

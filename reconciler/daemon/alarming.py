@@ -34,6 +34,8 @@ MOST_S = 300.0
 MOST_HEARD = 10_000
 """Things that were reported and not looked at yet; beyond it the oldest are forgotten."""
 
+MANY = 500
+
 Active = Mapping[str, Alert]
 Report = Callable[[Active], Sequence[Alert]]
 
@@ -63,6 +65,9 @@ class Alarming:
     _fleet: str = ""
     _unread: dict[str, tuple[int, str]] = field(default_factory=dict)
     _failing_ms: int = 0
+    _blind_ms: int = 0
+    _task: asyncio.Task[None] | None = None
+    _ending: asyncio.Task[None] | None = None
 
     def raise_(self, alert: Alert) -> None:
         """An alert began, is otherwise than it was, or (`resolved`) is over."""
@@ -99,12 +104,42 @@ class Alarming:
             lambda active: made.of_state(made.PASSES, text, began, made.FAILING_AFTER_MS, active, now_ms),
         )
 
-    def begin(self) -> None:
-        """Begin to lead: what it knew before may be another's doing since, and counts no more."""
+    def registry(self, problem: str) -> None:
+        """The registry could not be asked, and why, or it could be ("")."""
+        now_ms = self.clock.now_ms()
+        began = self._blind_ms = (self._blind_ms or now_ms) if problem else 0
+        text = f"nothing is changed until it can be asked: {problem}" if problem else ""
+        self._level(
+            "registry",
+            lambda active: made.of_state(made.REGISTRY, text, began, made.BLIND_AFTER_MS, active, now_ms),
+        )
+
+    def begin(self, keep: Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]]) -> None:
+        """Begin to lead: raise alerts, by a task that `keep` keeps up.
+
+        It goes on while the registry cannot be asked, for somebody has to say so; it ends when another daemon leads.
+        What was known before another one led is its doing since, and counts no more.
+        """
+        if self._task is not None:
+            return
         self._kept, self._active = None, {}
         self._levels.clear()
         self._events.clear()
         self._unread, self._failing_ms = {}, 0
+        self._task = keep(self.run)
+
+    def end(self) -> None:
+        """Another daemon leads: raise none."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            self._ending = task
+
+    async def close(self) -> None:
+        """Stop; what is not sent yet is sent by the next that begins."""
+        self.end()
+        if self._ending is not None:
+            await asyncio.gather(self._ending, return_exceptions=True)
 
     async def run(self) -> None:
         """Until cancelled. Raises RegistryError when what is kept on disk cannot be read or written."""
@@ -145,17 +180,17 @@ class Alarming:
 
     async def _decided(self, book: AlertBook) -> Decision:
         assert self._kept is not None  # noqa: S101 - run() reads it before the first step
-        decision = decide(
-            Outlook(
-                fleet=self._fleet,
-                active=self._active,
-                routes=self._routes,
-                silences=self._silences,
-                groups=self._kept.groups,
-                now_ms=self.clock.now_ms(),
-                unsent=await book.unsent() if self._active else frozenset(),
-            )
+        look = Outlook(
+            fleet=self._fleet,
+            active=dict(self._active),
+            routes=self._routes,
+            silences=self._silences,
+            groups=self._kept.groups,
+            now_ms=self.clock.now_ms(),
+            unsent=await book.unsent() if self._active else frozenset(),
         )
+        many = len(look.active) > MANY  # then it takes a while, and others go on meanwhile
+        decision = await asyncio.to_thread(decide, look) if many else decide(look)
         change = _change(self._kept, self._active, decision)
         if not change.empty:
             dropped = await book.commit(change)

@@ -23,7 +23,7 @@ from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
 from reconciler.model.alert import Alert
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan, Policy
 from reconciler.ports import Cluster, Prober
@@ -87,6 +87,13 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set: then what is under way writes down where it is."""
+        try:
+            await self._run(stop)
+        finally:
+            if self.alarming is not None:
+                await self.alarming.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self.standing = self._loop = None
             stores = await self._opened(stop)
@@ -97,6 +104,8 @@ class Service:
                 await self._watch(stores, stop)
                 continue
             self.standing = self._standing(stores)
+            if self.alarming is not None:
+                self.standing.blind, self.standing.behind = self.alarming.registry, self.alarming.end
             await self.standing.lead(partial(self._lead, stores), stop)
 
     def _standing(self, stores: Stores) -> Standing | Sharding:
@@ -126,6 +135,8 @@ class Service:
                 reason, hint = "fleet.yaml cannot be used", "`reconciler validate` says why"
             except ReconcilerError as error:
                 reason, hint = error.message, error.hint
+                if self.alarming is not None and isinstance(error, RegistryError):
+                    self.alarming.registry(error.message)
             failures += 1
             pause = self.pace.pause(failures)
             self.tell.say("error", "cannot-start", reason=reason, hint=hint, again_in_s=round(pause, 1))
@@ -179,9 +190,6 @@ class Service:
             self._kept("sweep", sweeping.run),
             *(self._kept("recovery", one.run) for one in recovering),
         ]
-        if self.alarming is not None and loop.acting is not None:
-            self.alarming.begin()
-            tasks.append(self._kept("alerts", self.alarming.run))
 
         async def seen(plan: Plan) -> None:
             timers.after(self.settings.resync_s, "it is a while since the last look")
@@ -211,6 +219,7 @@ class Service:
         if self.alarming is None or loop.acting is None:
             return ()
         loop.passed, loop.acting.heard = self.alarming.passed, self.alarming.ended
+        self.alarming.begin(partial(self._kept, "alerts"))
         return (self.alarming.heard,)
 
     def _looping(self, wakes: Wakes, timers: Timers) -> Loop:

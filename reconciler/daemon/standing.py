@@ -33,6 +33,10 @@ class Standing:
     tell: Teller
     changed: Callable[[bool], None]
     """Told whenever it begins or ends to lead."""
+    blind: Callable[[str], None] = lambda _problem: None
+    """Told when it stands by because the registry cannot be asked, and why; "" when it could be."""
+    behind: Callable[[], None] = lambda: None
+    """Told when it stands by because another one leads."""
     leads: bool = False
 
     async def lead(self, work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
@@ -74,15 +78,24 @@ class Standing:
                 lease = await self._acquire(TTL_S * PART)
             except (ReconcilerError, TimeoutError) as error:
                 reason = _reason(error)
+                self._stands_by(error, reason)
                 if unhurried(reason) != told:
                     told = unhurried(reason)
                     self.tell.say("info", "stands-by", reason=reason)
             else:
+                self.blind("")
                 if not stop.is_set():
                     return lease, asked
                 await self._give_up(lease)
             await either(stop, STEP_S)
         return None
+
+    def _stands_by(self, error: ReconcilerError | TimeoutError, reason: str) -> None:
+        if isinstance(error, RegistryConflict):
+            self.blind("")
+            self.behind()
+        else:
+            self.blind(reason)
 
     async def _keep(self, lease: Lease, asked: float, over: asyncio.Event, stop: asyncio.Event) -> None:
         """Renew until asked to stop, or until it cannot be known any more that nobody else leads. Ends in `over`."""
