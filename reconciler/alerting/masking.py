@@ -15,9 +15,11 @@ from reconciler.model.plan import Masked
 
 LEAST = 4
 """Letters from which on a declared value is a secret and no coincidence."""
+LOOKED_AT = 8_000
+"""Letters of a text that are looked at; the rest of a longer one is not passed on."""
 _MASK = str(Masked.SENSITIVE)
 _NAMED = re.compile(
-    r"""(?ix) ( (?:[a-z0-9]+[-_.])* (?:token|secret|password|passwd|api[-_]?key|access[-_]?key|private[-_]?key) s?
+    r"""(?ix) ( (?:token|secret|password|passwd|api[-_]?key|access[-_]?key|private[-_]?key) s?
         ["']? \s* [:=] \s* ) (?: "[^"]*" | '[^']*' | [^\s,;"'&]+ )"""
 )
 _FORMS = (
@@ -33,6 +35,7 @@ _FORMS = (
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """A text without the given secrets, and without what looks like one."""
+    text = text[:LOOKED_AT]
     for secret in sorted({one for one in secrets if len(one) >= LEAST}, key=len, reverse=True):
         text = text.replace(secret, _MASK)
     for form, instead in _FORMS:

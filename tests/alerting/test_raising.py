@@ -1,0 +1,188 @@
+"""What is an alert: what begins one, what ends it, and what does neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.alerting import raising as made
+from reconciler.alerting.raising import Known, of_clusters, of_end, of_health, of_plan, of_state
+from reconciler.model.agent import Dimension
+from reconciler.model.alert import Alert, Covers, Severity
+from reconciler.model.events import ChangeFinished, Outcome
+from reconciler.model.health import Assessment, CheckState, HealthState
+from reconciler.model.plan import Action, Completeness, Hold, HoldCode, Plan
+from reconciler.model.registry import AgentState
+from tests.alerting.builders import MIN, START_MS, alert, name
+from tests.daemon.test_wakes import change
+from tests.daemon.test_wakes import plan as empty_plan
+from tests.placement.builders import agent, record
+
+TRIAGE = name("support/triage")
+DECLARED = replace(
+    agent("support/triage", labels={"team": "a"}),
+    document={"env": [{"name": "TOKEN", "value": "hunter2hunter2"}, {"name": "X", "value": "plain"}]},
+    sensitive=(("env", "[TOKEN]", "value"),),
+)
+
+
+def known(state: AgentState = AgentState.RUNNING, **where: int) -> Known:
+    return Known(agents={TRIAGE: DECLARED}, records={TRIAGE: record(DECLARED, where or {"eu": 2}, state=state)})
+
+
+def assessed(state: HealthState, *, critical: bool = False, upstream: Iterable[str] = (), text: str = "") -> Assessment:
+    check = CheckState(name="answers", dimension=Dimension.CONNECTIVITY, state=state, text=text)
+    return Assessment(
+        agent=TRIAGE, at_ms=START_MS, state=state, is_healthy=state is HealthState.HEALTHY,
+        requires_recovery=False, critical=critical, checks=(check,), upstream=tuple(map(name, upstream)),
+    )  # fmt: skip
+
+
+def active(*alerts: Alert) -> dict[str, Alert]:
+    return {one.key: one for one in alerts}
+
+
+def test_an_agent_that_is_unhealthy_is_an_alert_with_what_is_known_of_it() -> None:
+    found = {
+        TRIAGE: assessed(HealthState.UNHEALTHY, critical=True, upstream=["x/b", "x/a"], text="no TOKEN hunter2hunter2")
+    }
+    (one,) = of_health(found, known(), {}, START_MS)
+    assert (one.key, one.name, one.severity) == ("AgentUnhealthy support/triage", "AgentUnhealthy", Severity.CRITICAL)
+    assert (one.agent, one.cause, one.labels, one.cluster) == (TRIAGE, name("x/b"), {"team": "a"}, "eu")
+    assert "answers" in one.text
+    assert "hunter2" not in one.text
+    assert of_health(found, known(), active(one), START_MS + MIN) == ()
+
+
+def test_in_two_clusters_it_is_of_none() -> None:
+    (one,) = of_health({TRIAGE: assessed(HealthState.UNHEALTHY)}, known(eu=1, us=1), {}, START_MS)
+    assert (one.cluster, one.severity) == ("", Severity.WARNING)
+
+
+def test_of_an_agent_that_nothing_is_known_of_it_is_an_alert_all_the_same() -> None:
+    (one,) = of_health({TRIAGE: assessed(HealthState.UNHEALTHY)}, Known(agents={}, records={}), {}, START_MS)
+    assert (one.agent, one.labels, one.cluster) == (TRIAGE, {}, "")
+    (labelled,) = of_health(
+        {TRIAGE: assessed(HealthState.UNHEALTHY)}, Known(agents={}, records=known().records), {}, START_MS
+    )
+    assert labelled.labels == {"team": "a"}
+
+
+def test_while_it_is_changed_nothing_begins_and_what_began_before_goes_on() -> None:
+    found = {TRIAGE: assessed(HealthState.UNHEALTHY, critical=True)}
+    assert of_health(found, known(AgentState.DEPLOYING), {}, START_MS) == ()
+    before = replace(alert(severity="warning"), labels={"team": "a"}, cluster="eu")
+    (worse,) = of_health(found, known(AgentState.DEPLOYING), active(before), START_MS + MIN)
+    assert (worse.severity, worse.at_ms) == (Severity.CRITICAL, START_MS)
+
+
+@pytest.mark.parametrize("state", [HealthState.HEALTHY, HealthState.DEGRADED])
+def test_one_that_is_not_unhealthy_any_more_is_over(state: HealthState) -> None:
+    (over,) = of_health({TRIAGE: assessed(state)}, known(), active(alert()), START_MS)
+    assert over.resolved
+    assert of_health({TRIAGE: assessed(state)}, known(), {}, START_MS) == ()
+
+
+def test_what_is_not_known_neither_begins_nor_ends_anything() -> None:
+    found = {TRIAGE: assessed(HealthState.UNKNOWN)}
+    assert of_health(found, known(), {}, START_MS) == ()
+    assert of_health(found, known(), active(alert()), START_MS) == ()
+
+
+def test_one_that_is_not_looked_at_any_more_is_over() -> None:
+    (over,) = of_health({}, known(), active(alert(), alert(name="ChangeFailed")), START_MS)
+    assert (over.key, over.resolved) == ("AgentUnhealthy support/triage", True)
+
+
+def end(outcome: Outcome, reason: str = "") -> ChangeFinished:
+    return ChangeFinished(
+        agent=TRIAGE, action=Action.UPDATE, outcome=outcome, text="went wrong", ready=0, wanted=1, duration_ms=1,
+        reason=reason,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.ROLLED_BACK, Outcome.UNDONE])
+def test_a_change_that_fails_is_an_alert_without_secrets(outcome: Outcome) -> None:
+    one = of_end(end(outcome, "it printed hunter2hunter2 and api_key=abcdef"), known(), {}, START_MS)
+    assert one is not None
+    assert (one.key, one.severity, one.details["outcome"]) == (
+        "ChangeFailed support/triage", Severity.WARNING, outcome.value,
+    )  # fmt: skip
+    assert "hunter2" not in one.text
+    assert "abcdef" not in one.text
+    again = of_end(end(outcome), known(), active(one), START_MS + MIN)
+    assert again is not None
+    assert again.at_ms == START_MS
+
+
+def test_a_change_that_works_ends_it_and_others_do_nothing() -> None:
+    failed = alert(name="ChangeFailed")
+    over = of_end(end(Outcome.APPLIED), known(), active(failed), START_MS)
+    assert over is not None
+    assert over.resolved
+    assert of_end(end(Outcome.APPLIED), known(), {}, START_MS) is None
+    assert of_end(end(Outcome.SKIPPED), known(), active(failed), START_MS) is None
+    assert of_end(end(Outcome.SUPERSEDED), known(), active(failed), START_MS) is None
+
+
+def hold(code: HoldCode, *agents: str) -> Hold:
+    return Hold(code=code, agents=tuple(map(name, agents)), action=Action.DELETE, text="too many", lift="raise it")
+
+
+def planned(*holds: Hold, **more: Any) -> Plan:
+    return replace(empty_plan(), holds=holds, **more)
+
+
+def test_what_is_held_until_people_do_something_is_one_alert_a_kind_and_over_when_it_is_not_held() -> None:
+    many = hold(HoldCode.DELETION_BUDGET, *(f"x/a{number:02}" for number in range(15)))
+    (one,) = of_plan(
+        planned(many, hold(HoldCode.DELETION_BUDGET, "y/b"), hold(HoldCode.SUSPENDED, "x/a")), known(), {}, 0
+    )
+    assert one.key == "ChangesHeld deletion-budget"
+    assert "and 5 more" in one.text
+    assert "raise it" in one.text
+    assert of_plan(planned(many), known(), active(one), MIN) == ()
+    unread = Completeness(source="eu", problem="away")
+    assert of_plan(planned(completeness=(unread,)), known(), active(one), MIN) == ()
+    (over,) = of_plan(planned(), known(), active(one), MIN)
+    assert over.resolved
+
+
+def test_a_quarantine_that_nobody_told_of_is_an_alert_and_over_when_it_is_lifted() -> None:
+    (one,) = of_plan(planned(hold(HoldCode.QUARANTINED, "support/triage")), known(), {}, START_MS)
+    assert (one.key, one.details) == ("ChangeFailed support/triage", {"quarantined": "yes"})
+    held = planned(hold(HoldCode.QUARANTINED, "support/triage"))
+    assert of_plan(held, known(), active(one), START_MS) == ()
+    (over,) = of_plan(planned(), known(), active(one), START_MS)
+    assert over.resolved
+
+
+def test_a_change_that_failed_and_is_still_wanted_or_under_way_is_not_over() -> None:
+    failed = active(alert(name="ChangeFailed"))
+    assert of_plan(planned(changes=(change(TRIAGE),)), known(), failed, 0) == ()
+    assert of_plan(planned(), known(), failed, 0, busy=[TRIAGE]) == ()
+    assert len(of_plan(planned(), known(), failed, 0)) == 1
+
+
+def test_a_cluster_is_unwell_after_a_while_and_well_again_at_once() -> None:
+    since = {"eu": (START_MS, "no route to host")}
+    assert of_clusters(since, {}, START_MS + made.UNWELL_AFTER_MS - 1) == ()
+    (one,) = of_clusters(since, {}, START_MS + made.UNWELL_AFTER_MS)
+    assert (one.key, one.cluster, one.covers, one.at_ms) == ("ClusterUnwell eu", "eu", Covers.CLUSTER, START_MS)
+    assert of_clusters(since, active(one), START_MS + MIN * 9) == ()
+    (over,) = of_clusters({}, active(one, alert()), START_MS + MIN * 9)
+    assert (over.key, over.resolved) == ("ClusterUnwell eu", True)
+
+
+def test_a_state_of_the_daemon_is_an_alert_when_it_lasts() -> None:
+    assert of_state(made.PASSES, "why", START_MS, MIN, {}, START_MS + MIN - 1) == ()
+    (one,) = of_state(made.PASSES, "why " * 500, START_MS, MIN, {}, START_MS + MIN)
+    assert (one.key, one.at_ms, one.severity) == (made.PASSES, START_MS, Severity.CRITICAL)
+    assert len(one.text) == made.MAX_TEXT
+    assert of_state(made.PASSES, "why", START_MS, MIN, active(one), START_MS + 2 * MIN) == ()
+    (over,) = of_state(made.PASSES, "", 0, MIN, active(one), START_MS + 2 * MIN)
+    assert over.resolved
+    assert of_state(made.PASSES, "", 0, MIN, {}, START_MS) == ()
