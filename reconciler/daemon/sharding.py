@@ -53,6 +53,10 @@ class Sharding:
     changed: Callable[[bool], None]
     taken: Callable[[], None] = lambda: None
     hand_over: Callable[[], Awaitable[None]] = _nothing_under_way
+    blind: Callable[[str], None] = lambda _problem: None
+    """Told when it stands by because the registry cannot be asked, and why; "" when it could be."""
+    behind: Callable[[], None] = lambda: None
+    """Told when it stands by because others have all there is."""
     leads: bool = False
     _seat: tuple[int, _Held] | None = None
     _shards: dict[int, _Held] = field(default_factory=dict)
@@ -126,12 +130,18 @@ class Sharding:
         """Wait for a seat and a shard; whether both were had before it was to stop."""
         told = ""
         while not stop.is_set():
+            problem = ""
             try:
                 reason = await self._round()
+            except RegistryConflict as error:
+                reason = error.message
             except (ReconcilerError, TimeoutError) as error:
-                reason = _reason(error)
+                reason = problem = _reason(error)
+            self.blind(problem)
             if self._shards:
                 return True
+            if not problem:
+                self.behind()
             if reason and unhurried(reason) != told:
                 told = unhurried(reason)
                 self.tell.say("info", "stands-by", reason=reason)
