@@ -18,6 +18,9 @@ from reconciler.model.units import Duration
 FILE_NAME = "reconciler.yaml"
 MAX_FILE_BYTES = 64 * 1024
 MAX_PARALLELISM = 256
+MOST_SHARDS = 64
+LEAST_S = 1.0
+LEAST_HEALTH_S = 8 * 86_400.0
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _MAX_DELETES = re.compile(r"(?:[0-9]{1,7}|(?:100|[0-9]{1,2})%)\Z")
 
@@ -25,6 +28,37 @@ _MAX_DELETES = re.compile(r"(?:[0-9]{1,7}|(?:100|[0-9]{1,2})%)\Z")
 def _color(text: str) -> str:
     if text not in ("auto", "always", "never"):
         raise ValueError("must be auto, always or never")
+    return text
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"must be {', '.join(known[:-1])} or {known[-1]}")
+        return text
+
+    return check
+
+
+def _interval(text: str) -> str:
+    if Duration.parse(text).seconds < LEAST_S:
+        raise ValueError(f"must be at least {LEAST_S:.0f}s")
+    return text
+
+
+def _shards(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= MOST_SHARDS:
+        raise ValueError(f"must be a number from 1 to {MOST_SHARDS}")
+    return text
+
+
+def _health(text: str) -> str:
+    if Duration.parse(text).seconds < LEAST_HEALTH_S:
+        raise ValueError("must be at least 8d: availability looks a week back")
+    return text
+
+
+def _any(text: str) -> str:
     return text
 
 
@@ -86,6 +120,29 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(
             key="maxDeletes", default="", check=_max_deletes, text="deletions allowed instead of the fleet's budget"
         ),
+        Setting(key="repo", default="", check=_any, text="repository that the daemon follows, not the one here"),
+        Setting(key="branch", default="", check=_any, text="branch that the daemon follows, else what is current"),
+        Setting(key="path", default="", check=_any, text="where the fleet lies in `repo`"),
+        Setting(key="state", default="", check=_any, text="where the daemon mirrors `repo` and keeps state"),
+        Setting(
+            key="mode",
+            default="apply",
+            check=_one_of("apply", "plan-only"),
+            text="whether the daemon acts or only tells",
+        ),
+        Setting(key="poll", default="10s", check=_interval, text="how often the daemon asks Git"),
+        Setting(key="resync", default="1m", check=_interval, text="how often the daemon looks at everything unasked"),
+        Setting(key="sweep", default="30s", check=_interval, text="how often the daemon sweeps health"),
+        Setting(key="shards", default="1", check=_shards, text="parts in which daemons share the agents out"),
+        Setting(key="listen", default="", check=_any, text="HOST:PORT where the daemon answers over HTTP"),
+        Setting(key="history", default="30d", check=_health, text="how long the daemon keeps the history of health"),
+        Setting(key="log", default="text", check=_one_of("text", "json"), text="format of the daemon's lines"),
+        Setting(
+            key="logLevel",
+            default="info",
+            check=_one_of("debug", "info", "warning", "error"),
+            text="the least that the daemon tells",
+        ),
     )
 }
 
@@ -107,6 +164,10 @@ class Settings:
 
     def number(self, key: str) -> int:
         return int(self.values[key].text)
+
+    def length(self, key: str) -> float:
+        """A duration in seconds."""
+        return Duration.parse(self.values[key].text).seconds
 
     def seconds(self, key: str) -> float | None:
         """A duration in seconds; None where it is empty."""

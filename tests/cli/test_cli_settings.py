@@ -86,3 +86,31 @@ def test_bytes_that_are_no_text_are_told(root: Path) -> None:
 def test_names_of_flags_and_variables_follow_from_the_key() -> None:
     assert SETTINGS["lockTimeout"].flag == "--lock-timeout"
     assert SETTINGS["lockTimeout"].variable == "RECONCILER_LOCK_TIMEOUT"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("poll: 10ms\n", "must be at least 1s"),
+        ("resync: soon\n", "is not a duration"),
+        ("shards: 65\n", "must be a number from 1 to 64"),
+        ("mode: both\n", "must be apply or plan-only"),
+        ("logLevel: loud\n", "must be debug, info, warning or error"),
+    ],
+)
+def test_what_a_daemon_is_told_in_a_file_is_checked_as_its_options_are(root: Path, text: str, told: str) -> None:
+    (root / FILE_NAME).write_text(text)
+    with pytest.raises(UsageError) as caught:
+        resolve({}, {}, root)
+    assert told in caught.value.message
+
+
+def test_a_daemon_is_configured_by_flag_environment_and_file(root: Path) -> None:
+    (root / FILE_NAME).write_text("poll: 20s\nsweep: 1m\nshards: 8\n")
+    found = resolve({"poll": "5s"}, {"RECONCILER_SWEEP": "2m", "RECONCILER_LOG_LEVEL": "debug"}, root)
+    assert [found.text(key) for key in ("poll", "sweep", "shards", "logLevel", "mode")] == [
+        "5s", "2m", "8", "debug", "apply",
+    ]  # fmt: skip
+    origins = [found.values[key].origin for key in ("poll", "sweep", "logLevel", "mode")]
+    assert origins == ["--poll", "RECONCILER_SWEEP", "RECONCILER_LOG_LEVEL", "default"]
+    assert found.values["shards"].origin.endswith(f"{FILE_NAME}:3")

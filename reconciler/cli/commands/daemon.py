@@ -9,18 +9,14 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
-
+from reconciler.cli import daemonoptions as own
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import PlanRequest, locate, run, whoami
 from reconciler.cli.settings import Settings
 from reconciler.model.errors import UsageError
-from reconciler.model.units import Duration
 
 if TYPE_CHECKING:
     from reconciler.bootstrap import Session
@@ -28,40 +24,21 @@ if TYPE_CHECKING:
     from reconciler.daemon.service import Service
     from reconciler.ports import Prober
 
-LEAST_S = 1.0
-LEAST_HISTORY_S = 8 * 86_400.0
-"""Availability looks a week back."""
-
 
 def daemon(  # noqa: PLR0917 - options of a command
-    repo: Annotated[
-        str | None, typer.Option("--repo", metavar="URL", help="Follow this repository instead of the one around here.")
-    ] = None,
-    branch: Annotated[
-        str | None, typer.Option("--branch", metavar="NAME", help="The branch to follow, else what is current there.")
-    ] = None,
-    path: Annotated[str, typer.Option("--path", metavar="DIR", help="Where the fleet lies in --repo.")] = "",
-    state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="Where --repo is mirrored, and state is kept.")
-    ] = None,
-    mode: Annotated[
-        Literal["apply", "plan-only"], typer.Option("--mode", help="Whether it acts, or only tells what it would do.")
-    ] = "apply",
-    poll: Annotated[str, typer.Option("--poll", metavar="DURATION", help="How often Git is asked.")] = "10s",
-    resync: Annotated[
-        str, typer.Option("--resync", metavar="DURATION", help="How often it looks at everything unasked.")
-    ] = "1m",
-    sweep: Annotated[str, typer.Option("--sweep", metavar="DURATION", help="How often health is swept.")] = "30s",
-    listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Serve /healthz, /readyz and /metrics there.")
-    ] = "",
-    history: Annotated[
-        str, typer.Option("--history", metavar="DURATION", help="How long the history of health is kept.")
-    ] = "30d",
-    log: Annotated[Literal["text", "json"], typer.Option("--log", help="Format of the lines on stderr.")] = "text",
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The least that is told.")
-    ] = "info",
+    repo: own.Repo = None,
+    branch: own.Branch = None,
+    path: own.Path = None,
+    state: own.State = None,
+    mode: own.Mode = None,
+    poll: own.Poll = None,
+    resync: own.Resync = None,
+    sweep: own.Sweep = None,
+    shards: own.Shards = None,
+    listen: own.Listen = None,
+    history: own.History = None,
+    log: own.Log = None,
+    log_level: own.LogLevel = None,
     max_deletes: options.MaxDeletes = None,
     parallelism: options.Parallelism = None,
     timeout: options.Timeout = None,
@@ -70,74 +47,39 @@ def daemon(  # noqa: PLR0917 - options of a command
 
     It looks when a commit comes, when something that it made changes on a cluster, when people wish something by hand,
     and every so often. Each agent is worked on by itself; what fails is tried again after a growing while. Of several
-    daemons of one fleet one acts, the others stand by. SIGTERM and Ctrl-C: nothing new is started, and what is under
-    way writes down where it is.
+    daemons of one fleet one acts, the others stand by, or with --shards each does a part. SIGTERM and Ctrl-C: nothing
+    new is started, and what is under way writes down where it is. Each option is also a setting, of reconciler.yaml or
+    RECONCILER_*: `reconciler config view --show-origin`.
     """
-    if repo is None and (path or state):
+    settings = invocation().settings(
+        repo=repo, branch=branch, path=path, state=state, mode=mode, poll=poll, resync=resync, sweep=sweep,
+        shards=shards, listen=listen, history=history, log=log, logLevel=log_level,
+        maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout,
+    )  # fmt: skip
+    if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")
-    PlanRequest(ref=branch)
-    settings = invocation().settings(maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout)
-    given = Given(
-        repo=repo,
-        ref=branch or "",
-        path=path,
-        state=state,
-        mode=mode,
-        poll_s=_seconds("--poll", poll),
-        resync_s=_seconds("--resync", resync),
-        sweep_s=_seconds("--sweep", sweep),
-        history_s=_seconds("--history", history, LEAST_HISTORY_S),
-        as_json=log == "json",
-        level=log_level,
-    )
-    run(_run(given, settings, listen))
+    PlanRequest(ref=settings.text("branch") or None)
+    run(_run(settings))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What was typed, checked; times in seconds."""
-
-    repo: str | None
-    ref: str
-    path: str
-    state: Path | None
-    mode: str
-    poll_s: float
-    resync_s: float
-    sweep_s: float
-    history_s: float
-    as_json: bool
-    level: str
-
-
-def _seconds(option: str, text: str, least_s: float = LEAST_S) -> float:
-    try:
-        seconds = Duration.parse(text).seconds
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}", hint="like 30s or 5m") from error
-    if seconds < least_s:
-        raise UsageError(f"{option}: {text} is too short", hint=f"at least {Duration.of_ms(int(least_s * 1000)).text}")
-    return seconds
-
-
-async def _run(given: Given, settings: Settings, listen: str) -> None:
+async def _run(settings: Settings) -> None:
     from reconciler.bootstrap import follow_remote, open_fleet
 
-    folder = invocation().folder()
+    folder, repo = invocation().folder(), settings.text("repo")
     async with AsyncExitStack() as stack:
-        if given.repo is None:
+        if not repo:
             opened = await open_fleet(locate())
         else:
-            opened = await follow_remote(given.repo, folder / (given.state or "."), given.path)
+            opened = await follow_remote(repo, folder / (settings.text("state") or "."), settings.text("path"))
         world = await stack.enter_async_context(opened)
         prober = world.prober()
         stack.push_async_callback(prober.close)
-        service = _service(given, settings, world, prober)
-        stack.push_async_callback(_remember(service, given.history_s).close)
-        await _serve(service, stack, listen)
+        service = _service(settings, world, prober)
+        stack.push_async_callback(_remember(service, settings.length("history")).close)
+        await _serve(service, stack, settings.text("listen"))
 
 
-def _service(given: Given, settings: Settings, world: Session, prober: Prober) -> Service:
+def _service(settings: Settings, world: Session, prober: Prober) -> Service:
     from reconciler.daemon.alarming import Alarming
     from reconciler.daemon.loop import Mode
     from reconciler.daemon.measures import Measures
@@ -147,17 +89,20 @@ def _service(given: Given, settings: Settings, world: Session, prober: Prober) -
     from reconciler.daemon.wakes import Pace
     from reconciler.engine.apply import ApplyOptions
 
-    tell = Teller(clock=world.clock, write=_line, as_json=given.as_json, level=given.level)
+    tell = Teller(
+        clock=world.clock, write=_line, as_json=settings.text("log") == "json", level=settings.text("logLevel")
+    )
     measures = Measures()
     service = Service(
         world=world,
         settings=Daemon(
-            ref=given.ref,
-            mode=Mode(given.mode),
+            ref=settings.text("branch"),
+            mode=Mode(settings.text("mode")),
             policy=options.policy(None, None, settings.text("maxDeletes"), allow_empty=False, accept_rewind=False),
-            poll_s=given.poll_s,
-            resync_s=given.resync_s,
-            sweep_s=given.sweep_s,
+            poll_s=settings.length("poll"),
+            resync_s=settings.length("resync"),
+            sweep_s=settings.length("sweep"),
+            shards=settings.number("shards"),
         ),
         options=ApplyOptions(
             actor=f"daemon, {whoami()}",

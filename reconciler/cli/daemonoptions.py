@@ -1,0 +1,32 @@
+"""The options of `reconciler daemon`. Each is a setting as well: what is not given here is said elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _option(flag: str, text: str, metavar: str | None = None, default: str = "") -> Any:
+    return typer.Option(flag, metavar=metavar, help=f"{text}  [default: {default}]" if default else text)
+
+
+Repo = Annotated[str | None, _option("--repo", "Follow this repository instead of the one around here.", "URL")]
+Branch = Annotated[str | None, _option("--branch", "The branch to follow, else what is current there.", "NAME")]
+Path = Annotated[str | None, _option("--path", "Where the fleet lies in --repo.", "DIR")]
+State = Annotated[str | None, _option("--state", "Where --repo is mirrored, and state is kept.", "DIR")]
+Mode = Annotated[
+    Literal["apply", "plan-only"] | None,
+    _option("--mode", "Whether it acts, or only tells what it would do.", default="apply"),
+]
+Poll = Annotated[str | None, _option("--poll", "How often Git is asked.", "DURATION", "10s")]
+Resync = Annotated[str | None, _option("--resync", "How often it looks at everything unasked.", "DURATION", "1m")]
+Sweep = Annotated[str | None, _option("--sweep", "How often health is swept.", "DURATION", "30s")]
+Shards = Annotated[str | None, _option("--shards", "Share the agents out, in N parts, among all daemons told so.", "N")]
+Listen = Annotated[str | None, _option("--listen", "Serve /healthz, /readyz and /metrics there.", "HOST:PORT")]
+History = Annotated[str | None, _option("--history", "How long the history of health is kept.", "DURATION", "30d")]
+Log = Annotated[Literal["text", "json"] | None, _option("--log", "Format of the lines on stderr.", default="text")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    _option("--log-level", "The least that is told.", default="info"),
+]
