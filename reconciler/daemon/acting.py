@@ -43,6 +43,8 @@ class Acting:
     tell: Teller
     timer: Callable[[float, str], None]
     measures: Measures
+    wrote: Callable[[int, int], None] = lambda _last, _records: None
+    """Hears of what is written: see engine.run.Run."""
     shards: Shards | None = None
     """Which agents are this daemon's; all of them without any."""
     _across: Across | None = None
@@ -175,6 +177,7 @@ class Acting:
                 )
             )
             self.tell.locks()
+            run.wrote = self.wrote
             self._worker = Continuous(run=run, options=self.options, on_end=self._ended, shards=self.shards)
         return self._worker
 

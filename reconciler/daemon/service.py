@@ -184,6 +184,8 @@ class Service:
             registry=stores.registry, wakes=wakes, clock=self.world.clock,
             busy=lambda name: name in loop.busy, pause_s=REGISTRY_POLL_S,
         )  # fmt: skip
+        if loop.acting is not None:
+            loop.acting.wrote = feed.wrote
         tasks = [
             self._kept("git", lambda: self._poll(wakes)),
             self._kept("registry", feed.follow),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
@@ -69,7 +69,8 @@ async def follow_cluster(cluster: Cluster, wakes: Wakes, ours: Callable[[str, Ob
 class RegistryFeed:
     """Wakes when somebody else wrote the record of an agent: a wish by hand, or another daemon's work.
 
-    Of agents that are `busy` nothing is told: their end wakes. It remembers how far it read, whatever fails between.
+    What this daemon writes is told to `wrote`, and wakes nobody. A write may be seen here before it is told there: of
+    an agent that is `busy` it is looked at again at the next turn. How far it read is kept, whatever fails between.
     """
 
     registry: Registry
@@ -78,6 +79,14 @@ class RegistryFeed:
     busy: Callable[[AgentName], bool]
     pause_s: float
     _since: int | None = None
+    _own: set[int] = field(default_factory=set)
+    """Sequences of our own writes that were not read yet."""
+    _doubtful: dict[int, AgentName] = field(default_factory=dict)
+
+    def wrote(self, last: int, records: int) -> None:
+        """A write of ours ended at sequence `last`, with so many records."""
+        known = -1 if self._since is None else self._since
+        self._own.update(seq for seq in range(last - records + 1, last + 1) if seq > known or seq in self._doubtful)
 
     async def follow(self) -> None:
         """Until cancelled. Raises RegistryError."""
@@ -88,11 +97,21 @@ class RegistryFeed:
             self._since = present
         self.wakes.wake("the registry is followed")  # a plan may be older than where this began
         while True:
+            doubtful, self._doubtful = self._doubtful, {}
+            for seq, name in doubtful.items():
+                self._read(seq, name, sure=True)
             async for seq, name in self.registry.changes(self._since):
                 self._since = seq
-                if not self.busy(name):
-                    self.wakes.wake(f"the record of {name}")
+                self._read(seq, name, sure=not self.busy(name))
             await self.clock.sleep(self.pause_s)
+
+    def _read(self, seq: int, name: AgentName, *, sure: bool) -> None:
+        if seq in self._own:
+            self._own.discard(seq)
+        elif sure:
+            self.wakes.wake(f"the record of {name}")
+        else:
+            self._doubtful[seq] = name
 
 
 class Timers:

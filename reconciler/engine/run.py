@@ -90,6 +90,8 @@ class Run:
     sequence: int = 0
     """The registry's change sequence after the last write."""
     bells: Bells = field(default_factory=Bells)
+    wrote: Callable[[int, int], None] = lambda _last, _records: None
+    """Hears of every write: the sequence that it ended at, and how many records it had."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def reach(self, name: str) -> Cluster:
@@ -184,7 +186,9 @@ class Run:
             audit=tuple(audit),
             fences=self.lock.fences(),
         )
-        self.sequence = max(self.sequence, await repeat_commit(self.registry, write, self.clock, self.retry))
+        done = await repeat_commit(self.registry, write, self.clock, self.retry)
+        self.wrote(done, len(write.records))
+        self.sequence = max(self.sequence, done)
         return self.sequence
 
     async def pause(self, attempt: int) -> None:

@@ -102,11 +102,55 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     task = asyncio.create_task(feed.follow())
     assert await asyncio.wait_for(wakes.wait(), 5) == ("the registry is followed",)
     await until(lambda: clock.slept)
-    for name in (ours, theirs):
-        await registry.commit(write(record(name, id_=registry.new_id()), op_id=registry.new_id()))
+    done = await registry.commit(write(record(ours, id_="o"), op_id=registry.new_id()))
+    feed.wrote(done, 1)
+    await registry.commit(write(record(theirs, id_="t"), op_id=registry.new_id()))
     assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {theirs}",)
+    await registry.commit(write(record(ours, id_="o", version=2), op_id=registry.new_id()))
+    assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {ours}",), "a wish while it is worked on"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await registry.close()
+
+
+class Turns(FakeClock):
+    """A clock that sleeps until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeps, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.set()
+        await self.go_on.wait()
+        self.go_on.clear()
+
+    async def turn(self) -> None:
+        """Let one turn pass, and answer when the next sleep has begun."""
+        self.sleeps.clear()
+        self.go_on.set()
+        await asyncio.wait_for(self.sleeps.wait(), 5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_write_of_ours_that_is_read_before_we_know_of_it_wakes_nobody(tmp_path: Path, known: bool) -> None:
+    clock, wakes, name = Turns(), Wakes(), AgentName.parse("support/ours")
+    registry = await open_registry(tmp_path, clock)
+    feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda _name: True, pause_s=1.0)
+    task = asyncio.create_task(feed.follow())
+    await wakes.wait()
+    await asyncio.wait_for(clock.sleeps.wait(), 5)
+    done = await registry.commit(write(record(name), op_id=registry.new_id()))
+    await clock.turn()  # it is read, and nobody has said whose it is
+    if known:
+        feed.wrote(done, 1)
+    await clock.turn()
+    waiting = asyncio.create_task(wakes.wait())
+    await asyncio.sleep(0)
+    assert waiting.done() is not known
+    for one in (task, waiting):
+        one.cancel()
+    await asyncio.gather(task, waiting, return_exceptions=True)
     await registry.close()
 
 
