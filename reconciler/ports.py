@@ -71,6 +71,12 @@ class Source(Protocol):
     async def is_ancestor(self, old: Revision, new: Revision) -> bool:
         """Whether `old` is reachable from `new`; False also when `old` is no longer there (a force-push)."""
 
+    def changed_here(self) -> AsyncGenerator[None, None]:
+        """Tell whenever what is written on this machine may make another revision or other files; maybe too often.
+
+        Ends at once where nobody writes here. Raises SourceError where it cannot be told: then ask every so often.
+        """
+
 
 class Cluster(Protocol):
     """One cluster, spoken to as Kubernetes is: objects, server-side apply, preconditions, watches."""

@@ -25,6 +25,9 @@ Sweep = Annotated[str | None, _option("--sweep", "How often health is swept.", "
 Shards = Annotated[str | None, _option("--shards", "Share the agents out, in N parts, among all daemons told so.", "N")]
 Listen = Annotated[str | None, _option("--listen", "Serve /healthz, /readyz and /metrics there.", "HOST:PORT")]
 History = Annotated[str | None, _option("--history", "How long the history of health is kept.", "DURATION", "30d")]
+KeepRevisions = Annotated[
+    str | None, _option("--keep-revisions", "Prune revisions and feed of the registry from this age on.", "DURATION")
+]
 Log = Annotated[Literal["text", "json"] | None, _option("--log", "Format of the lines on stderr.", default="text")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,

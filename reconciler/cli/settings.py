@@ -21,6 +21,7 @@ MAX_PARALLELISM = 256
 MOST_SHARDS = 64
 LEAST_S = 1.0
 LEAST_HEALTH_S = 8 * 86_400.0
+LEAST_HISTORY_MS = 3_600_000
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 _MAX_DELETES = re.compile(r"(?:[0-9]{1,7}|(?:100|[0-9]{1,2})%)\Z")
 
@@ -55,6 +56,12 @@ def _shards(text: str) -> str:
 def _health(text: str) -> str:
     if Duration.parse(text).seconds < LEAST_HEALTH_S:
         raise ValueError("must be at least 8d: availability looks a week back")
+    return text
+
+
+def _history(text: str) -> str:
+    if text and Duration.parse(text).ms < LEAST_HISTORY_MS:
+        raise ValueError("must be at least 1h")
     return text
 
 
@@ -133,6 +140,12 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(key="poll", default="10s", check=_interval, text="how often the daemon asks Git"),
         Setting(key="resync", default="1m", check=_interval, text="how often the daemon looks at everything unasked"),
         Setting(key="sweep", default="30s", check=_interval, text="how often the daemon sweeps health"),
+        Setting(
+            key="keepRevisions",
+            default="",
+            check=_history,
+            text="age from which on the daemon prunes revisions and feed of the registry; empty keeps all",
+        ),
         Setting(key="shards", default="1", check=_shards, text="parts in which daemons share the agents out"),
         Setting(key="listen", default="", check=_any, text="HOST:PORT where the daemon answers over HTTP"),
         Setting(key="history", default="30d", check=_health, text="how long the daemon keeps the history of health"),

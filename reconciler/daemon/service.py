@@ -9,6 +9,7 @@ from functools import partial
 
 from reconciler.daemon.acting import Acting
 from reconciler.daemon.alarming import Alarming
+from reconciler.daemon.jobs import PRUNE_EVERY_S, PRUNE_WITHIN_S, Jobs, Pruning
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
@@ -17,7 +18,7 @@ from reconciler.daemon.sharding import Sharding
 from reconciler.daemon.standing import Standing, either
 from reconciler.daemon.sweeping import Hears, Recalls, Sweeping, nothing_known
 from reconciler.daemon.telling import Teller
-from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
+from reconciler.daemon.triggers import RegistryFeed, SourceFeed, Timers, follow_cluster, keep_up
 from reconciler.daemon.wakes import Backlog, Pace, Wakes
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache, declare
@@ -43,6 +44,8 @@ class Settings:
     sweep_s: float = 30.0
     shards: int = 1
     """More than one: several daemons look after parts of the fleet; all of them have to be told the same."""
+    keep_revisions_s: float | None = None
+    """Revisions and lines of the feed that are older go from a registry that we look after; None: all are kept."""
 
 
 async def _nothing(_stores: Stores) -> None:
@@ -184,10 +187,15 @@ class Service:
             registry=stores.registry, wakes=wakes, clock=self.world.clock,
             busy=lambda name: name in loop.busy, pause_s=REGISTRY_POLL_S,
         )  # fmt: skip
+        source = SourceFeed(
+            source=self.world.source, ref=self.settings.ref, wakes=wakes, clock=self.world.clock,
+            pause=lambda: self.settings.poll_s * (0.9 + 0.2 * self.jitter()), tell=self.tell,
+        )  # fmt: skip
         if loop.acting is not None:
             loop.acting.wrote = feed.wrote
         tasks = [
-            self._kept("git", lambda: self._poll(wakes)),
+            self._kept("git", source.follow),
+            self._kept("files", source.watch),
             self._kept("registry", feed.follow),
             self._kept("sweep", sweeping.run),
             *(self._kept("recovery", one.run) for one in recovering),
@@ -205,10 +213,12 @@ class Service:
 
         loop.seen = seen
         wakes.wake("the daemon begins")
+        jobs = self._jobs(stores, lambda: loop.acting is not None and (shards is None or shards.speaks))
         try:
             await loop.run(over)
         finally:
             self._loop = None
+            jobs.close()
             timers.close()
             tasks += [task for _cluster, task in self._followed.values()]
             self._followed.clear()
@@ -223,6 +233,26 @@ class Service:
         loop.passed, loop.acting.heard = self.alarming.passed, self.alarming.ended
         self.alarming.begin(partial(self._kept, "alerts"))
         return (self.alarming.heard,)
+
+    def _jobs(self, stores: Stores, speaks: Callable[[], bool]) -> Jobs:
+        """Housekeeping, by the one who speaks for the fleet."""
+        jobs = Jobs(tell=self.tell)
+        if (keep_s := self.settings.keep_revisions_s) is not None:
+            pruning = Pruning(
+                registry=stores.registry,
+                clock=self.world.clock,
+                actor=self.options.actor,
+                tell=self.tell,
+                keep_s=keep_s,
+            )
+
+            async def prune() -> None:
+                if speaks():
+                    await pruning.once()
+
+            jobs.every(PRUNE_EVERY_S, "prune", prune, within_s=PRUNE_WITHIN_S)
+        jobs.start()
+        return jobs
 
     def _looping(self, wakes: Wakes, timers: Timers) -> Loop:
         acting = None
@@ -261,12 +291,6 @@ class Service:
                 raise_=self.raise_, chance=self.jitter,
             ),
         )  # fmt: skip
-
-    async def _poll(self, wakes: Wakes) -> None:
-        def pause() -> float:
-            return self.settings.poll_s * (0.9 + 0.2 * self.jitter())
-
-        await follow_source(self.world.source, self.settings.ref, wakes, self.world.clock, pause)
 
     async def _followed_now(self, stood: Stores, over: asyncio.Event, wakes: Wakes) -> Stores | None:
         """Listen to the clusters that the fleet has now, and answer its stores. Raises ReconcilerError.

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import ReconcilerError, SourceError
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Scope
 from reconciler.ports import Clock, Cluster, Registry, Source
 
 LIVED_S = 60.0
 """A trigger that worked for so long before it failed starts anew as if it had never failed."""
+BURST_S = 0.1
 
 
 async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, pace: Pace, tell: Teller) -> None:
@@ -45,16 +46,54 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
         await clock.sleep(pause)
 
 
-async def follow_source(source: Source, ref: str, wakes: Wakes, clock: Clock, pause: Callable[[], float]) -> None:
-    """Bring the source up to date every `pause()` seconds, and wake when `ref` is another commit than it was."""
-    known = ""
-    while True:
-        await source.fetch()
-        revision = await source.revision(ref)
-        if revision.commit != known:
-            wakes.wake(f"commit {revision.commit[:7]}")
-        known = revision.commit
-        await clock.sleep(pause())
+@dataclass(slots=True, kw_only=True)
+class SourceFeed:
+    """Wakes when `ref` is another commit than it was: asked every `pause()` seconds, and at once when files tell."""
+
+    source: Source
+    ref: str
+    wakes: Wakes
+    clock: Clock
+    pause: Callable[[], float]
+    tell: Teller
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self) -> None:
+        """Bring the source up to date and look at it, until cancelled. Raises SourceError."""
+        known = ""
+        while True:
+            told = self._told.is_set()
+            self._told.clear()
+            await self.source.fetch()
+            revision = await self.source.revision(self.ref)
+            if revision.commit != known:
+                self.wakes.wake(f"commit {revision.commit[:7]}" if revision.commit else "files without a commit")
+            elif told and revision.working_tree:
+                self.wakes.wake("files were written")
+            known = revision.commit
+            await self._rest()
+
+    async def watch(self) -> None:
+        """Have it asked at once when something is written on this machine. Where that cannot be told, say so once."""
+        try:
+            async with aclosing(self.source.changed_here()) as changes:
+                async for _ in changes:
+                    self._told.set()
+        except SourceError as error:
+            self.tell.say("info", "only-polls", reason=error.message)
+        await asyncio.Event().wait()
+
+    async def _rest(self) -> None:
+        """Until it is time to ask again; a moment at least, for what is written comes in bursts."""
+        resting, told = asyncio.create_task(self.clock.sleep(self.pause())), asyncio.create_task(self._told.wait())
+        try:
+            await asyncio.wait({resting, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not resting.done():
+                await self.clock.sleep(BURST_S)
+        finally:
+            resting.cancel()
+            told.cancel()
+            await asyncio.gather(resting, told, return_exceptions=True)
 
 
 async def follow_cluster(cluster: Cluster, wakes: Wakes, ours: Callable[[str, ObjectRef], bool]) -> None:

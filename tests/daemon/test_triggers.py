@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.daemon.telling import Teller
-from reconciler.daemon.triggers import RegistryFeed, Timers, follow_cluster, follow_source, keep_up
+from reconciler.daemon.triggers import RegistryFeed, SourceFeed, Timers, follow_cluster, keep_up
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.model.errors import SourceError
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Manifest
+from reconciler.model.source import Revision
+from reconciler.ports import Clock, Source
 from tests.contracts.values import record, write
 from tests.daemon.waiting import until
 from tests.doubles.clock import FakeClock
@@ -59,10 +63,68 @@ async def test_a_trigger_that_fails_by_a_fault_of_ours_is_told_and_tried_again()
     task.cancel()
 
 
+def feed(source: Source, wakes: Wakes, clock: Clock, pause_s: float, lines: list[str] | None = None) -> SourceFeed:
+    tell = Teller(clock=clock, write=(lines if lines is not None else []).append)
+    return SourceFeed(source=source, ref="", wakes=wakes, clock=clock, pause=lambda: pause_s, tell=tell)
+
+
+class Told(MemorySource):
+    """A repository in which a test says that something was written; False raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: asyncio.Queue[bool] = asyncio.Queue()
+        self.working_tree = False
+
+    async def revision(self, ref: str) -> Revision:
+        return replace(await super().revision(ref), working_tree=self.working_tree)
+
+    async def changed_here(self) -> AsyncGenerator[None, None]:
+        while await self.told.get():
+            yield
+        raise SourceError("the machine's watches are used up")
+
+
+async def test_what_is_written_here_is_seen_at_once_and_where_that_cannot_be_told_it_is_said_once() -> None:
+    source, wakes, lines = Told(), Wakes(), list[str]()
+    source.commit({"fleet.yaml": "a"})
+    here = feed(source, wakes, SystemClock(), 3600.0, lines)
+    tasks = [asyncio.create_task(here.follow()), asyncio.create_task(here.watch())]
+    await asyncio.wait_for(wakes.wait(), 5)
+    second = source.commit({"fleet.yaml": "b"})
+    source.told.put_nowait(True)
+    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {second[:7]}",)
+    source.told.put_nowait(True)  # whatever it was, the commit is the same
+    source.told.put_nowait(False)
+    await until(lambda: lines)
+    assert "only-polls" in lines[0]
+    assert "used up" in lines[0]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wakes.wait(), 0.3)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(lines) == 1
+
+
+async def test_files_that_are_written_wake_where_files_are_what_counts() -> None:
+    source, wakes = Told(), Wakes()
+    source.commit({"fleet.yaml": "a"})
+    source.working_tree = True
+    here = feed(source, wakes, SystemClock(), 3600.0)
+    tasks = [asyncio.create_task(here.follow()), asyncio.create_task(here.watch())]
+    await asyncio.wait_for(wakes.wait(), 5)
+    source.told.put_nowait(True)
+    assert await asyncio.wait_for(wakes.wait(), 5) == ("files were written",)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_commit_wakes_once() -> None:
     source, wakes, clock = MemorySource(), Wakes(), SystemClock()
     first = source.commit({"fleet.yaml": "a"})
-    task = asyncio.create_task(follow_source(source, "", wakes, clock, lambda: 0.01))
+    task = asyncio.create_task(feed(source, wakes, clock, 0.01).follow())
     assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {first[:7]}",)
     second = source.commit({"fleet.yaml": "b"})
     assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {second[:7]}",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
@@ -30,6 +30,11 @@ class MemorySource:
         self.commits.append(commit)
         self.trees[commit] = tree
         return commit
+
+    async def changed_here(self) -> AsyncGenerator[None, None]:
+        """Nobody tells."""
+        for _ in ():
+            yield
 
     async def fetch(self) -> None:
         """All of it is here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from reconciler.adapters.git.blobs import read_blobs
@@ -11,6 +11,7 @@ from reconciler.adapters.git.disk import Seen
 from reconciler.adapters.git.local import NO_COMMIT_HINT, dirty_paths, head, prefix_of
 from reconciler.adapters.git.objects import differing, resolve
 from reconciler.adapters.git.trees import Listing, Trees
+from reconciler.adapters.git.watching import refs_written
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 
@@ -27,6 +28,11 @@ class Commits:
 
     async def fetch(self) -> None:
         """Nothing: this repository is where people commit."""
+
+    async def changed_here(self) -> AsyncGenerator[None, None]:
+        """Nothing is written here but by `fetch`."""
+        for _ in ():
+            yield
 
     async def blobs(self, revision: Revision) -> Mapping[str, Blob]:
         """Files and links of the commit below the fleet's folder; only YAML files, and links, are delivered."""
@@ -88,6 +94,10 @@ class CheckedOut(Commits):
             raise _no_commit(self._git.folder)
         dirty = await dirty_paths(self._git, self._trees, commit, self._prefix, self._seen)
         return Revision(commit=commit, ref=branch, dirty=dirty)
+
+    def changed_here(self) -> AsyncGenerator[None, None]:
+        """See the port."""
+        return refs_written(self._git)
 
 
 def _no_commit(folder: Path) -> SourceError:

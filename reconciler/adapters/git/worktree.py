@@ -6,7 +6,7 @@ Git is asked only which files there are; no filter, attribute or hook of the rep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 
 from reconciler.adapters.git.command import Git, Limits, find_root
@@ -14,6 +14,7 @@ from reconciler.adapters.git.disk import Folder, Seen, walk
 from reconciler.adapters.git.local import SHA1_LENGTH, dirty_paths, head, listed, prefix_of
 from reconciler.adapters.git.paths import text_of
 from reconciler.adapters.git.trees import Trees, too_many
+from reconciler.adapters.git.watching import files_written
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 
@@ -75,6 +76,10 @@ class WorkingTree:
                     hint="keep the fleet in a folder of its own",
                 )
         return dict(sorted(found.items()))
+
+    def changed_here(self) -> AsyncGenerator[None, None]:
+        """See the port."""
+        return files_written(self._fleet)
 
     async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
         before = dict(self._last) if old.working_tree else await self._ids(old)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def daemon(  # noqa: PLR0917 - options of a command
     repo: own.Repo = None,
     branch: own.Branch = None,
+    working_tree: options.WorkingTree = False,
     path: own.Path = None,
     state: own.State = None,
     mode: own.Mode = None,
@@ -37,6 +38,7 @@ def daemon(  # noqa: PLR0917 - options of a command
     shards: own.Shards = None,
     listen: own.Listen = None,
     history: own.History = None,
+    keep_revisions: own.KeepRevisions = None,
     log: own.Log = None,
     log_level: own.LogLevel = None,
     max_deletes: options.MaxDeletes = None,
@@ -53,22 +55,24 @@ def daemon(  # noqa: PLR0917 - options of a command
     """
     settings = invocation().settings(
         repo=repo, branch=branch, path=path, state=state, mode=mode, poll=poll, resync=resync, sweep=sweep,
-        shards=shards, listen=listen, history=history, log=log, logLevel=log_level,
+        shards=shards, listen=listen, history=history, keepRevisions=keep_revisions, log=log, logLevel=log_level,
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout,
     )  # fmt: skip
     if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")
+    if working_tree and (settings.text("repo") or settings.text("branch")):
+        raise UsageError("--working-tree reads the files here, and goes with neither --repo nor --branch")
     PlanRequest(ref=settings.text("branch") or None)
-    run(_run(settings))
+    run(_run(settings, working_tree=working_tree))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, *, working_tree: bool) -> None:
     from reconciler.bootstrap import follow_remote, open_fleet
 
     folder, repo = invocation().folder(), settings.text("repo")
     async with AsyncExitStack() as stack:
         if not repo:
-            opened = await open_fleet(locate())
+            opened = await open_fleet(locate(), working_tree=working_tree)
         else:
             opened = await follow_remote(repo, folder / (settings.text("state") or "."), settings.text("path"))
         world = await stack.enter_async_context(opened)
@@ -103,6 +107,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
             resync_s=settings.length("resync"),
             sweep_s=settings.length("sweep"),
             shards=settings.number("shards"),
+            keep_revisions_s=settings.seconds("keepRevisions"),
         ),
         options=ApplyOptions(
             actor=f"daemon, {whoami()}",
