@@ -6,6 +6,7 @@ Decides nothing, and never fails: a log that cannot be written stops no reconcil
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -114,6 +115,19 @@ class Teller:
         known = self._last.get(what)
         self._last[what] = value
         return known != value
+
+
+class Logged(logging.Handler):
+    """Tells what libraries log, so that no line on stderr is of another form."""
+
+    def __init__(self, tell: Teller) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._tell.say(level, "logged", by=record.name, text=record.getMessage())
 
 
 def unhurried(text: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 
-from reconciler.daemon.telling import MAX_NAMES, MAX_TEXT, Teller
+from reconciler.daemon.telling import MAX_NAMES, MAX_TEXT, Logged, Teller
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from tests.daemon.test_wakes import change, plan
@@ -95,3 +96,15 @@ def test_levels_below_what_is_asked_for_are_not_told() -> None:
     tell.say("debug", "x")
     tell.say("error", "y")
     assert [json.loads(line)["event"] for line in lines] == ["y"]
+
+
+def test_what_libraries_log_is_a_line_like_all_others() -> None:
+    tell, lines = teller()
+    heard = Logged(tell)
+    heard.emit(logging.LogRecord("asyncio", logging.WARNING, "", 0, "Unknown child %d", (7,), None))
+    heard.emit(logging.LogRecord("apscheduler", logging.CRITICAL, "", 0, "it broke", (), None))
+    told = [json.loads(line) for line in lines]
+    assert [(line["level"], line["by"], line["text"]) for line in told] == [
+        ("warning", "asyncio", "Unknown child 7"),
+        ("error", "apscheduler", "it broke"),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -153,11 +154,16 @@ def _remember(service: Service, history_s: float) -> History:
 
 async def _serve(service: Service, stack: AsyncExitStack, listen: str) -> None:
     """Run until a signal says so. Raises UsageError for an address that cannot be listened at."""
+    from reconciler.daemon.telling import Logged
+
     if listen:
         from reconciler.daemon.http import served
 
         where = await stack.enter_async_context(served(listen, service.measures, service.not_ready))
         service.tell.say("info", "listens", address=where)
+    heard = Logged(service.tell)
+    logging.getLogger().addHandler(heard)
+    stack.callback(logging.getLogger().removeHandler, heard)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.cli.views.records import age, moment, record_json, running
+from reconciler.cli.watching import looks
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import ClusterDeclaration, EmbeddedCluster, KubernetesCluster
 from reconciler.model.objects import Found
@@ -27,7 +28,6 @@ from reconciler.query.selectors import Requirement
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",
          "clusters": "clusters", "cluster": "clusters"}  # fmt: skip
-WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,22 +343,25 @@ async def _watch(wanted: Wanted) -> None:
     """Print the list, then each row again when it changes. Ends with Ctrl-C or when the reader goes away."""
     async with opened() as session:
         stores = await session.stores()
-        before: dict[str, tuple[str, ...]] = {}
-        first = True
-        while True:
-            started = time.monotonic()
-            listing = await _agents(stores, wanted)
-            # The age of an agent is no change of it.
-            now = {name: row[:6] + row[7:] for name, row in zip(listing.names, listing.rows, strict=True)}
-            for name, row in zip(listing.names, listing.rows, strict=True):
-                if now[name] != before.get(name) and not first:
-                    emit(name if wanted.output == "name" else table(listing.headers, [row], show_headers=False))
-            for name in sorted(set(before) - set(now)):
-                emit(name if wanted.output == "name" else f"{name} is gone")
-            if first:
-                _show(listing, wanted)
-            before, first = now, False
-            await asyncio.sleep(max(0.0, WATCH_SECONDS - (time.monotonic() - started)))
+        before: dict[str, tuple[str, ...]] | None = None
+        async with aclosing(looks(stores)) as again:
+            async for _ in again:
+                before = _changed(await _agents(stores, wanted), wanted, before)
+
+
+def _changed(listing: Listing, wanted: Wanted, before: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]]:
+    """Print what is otherwise than `before`, all of it the first time; answers what it is now."""
+    # the age of an agent is no change of it
+    now = {name: row[:6] + row[7:] for name, row in zip(listing.names, listing.rows, strict=True)}
+    if before is None:
+        _show(listing, wanted)
+        return now
+    for name, row in zip(listing.names, listing.rows, strict=True):
+        if now[name] != before.get(name):
+            emit(name if wanted.output == "name" else table(listing.headers, [row], show_headers=False))
+    for name in sorted(set(before) - set(now)):
+        emit(name if wanted.output == "name" else f"{name} is gone")
+    return now
 
 
 command = build(
