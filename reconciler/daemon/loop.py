@@ -19,9 +19,10 @@ from reconciler.engine.locks import LockHeld
 from reconciler.engine.reconcile import PlanningCache, compute_plan
 from reconciler.engine.wellness import Noter
 from reconciler.engine.world import World
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import ReconcilerError, SourceError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Plan, Policy
+from reconciler.model.source import Revision
 
 LEAST_REST_S = 0.1
 
@@ -132,7 +133,21 @@ class Loop:
         noter = None
         if self.acting is not None:
             noter = Noter(actor=self.options.actor, retry=self.options.retry)
-        return await compute_plan(self.world, policy=self.policy, ref=self.ref, cache=self.cache, noter=noter)
+        try:
+            at = await self.world.source.revision(self.ref)
+            plan = await self._plan_at(at, noter)
+        except SourceError as error:
+            known = self.cache.declaration
+            if known is None or known.fleet is None:
+                raise
+            # a repository, branch or folder that is gone changes nothing: what was declared last counts on
+            self.tell.without_source(error, known.revision.commit)
+            return await self._plan_at(known.revision, noter)
+        self.tell.with_source()
+        return plan
+
+    async def _plan_at(self, at: Revision, noter: Noter | None) -> Plan:
+        return await compute_plan(self.world, policy=self.policy, cache=self.cache, noter=noter, at=at)
 
     async def _unless_over(self, planning: Coroutine[None, None, Plan]) -> Plan | None:
         """A plan; None when it is over before there is one, for a cluster may take its time to answer."""

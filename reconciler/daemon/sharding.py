@@ -123,8 +123,11 @@ class Sharding:
         self.leads = leads
         self.changed(leads)
 
+    def _age(self, held: _Held) -> float:
+        return self.clock.monotonic() - held.asked
+
     def _sure(self, held: _Held) -> bool:
-        return self.clock.monotonic() - held.asked < standing.TTL_S * standing.PART
+        return self._age(held) < standing.TTL_S * standing.PART
 
     async def _begun(self, stop: asyncio.Event) -> bool:
         """Wait for a seat and a shard; whether both were had before it was to stop."""
@@ -176,7 +179,8 @@ class Sharding:
             return await self._rounded()
 
     async def _rounded(self) -> str:
-        await asyncio.gather(*(self._renew(shard, held) for shard, held in list(self._shards.items())))
+        old = [(shard, held) for shard, held in self._shards.items() if self._age(held) >= standing.TTL_S / 3]
+        await asyncio.gather(*(self._renew(shard, held) for shard, held in old))
         if not await self._seated():
             return f"all {self.count} seats are taken"
         now = self.clock.now_ms()
@@ -196,6 +200,8 @@ class Sharding:
 
     async def _seated(self) -> bool:
         """Whether this daemon has a seat: its own again, or the first that is free."""
+        if self._seat is not None and self._age(self._seat[1]) < standing.TTL_S / 3:
+            return True
         if self._seat is not None:
             try:
                 again = await self._acquire(self._seat[1].lease.name)

@@ -103,6 +103,16 @@ class Teller:
         level = "error" if self._news("failure", error.message) else "debug"
         self.say(level, "pass-failed", error=error.message, hint=error.hint, again_in_s=round(pause_s, 1))
 
+    def without_source(self, error: ReconcilerError, commit: str) -> None:
+        """What is followed cannot be read: what it declared last counts on."""
+        level = "warning" if self._news("source", error.message) else "debug"
+        self.say(level, "source-away", reason=error.message, hint=error.hint, goes_on_with=commit[:12])
+
+    def with_source(self) -> None:
+        """What is followed can be read: where it cannot later, that is news."""
+        if self._last.pop("source", None) is not None:
+            self.say("info", "source-back")
+
     def waits(self, why: str) -> None:
         """The apply lock is somebody else's."""
         self.say("info" if self._news("lock", unhurried(why)) else "debug", "waits-for-lock", reason=why)

@@ -72,16 +72,19 @@ async def compute_plan(
     cache: PlanningCache | None = None,
     leaving: frozenset[AgentName] = frozenset(),
     noter: Noter | None = None,
+    at: Revision | None = None,
 ) -> Plan:
     """The plan that brings the fleet to what `ref` declares; "" is what the source says is current.
 
+    `at` is the revision where the caller knows it: then nothing is asked of a source that may be away, as long as the
+    cache has what it declares.
     `leaving` are agents that a plan under way deletes: they count to no quota, as those do not that this one deletes.
     `noter` writes down which clusters are found unwell, or well again; without one nothing is written.
     Raises SourceError when the source cannot be read, UsageError for a target that nobody knows, and ReconcilerError
     when the registry cannot be opened. Everything else is in the plan: what cannot be read, is invalid, or is held.
     """
     memory = cache if cache is not None else PlanningCache()
-    revision = await world.source.revision(ref)
+    revision = at if at is not None else await world.source.revision(ref)
     declaration = await declare(world, revision, memory)
     if declaration.fleet is None:
         return make_plan(_nothing_known(declaration, policy))
