@@ -174,7 +174,7 @@ class Session:
 
         return ApplyOptions(
             actor=whoami(),
-            holder=f"{whoami()}, process {os.getpid()}",
+            holder=holder_name(),
             parallelism=request.parallelism,
             timeout_s=request.timeout,
             lock_wait_s=request.lock_timeout,
@@ -223,9 +223,7 @@ class Session:
         """Keep every apply away from a registry."""
         from reconciler.engine.locks import apply_lock
 
-        return apply_lock(
-            registry, self.clock, holder=f"{whoami()}, process {os.getpid()}", wait_s=wait_s, on_wait=note
-        )
+        return apply_lock(registry, self.clock, holder=holder_name(), wait_s=wait_s, on_wait=note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +252,15 @@ class OpenStores:
                 "this plan has been applied already: a plan is spent once it is applied",
                 hint="make a new one with `reconciler plan --out FILE`",
             )
+
+
+def holder_name() -> str:
+    """Who this process is where it holds a lease: nobody else may have this name, and in containers those of users,
+    machines and processes are the same in several places.
+    """
+    import secrets
+
+    return f"{whoami()}, process {os.getpid()}, {secrets.token_hex(4)}"
 
 
 def whoami() -> str:

@@ -211,7 +211,7 @@ def _checked(setting: Setting, value: Value) -> Value:
     try:
         setting.check(value.text)
     except ValueError as error:
-        raise UsageError(f"{value.origin}: {value.text[:60]!r}: {error}", hint=f"it sets the {setting.text}") from error
+        raise UsageError(f"{value.origin}: {value.text[:60]!r}: {error}", hint=f"it sets: {setting.text}") from error
     return value
 
 

@@ -109,9 +109,9 @@ class Loop:
             plan = await self._unless_over(self._planned())
             if plan is None:
                 return
-            self.measures.planned(plan)
-            await self.seen(plan)
             own = self.acting.own(plan) if self.acting is not None else plan
+            self.measures.planned(own)
+            await self.seen(plan)
             self.tell.planned(own, reasons, self.busy, alone=self.acting is None)
             if self.acting is not None and not self._over.is_set():
                 await self.acting.do(plan)

@@ -210,7 +210,7 @@ def test_it_follows_a_branch_of_a_remote_repository(fleet: Program, tmp_path: Pa
     ("options", "said"),
     [
         (["--poll", "soon"], "--poll"),
-        (["--poll", "10ms"], "too short"),
+        (["--poll", "10ms"], "must be at least 1s"),
         (["--listen", "80"], "no address"),
         (["--state", "x"], "go with --repo"),
         (["--repo", "ext::sh -c id"], "not the address"),

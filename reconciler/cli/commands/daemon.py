@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli import daemonoptions as own
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import PlanRequest, locate, run, whoami
+from reconciler.cli.fleets import PlanRequest, holder_name, locate, run, whoami
 from reconciler.cli.settings import Settings
 from reconciler.model.errors import UsageError
 
@@ -112,7 +112,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
         ),
         options=ApplyOptions(
             actor=f"daemon, {whoami()}",
-            holder=f"daemon of {whoami()}, process {os.getpid()}",
+            holder=f"daemon of {holder_name()}",
             parallelism=settings.number("parallelism"),
             timeout_s=settings.seconds("timeout"),
             retry=world.retry,
