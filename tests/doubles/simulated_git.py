@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
@@ -67,6 +67,11 @@ class SimulatedClone:
     async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
         before, after = (self.git.trees.get(item.commit, {}) for item in (old, new))
         return frozenset(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+    async def changed_here(self) -> AsyncGenerator[None, None]:
+        """A clone is written by fetching alone."""
+        for _ in ():
+            yield
 
     async def is_ancestor(self, old: Revision, new: Revision) -> bool:
         return old.commit in self.git.history(new.commit)

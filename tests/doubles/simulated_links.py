@@ -157,6 +157,9 @@ class LinkedSource:
     async def changed(self, old: Revision, new: Revision) -> frozenset[str]:
         return await self.inner.changed(old, new)
 
+    def changed_here(self) -> AsyncGenerator[None, None]:
+        return self.inner.changed_here()
+
     async def is_ancestor(self, old: Revision, new: Revision) -> bool:
         return await self.inner.is_ancestor(old, new)
 
