@@ -7,8 +7,9 @@ whose bounds are the same everywhere. Percentiles are read from the histogram wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from reconciler.model.agent import Dimension
 from reconciler.model.health import HealthState
@@ -62,15 +63,16 @@ class HealthChange:
 class Latencies:
     """How long answers took, in microseconds: how many, their sum, the longest, and a histogram.
 
-    `marks` are (index, how many), ascending: index i counts what is over GAMMA ** (i - 1) and up to GAMMA ** i. That
-    is the sketch of Masson, Rim and Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error
-    Guarantees", PVLDB 12(12), 2019, with a relative error of ACCURACY.
+    `marks` are an index, how many, the next index, how many, and so on, ascending: index i counts what is over
+    GAMMA ** (i - 1) and up to GAMMA ** i. That is the sketch of Masson, Rim and Lee, "DDSketch: A Fast and
+    Fully-Mergeable Quantile Sketch with Relative-Error Guarantees", PVLDB 12(12), 2019, with a relative error of
+    ACCURACY.
     """
 
     count: int = 0
     sum_us: int = 0
     max_us: int = 0
-    marks: tuple[tuple[int, int], ...] = ()
+    marks: tuple[int, ...] = ()
 
     @property
     def mean_ms(self) -> float | None:
@@ -80,9 +82,10 @@ class Latencies:
     def percentile_ms(self, percent: int) -> float | None:
         """The nearest-rank percentile, within ACCURACY of it; None where nothing was measured."""
         rank, seen = max(1, math.ceil(self.count * percent / 100)), 0
-        for index, many in self.marks:
-            seen += many
+        for at in range(1, len(self.marks), 2):
+            seen += self.marks[at]
             if seen >= rank:
+                index = self.marks[at - 1]
                 return min(2 * GAMMA**index / (GAMMA + 1), self.max_us) / 1000
         return None
 
@@ -94,24 +97,32 @@ def latencies_of(values_ms: Iterable[float]) -> Latencies:
     for value in values:
         index = math.ceil(math.log(value) / _LOG_GAMMA)
         marks[index] = marks.get(index, 0) + 1
-    return Latencies(
-        count=len(values), sum_us=sum(values), max_us=max(values, default=0), marks=tuple(sorted(marks.items()))
-    )
+    return Latencies(count=len(values), sum_us=sum(values), max_us=max(values, default=0), marks=flat_marks(marks))
 
 
 def merged_latencies(one: Latencies, other: Latencies) -> Latencies:
     """Both together: exactly what `latencies_of` makes of the measurements of both."""
     if not one.count or not other.count:
         return one if one.count else other
-    marks = dict(one.marks)
-    for index, many in other.marks:
-        marks[index] = marks.get(index, 0) + many
     return Latencies(
         count=one.count + other.count,
         sum_us=one.sum_us + other.sum_us,
         max_us=max(one.max_us, other.max_us),
-        marks=tuple(sorted(marks.items())),
+        marks=added_marks(one.marks, other.marks),
     )
+
+
+def added_marks(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    """Two histograms together."""
+    marks = dict(zip(one[::2], one[1::2], strict=True))
+    for index, many in zip(other[::2], other[1::2], strict=True):
+        marks[index] = marks.get(index, 0) + many
+    return flat_marks(marks)
+
+
+def flat_marks(marks: Mapping[int, int]) -> tuple[int, ...]:
+    """How many by index, as they stand in `Latencies`."""
+    return tuple(chain.from_iterable(sorted(marks.items())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import pytest_asyncio
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.daemon import history as module
 from reconciler.daemon.history import History
+from reconciler.daemon.loop import Mode
 from reconciler.daemon.sweeping import Swept
 from reconciler.daemon.telling import Teller
 from reconciler.engine.sweep import Sweep
@@ -28,9 +29,13 @@ from reconciler.model.identity import AgentName
 from reconciler.model.series import DAY_MS, FINE_MS, HOUR_MS, HealthChange, HealthPoint, Retention
 from reconciler.model.source import Revision
 from tests.contracts.values import record
+from tests.daemon.test_service import Fleet, running
 from tests.daemon.waiting import until
 from tests.doubles.clock import FakeClock
+from tests.doubles.source import MemorySource
 from tests.doubles.world import open_registry
+from tests.engine.fleets import NOTHING
+from tests.engine.fleets import agent as body
 from tests.health.test_assess import ANSWERS, bad, good, health, of
 from tests.placement.builders import agent
 
@@ -353,3 +358,34 @@ async def test_closing_ends_although_the_registry_hangs(watch: Watch, monkeypatc
     watch.registry.free.clear()
     await watch.sweep(WELL, WELL)
     await asyncio.wait_for(watch.history.close(), 10)
+
+
+async def test_a_daemon_that_starts_again_tells_no_change_of_who_is_as_before(tmp_path: Path) -> None:
+    """A whole daemon, on a cluster on which nothing becomes ready."""
+    source = MemorySource()
+    source.commit({"fleet.yaml": NOTHING, "agents/fast.yaml": body("fast")})
+    first = Fleet(tmp_path, source, Mode.APPLY)
+    history = keep_history(first)
+    async with running(first):
+        await until(lambda: first.told("health", state="unhealthy"))
+        await until(lambda: history._writing is not None)
+        await history.close()
+    second = Fleet(tmp_path, source, Mode.APPLY)
+    swept: list[Swept] = []
+
+    async def hears(one: Swept) -> None:
+        swept.append(one)
+
+    keep_history(second)
+    second.service.heard += (hears,)
+    async with running(second):
+        await until(lambda: len(swept) > 2)
+    assert {one.state for one in swept[0].before.values()} == {U}
+    assert second.told("health") == []
+
+
+def keep_history(fleet: Fleet) -> History:
+    history = History(clock=fleet.clock, tell=fleet.service.tell)
+    fleet.service.settings = replace(fleet.service.settings, sweep_s=0.05)
+    fleet.service.heard, fleet.service.recall = (history.heard,), history.recall
+    return history

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from itertools import chain
 
 import msgspec
 
 from reconciler.adapters.stored.codec import DAMAGED_HINT, UNREADABLE
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
-from reconciler.model.series import SPANS, HealthChange, HealthPoint, Latencies, start_of
+from reconciler.model.series import SPANS, HealthChange, HealthPoint, Latencies, added_marks, start_of
 
 PARTS = 256
 _FIXED = 6
@@ -59,13 +58,10 @@ def added(one: Flat | None, other: Flat) -> Flat:
     """What model.series.merged makes of two points, without making them: a flush is twenty thousand of these."""
     if one is None:
         return other
-    marks = dict(zip(one[_FIXED::2], one[_FIXED + 1 :: 2], strict=True))
-    for index, many in zip(other[_FIXED::2], other[_FIXED + 1 :: 2], strict=True):
-        marks[index] = marks.get(index, 0) + many
     return (
         one[0] + other[0], one[1] + other[1], max(one[2], other[2]),
         one[3] + other[3], one[4] + other[4], max(one[5], other[5]),
-        *chain.from_iterable(sorted(marks.items())),
+        *added_marks(one[_FIXED:], other[_FIXED:]),
     )  # fmt: skip
 
 
@@ -73,7 +69,7 @@ def _flat(point: HealthPoint, start_ms: int) -> Flat:
     taken = point.latencies
     return (
         point.count, point.up, point.last_ms - start_ms, taken.count, taken.sum_us, taken.max_us,
-        *chain.from_iterable(taken.marks),
+        *taken.marks,
     )  # fmt: skip
 
 
@@ -83,7 +79,6 @@ def _point(agent: AgentName, place: Place, row: Flat) -> HealthPoint:
         raise RegistryError(f"points of {agent} are damaged", hint=DAMAGED_HINT)
     span_ms, start_ms, _part = place
     count, up, last, many, total, longest = row[:_FIXED]
-    marks = tuple(zip(row[_FIXED::2], row[_FIXED + 1 :: 2], strict=True))
     return HealthPoint(
         agent=agent,
         start_ms=start_ms,
@@ -91,7 +86,7 @@ def _point(agent: AgentName, place: Place, row: Flat) -> HealthPoint:
         count=count,
         up=up,
         last_ms=start_ms + last,
-        latencies=Latencies(count=many, sum_us=total, max_us=longest, marks=marks),
+        latencies=Latencies(count=many, sum_us=total, max_us=longest, marks=row[_FIXED:]),
     )
 
 
