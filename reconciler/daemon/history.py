@@ -8,7 +8,7 @@ on record: whoever was well is not told to have become well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,6 +45,8 @@ PRUNE_STEPS = 50
 AT_ONCE = 500
 """Agents that are seen to before others have their turn."""
 CLOSE_S = 5.0
+FEW = 20
+"""Agents that are read one by one; of more, all are."""
 LOOK_BACK_MS = 7 * DAY_MS
 """How far back a daemon that starts looks for when agents were last looked at."""
 
@@ -96,33 +98,42 @@ class History:
     _away: bool = False
     _pruned_ms: int = 0
 
-    async def recall(self, stores: Stores) -> Mapping[AgentName, Assessment]:
-        """How agents stood when somebody last looked. Nothing where nothing is on record, or it cannot be read."""
+    async def recall(self, stores: Stores, names: Collection[AgentName]) -> Mapping[AgentName, Assessment]:
+        """How agents stood when somebody last looked at them. Nothing of those of which nothing is on record, or where
+        it cannot be read.
+        """
         if self._registry is not stores.registry:
             self._forget()
         self._registry = stores.registry
         try:
-            last = await stores.registry.health_changes(None, since_ms=self.clock.now_ms() + DAY_MS)
-            looked = await self._looked(stores.registry, bool(last))
+            few = len(names) <= FEW
+            found = [await self._last(stores.registry, name) for name in (names if few else (None,))]
         except ReconcilerError as error:
             self.tell.say("warning", "history-not-read", reason=error.message, hint=error.hint)
             return {}
-        for change in last:
-            if change.state is not HealthState.UNKNOWN:
-                known = self._seen.get(change.agent, 0)
-                self._seen[change.agent] = max(known, change.at_ms, looked.get(change.agent, 0))
-        return recalled(last)
+        stood = recalled(change for last, _looked in found for change in last)
+        looked = {name: at_ms for _last, times in found for name, at_ms in times.items()}
+        for name, one in stood.items():
+            self._seen[name] = max(self._seen.get(name, 0), one.at_ms, looked.get(name, 0))
+        return {name: stood[name] for name in names if name in stood}
 
-    async def _looked(self, registry: Registry, wanted: bool) -> Mapping[AgentName, int]:  # noqa: FBT001 - private
-        """When agents were last measured, by the newest points there are: they are of one hour, or of two."""
-        until_ms = start_of(self.clock.now_ms(), HOUR_MS) + HOUR_MS
-        for _ in range(LOOK_BACK_MS // (2 * HOUR_MS) if wanted else 0):
+    async def _last(
+        self, registry: Registry, name: AgentName | None
+    ) -> tuple[tuple[HealthChange, ...], Mapping[AgentName, int]]:
+        """The last change of an agent, or of each, and when they were last measured, by the newest points there are:
+        they are of one hour, or of two.
+        """
+        now_ms = self.clock.now_ms()
+        last = await registry.health_changes(name, since_ms=now_ms + DAY_MS)
+        known = any(change.state is not HealthState.UNKNOWN for change in last)
+        until_ms = start_of(now_ms, HOUR_MS) + HOUR_MS
+        for _ in range(LOOK_BACK_MS // (2 * HOUR_MS) if known else 0):
             since_ms = until_ms - 2 * HOUR_MS
-            points = await registry.health_points(None, since_ms=since_ms, until_ms=until_ms, span_ms=HOUR_MS)
+            points = await registry.health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=HOUR_MS)
             if points:
-                return {point.agent: point.last_ms for point in points}  # the last of each agent stands last
+                return last, {point.agent: point.last_ms for point in points}  # of each agent the last stands last
             until_ms = since_ms
-        return {}
+        return last, {}
 
     def _forget(self) -> None:
         """Another registry: what waits belongs to the one before, and is of no use here."""

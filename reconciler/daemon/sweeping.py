@@ -5,7 +5,7 @@ Assessments are kept for hysteresis and for whoever shows them. It never waits f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.daemon.measures import Measures
@@ -41,11 +41,12 @@ class Swept:
 
 Hears = Callable[[Swept], Awaitable[None]]
 """Is told of every sweep, and has to be quick: the next one waits for it. What it raises is told, and no more."""
-Recalls = Callable[[Stores], Awaitable[Mapping[AgentName, Assessment]]]
-"""How agents stood when somebody last looked: the first sweep goes on from there. Must not raise."""
+Recalls = Callable[[Stores, Collection[AgentName]], Awaitable[Mapping[AgentName, Assessment]]]
+"""How agents stood when somebody last looked at them: a sweep that knows nothing of them goes on from there. Must not
+raise."""
 
 
-async def nothing_known(_stores: Stores) -> Mapping[AgentName, Assessment]:
+async def nothing_known(_stores: Stores, _names: Collection[AgentName]) -> Mapping[AgentName, Assessment]:
     """Each agent is new."""
     return {}
 
@@ -68,7 +69,6 @@ class Sweeping:
     recall: Recalls = nothing_known
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
     under_way: bool = False
-    _recalled: bool = False
 
     async def run(self) -> None:
         """Sweep after sweep. One that takes longer than its interval is followed by the next at once, never by two."""
@@ -93,14 +93,14 @@ class Sweeping:
         records = await stores.registry.snapshot()
         if not isinstance(records, Found):
             return  # who should run is not known now; the loop tells why
-        if not self._recalled:
-            self.found, self._recalled = await self.recall(stores), True
         known = records.value.records
         agents = {
             name: agent
             for name, agent in declared.agents.items()
             if name in known and self.mine(name) and not (agent.spec.suspend or known[name].suspended)
         }
+        if strangers := agents.keys() - self.found.keys():  # this daemon began, took them over, or they are new
+            self.found = {**self.found, **await self.recall(stores, strangers)}
         seen = await sweep(stores, agents, self.prober, self.world.clock, previous=self.found)
         for name, now in seen.assessments.items():
             self._compare(self.found.get(name), now)

@@ -86,7 +86,7 @@ class Watch:
         self.stores = Stores(registry=registry, clusters={})
 
     async def start(self) -> None:
-        self.found = await self.history.recall(self.stores)
+        self.found = await self.history.recall(self.stores, (A, B))
 
     async def sweep(self, *evidence: Evidence, names: tuple[AgentName, ...] = (A, B), times: int = 1) -> None:
         """Sweeps of `names`, each with its evidence, and all that is written of them."""
@@ -204,6 +204,29 @@ async def test_what_was_measured_before_it_stopped_is_not_lost_and_not_counted_t
     await again.sweep(WELL, WELL, times=7)
     (point,) = await again.points()
     assert (point.count, point.latencies.count) == (10, 10)
+
+
+async def test_many_agents_are_recalled_at_once_as_few_are_one_by_one(watch: Watch, monkeypatch) -> None:
+    await watch.sweep(WELL, WELL, times=3)
+    await watch.sweep(ILL, WELL)
+    few = await restarted(watch)
+    monkeypatch.setattr(module, "FEW", 1)
+    many = await restarted(few)
+    assert many.found == few.found
+    assert many.history._seen == few.history._seen
+    assert set(await many.history.recall(many.stores, (B,))) == {B}, "who else is on record is not asked for"
+
+
+async def test_who_is_taken_over_from_another_daemon_is_as_that_one_left_it(watch: Watch) -> None:
+    """Two daemons of a fleet in shards."""
+    other = Watch(watch.registry, watch.clock)
+    await watch.sweep(WELL, names=(A,))
+    await other.sweep(ILL, names=(B,), times=3)
+    await watch.sweep(WELL, names=(A,))
+    await other.history.close()
+    watch.found = {**watch.found, **await watch.history.recall(watch.stores, (B,))}
+    await watch.sweep(WELL, ILL)
+    assert await watch.changes(B) == [(X, U)]
 
 
 async def test_where_nobody_looked_for_a_while_it_says_so(watch: Watch) -> None:
@@ -344,7 +367,7 @@ async def test_what_waits_for_a_registry_is_not_written_to_another(watch: Watch,
     watch.registry.fails = RegistryError("away")
     await watch.sweep(WELL, WELL, times=11)
     async with opened(tmp_path / "other", watch.clock) as other:
-        assert await watch.history.recall(Stores(registry=other, clusters={})) == {}
+        assert await watch.history.recall(Stores(registry=other, clusters={}), (A, B)) == {}
         watch.stores = Stores(registry=other, clusters={})
         await watch.sweep(WELL, WELL)
         await watch.history.close()
