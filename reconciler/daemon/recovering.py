@@ -126,7 +126,9 @@ class Recovering:
                 case Take():
                     wanted[name] = decision
                 case Wait(remedy=remedy, text=text):
-                    self._say(name, text, remedy=remedy.value if remedy else "")
+                    known = self._record(swept, name)
+                    level = "info" if known is not None and known.recovery is not None else "debug"
+                    self._say(name, text, level=level, remedy=remedy.value if remedy else "")
                 case Rest(text=text):
                     self._say(name, text)
         await self._take(swept, wanted)
@@ -269,11 +271,11 @@ class Recovering:
             case Noted.FORGOTTEN:
                 return ""
 
-    def _say(self, name: AgentName, text: str, **facts: str) -> None:
+    def _say(self, name: AgentName, text: str, *, level: str = "info", **facts: str) -> None:
         """Why nothing is done for an agent that is ill: once, until it changes."""
         if text and self._told.get(name) != text:
             self._told[name] = text
-            self.tell.say("info", "no-remedy-now", agent=str(name), reason=text, **facts)
+            self.tell.say(level, "no-remedy-now", agent=str(name), reason=text, **facts)
 
     def _record(self, swept: Swept, name: AgentName) -> Record | None:
         known, written = swept.records.get(name), self._written.get(name)

@@ -18,6 +18,8 @@ from reconciler.model.source import JsonObject
 TELLING = frozenset({Dimension.CONNECTIVITY, Dimension.RESOURCES, Dimension.PLUGIN, Dimension.LIFECYCLE})
 """Dimensions of checks that a remedy on pods may mend."""
 HASH_LABEL = "pod-template-hash"
+STAMP_MS = 1000
+"""Times of objects are whole seconds."""
 AGAIN, AGAIN_WITHIN_MS = 2, 5 * 60 * 1000
 """A process that was started again so often, the last time so lately, crashes: no kubelet waits longer than that."""
 
@@ -38,12 +40,14 @@ class Complaint:
 class Ward:
     """An agent's pods on one cluster, those that are ending left out. `unwell` in the order in which they are mended.
 
-    `restarting` are those that the cluster starts again by itself: a new process was not what they needed.
+    `restarting` are those that the cluster starts again by itself: a new process was not what they needed. `starting`
+    may be well yet, and would only begin anew.
     """
 
     pods: Mapping[ObjectRef, JsonObject]
     unwell: tuple[ObjectRef, ...]
     restarting: frozenset[ObjectRef]
+    starting: frozenset[ObjectRef]
     serving: frozenset[ObjectRef]
 
 
@@ -63,18 +67,29 @@ def complaint(assessment: Assessment) -> Complaint:
 
 
 def ward(
-    pods: Mapping[ObjectRef, JsonObject], deployment: JsonObject, said: Complaint, *, since_ms: int, now_ms: int
+    pods: Mapping[ObjectRef, JsonObject],
+    deployment: JsonObject,
+    said: Complaint,
+    *,
+    since_ms: int,
+    now_ms: int,
+    starts_ms: int,
 ) -> Ward:
-    """Sort the pods that a Deployment made. `since_ms` is when the illness began."""
+    """Sort the pods that a Deployment made. `since_ms` is when the illness began, `starts_ms` how long they may take to
+    be ready.
+    """
     own = {ref: pod for ref, pod in sorted(pods.items()) if is_made_by(pod, deployment) and not _is_ending(pod)}
     serving = frozenset(ref for ref, pod in own.items() if is_ready(pod) and ref.name not in said.silent)
     unwell = [
         ref for ref, pod in own.items() if said.all_of_them or ref.name in said.failed or not is_ready(pod)
     ]  # fmt: skip
+    restarting = {ref for ref in unwell if is_restarting(own[ref], since_ms=since_ms, now_ms=now_ms)}
+    starting = {ref for ref in unwell if is_starting(own[ref], now_ms=now_ms, within_ms=starts_ms)}
     return Ward(
         pods=own,
         unwell=tuple(sorted(unwell, key=lambda ref: (ref in serving, ref))),
-        restarting=frozenset(ref for ref in unwell if is_restarting(own[ref], since_ms=since_ms, now_ms=now_ms)),
+        restarting=frozenset(restarting),
+        starting=frozenset(starting - restarting),
         serving=serving,
     )
 
@@ -83,7 +98,7 @@ def together_with(found: Ward) -> tuple[ObjectRef, ...]:
     """All pods on the nodes on which one is unwell: where a node is to blame, they share it."""
     nodes = {_node(found.pods[ref]) for ref in found.unwell}
     others = [ref for ref, pod in found.pods.items() if ref not in found.unwell and _node(pod) in nodes]
-    return (*found.unwell, *others)
+    return (*(ref for ref in found.unwell if ref not in found.starting), *others)
 
 
 def may_end(todo: Sequence[ObjectRef], serving: Collection[ObjectRef], floor: int) -> tuple[ObjectRef, ...]:
@@ -134,6 +149,22 @@ def is_restarting(pod: JsonObject, *, since_ms: int, now_ms: int) -> bool:
         or (int(container.get("restartCount") or 0) >= AGAIN and now_ms - _ended_ms(container) < AGAIN_WITHIN_MS)
         for container in (pod.get("status") or {}).get("containerStatuses") or ()
     )
+
+
+def is_starting(pod: JsonObject, *, now_ms: int, within_ms: int) -> bool:
+    """Whether a pod that is not ready may become so yet: it never was since its processes began, no longer ago."""
+    if is_ready(pod):
+        return False
+    status = pod.get("status") or {}
+    began = max((_began(container) for container in status.get("containerStatuses") or ()), default=0)
+    lost = _ms(conditions_by_type(status).get("Ready", {}).get("lastTransitionTime"))
+    if began and lost > began + STAMP_MS:
+        return False  # it was ready, and is not any more
+    return now_ms - (began or _ms(pod.get("metadata", {}).get("creationTimestamp"))) < within_ms
+
+
+def _began(container: Mapping[str, Any]) -> int:
+    return _ms(((container.get("state") or {}).get("running") or {}).get("startedAt"))
 
 
 def _waiting(container: Mapping[str, Any]) -> str:

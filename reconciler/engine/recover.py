@@ -25,6 +25,7 @@ from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryErr
 from reconciler.model.events import Outcome
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.health import Assessment
+from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import Found, Scope, Unreadable
 from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import (
@@ -261,20 +262,26 @@ async def _renew(run: Run, means: Means, given: Treatment, *, far: bool) -> Did:
     if bad and (where := await _elsewhere(means, given, bad)):
         text = f"it leaves {' and '.join(sorted(bad))} for {' and '.join(where)}"
         return Did(how=Ended.DONE, text=text, avoid=tuple(sorted(bad.union(given.state.avoid))))
-    texts, left = [], 0
+    texts: list[str] = []
+    starting: set[ObjectRef] = set()
+    restarting: set[ObjectRef] = set()
     for one in patients:
         try:
-            gone, restarting = await one.renew(whole_nodes=far)
+            gone, after = await one.renew(whole_nodes=far)
         except OutOfReach as error:  # which holds up no other
             away.append(error.message)
             continue
-        left += restarting
+        starting |= after.starting
+        restarting |= after.restarting
         if gone:
             texts.append(f"{count(gone)} started anew on {one.cluster.name} ({told(gone)})")
     if texts or away:
         return Did(how=Ended.DONE if texts else Ended.FAILED, text="; ".join((*texts, *away)))
-    if left:
-        return Did(how=Ended.NOTHING, text=f"its cluster starts it again by itself ({left} pods), which does not help")
+    if restarting:
+        text = f"its cluster starts it again by itself ({count([*restarting])}), which does not help"
+        return Did(how=Ended.NOTHING, text=text)
+    if starting:
+        return Did(how=Ended.NOTHING, text=f"{count([*starting])} of it may become ready yet")
     return Did(how=Ended.NOTHING, text="no pod of it is unwell that may end now")
 
 

@@ -46,13 +46,13 @@ class Patient:
     def _wanted(self) -> int:
         return int(self.deployment.get("spec", {}).get("replicas", 1))
 
-    async def renew(self, *, whole_nodes: bool) -> tuple[list[ObjectRef], int]:
-        """Delete pods, each batch once the one before has been replaced; who went, and how many are the cluster's own.
+    async def renew(self, *, whole_nodes: bool) -> tuple[list[ObjectRef], Ward]:
+        """Delete pods, each batch once the one before has been replaced; who went, and how it is then.
 
         Raises Failed when what comes does not become ready, Unfinished when it is stopped or the cluster is silent.
         """
         run, found = self.run, await self.found()
-        todo = [ref for ref in found.unwell if ref not in found.restarting]
+        todo = [ref for ref in found.unwell if ref not in found.restarting | found.starting]
         if whole_nodes and found.unwell:
             todo = list(together_with(found))
         uids = {ref: str(pod["metadata"]["uid"]) for ref, pod in found.pods.items()}
@@ -67,12 +67,13 @@ class Patient:
                 gone.append(ref)
             todo = [ref for ref in todo if ref not in gone]
             found = await self._replaced(before, len(gone))
-        return gone, len(found.restarting - set(gone))
+        return gone, found
 
     def _sorted(self, pods: Mapping[ObjectRef, JsonObject]) -> Ward:
         before = self.spec.health.failure_threshold * self.spec.health.interval.ms
         since, now = self.since_ms - before, self.run.clock.now_ms()  # to be called ill takes so long
-        return ward(pods, self.deployment, self.said, since_ms=since, now_ms=now)
+        starts = self.spec.rollout.timeout.ms
+        return ward(pods, self.deployment, self.said, since_ms=since, now_ms=now, starts_ms=starts)
 
     async def _pods(self) -> Mapping[ObjectRef, JsonObject]:
         scope = pod_scope(self.deployment)

@@ -87,14 +87,14 @@ def test_pods_of_others_and_those_that_are_ending_are_left_out() -> None:
         ref("ending"): ending,
         ref("orphan"): orphan,
     }
-    found = ward(pods, DEPLOYMENT, Complaint(all_of_them=True), since_ms=SINCE, now_ms=NOW)
+    found = ward(pods, DEPLOYMENT, Complaint(all_of_them=True), since_ms=SINCE, now_ms=NOW, starts_ms=0)
     assert found.unwell == (ref("own"),)
 
 
 def test_those_that_do_not_serve_come_first() -> None:
     pods = {ref("a"): pod(), ref("b"): pod(), ref("c"): pod(ready=False), ref("d"): pod()}
     said = Complaint(failed=frozenset({"a", "b"}), silent=frozenset({"b"}))
-    found = ward(pods, DEPLOYMENT, said, since_ms=SINCE, now_ms=NOW)
+    found = ward(pods, DEPLOYMENT, said, since_ms=SINCE, now_ms=NOW, starts_ms=0)
     assert found.unwell == (ref("b"), ref("c"), ref("a"))
     assert found.serving == {ref("a"), ref("d")}
     assert found.restarting == frozenset()
@@ -114,7 +114,7 @@ def test_those_that_do_not_serve_come_first() -> None:
     ],
 )
 def test_who_has_crashed_since_is_the_clusters_to_start_again(body: JsonObject, *, restarting: bool) -> None:
-    found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW)
+    found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW, starts_ms=0)
     assert (ref("p") in found.restarting) is restarting
     assert found.unwell == (ref("p"),)
 
@@ -123,13 +123,39 @@ def test_one_that_crashed_again_and_again_of_late_is_so_from_before_the_illness_
     body = crashed("2026-11-19T12:00:00Z", times=2)
     later = SINCE + 10**9
     for now, restarting in ((1_795_089_700_000, True), (later, False)):
-        found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=later, now_ms=now)
+        found = ward({ref("p"): body}, DEPLOYMENT, Complaint(), since_ms=later, now_ms=now, starts_ms=0)
         assert (ref("p") in found.restarting) is restarting
+
+
+def starting(*, began: str, lost: str = "", ready: bool = False) -> JsonObject:
+    body = pod(ready=ready, containerStatuses=[{"state": {"running": {"startedAt": began}}}])
+    body["status"]["conditions"][0]["lastTransitionTime"] = lost or began
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "may_come"),
+    [
+        (starting(began="2026-11-19T11:59:00Z"), True),
+        (starting(began="2026-11-19T11:57:00Z"), False),
+        (starting(began="2026-11-19T11:59:00Z", lost="2026-11-19T11:59:30Z"), False),
+        (starting(began="2026-11-19T11:59:00Z", ready=True), False),
+        (pod(ready=False) | {"metadata": pod()["metadata"] | {"creationTimestamp": "2026-11-19T11:59:00Z"}}, True),
+        (pod(ready=False) | {"metadata": pod()["metadata"] | {"creationTimestamp": "2026-11-19T11:50:00Z"}}, False),
+    ],
+)
+def test_who_has_not_had_its_time_to_become_ready_is_left_to_it(body: JsonObject, *, may_come: bool) -> None:
+    noon = 1_795_089_600_000
+    said = Complaint(failed=frozenset({"p"}))
+    found = ward({ref("p"): body}, DEPLOYMENT, said, since_ms=NOW, now_ms=noon, starts_ms=120_000)
+    assert (ref("p") in found.starting) is may_come
+    assert found.unwell == (ref("p"),)
+    assert together_with(found) == (() if may_come else (ref("p"),))
 
 
 def test_all_on_a_node_with_an_unwell_one_go_together() -> None:
     pods = {ref("a"): pod(node="n1"), ref("b"): pod(node="n1", ready=False), ref("c"): pod(node="n2")}
-    found = ward(pods, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW)
+    found = ward(pods, DEPLOYMENT, Complaint(), since_ms=SINCE, now_ms=NOW, starts_ms=0)
     assert together_with(found) == (ref("b"), ref("a"))
 
 

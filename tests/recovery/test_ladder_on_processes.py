@@ -147,7 +147,7 @@ async def test_one_that_crashes_again_and_again_is_left_to_its_cluster_and_then_
         assert [each["metadata"]["uid"] for each in pods] == [pod["metadata"]["uid"]], told
         texts = [line["text"] for line in daemon.told("remedy-ended")]
     assert daemon.remedies() == [("restart", "nothing-to-do"), ("rollback", "nothing-to-do"), ("quarantine", "done")]
-    assert texts[0] == "its cluster starts it again by itself (1 pods), which does not help"
+    assert texts[0] == "its cluster starts it again by itself (1 pod), which does not help"
     assert texts[1] == "support/triage has no good revision before the present one, 1"
 
 
@@ -224,7 +224,7 @@ async def test_a_remedy_that_is_stopped_says_where_it_was_and_the_agent_gets_wel
         wait.unlink()
         async with running(Living(daemon.repo, daemon.world)) as second:
             await second.until(lambda: second.told("well"))
-            assert second.told("remedy") == []
+            assert {outcome for _, outcome in second.remedies()} <= {"nothing-to-do"}, "it was about to be ready"
             assert (await second.record()).state is AgentState.RUNNING
 
 

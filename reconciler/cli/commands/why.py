@@ -180,7 +180,7 @@ def _ill(record: Record, rules: Recovery | None) -> list[Blocker]:
     clears = "the daemon goes on by itself"
     if state.left:
         clears = f"mend it and commit, or begin again with `reconciler resume {record.name}`"
-    return [Blocker(kind="unhealthy", text=f"{standing(record, rules)}{because}", clears=clears)]
+    return [Blocker(kind="recovery", text=f"{standing(record, rules)}{because}", clears=clears)]
 
 
 def _pods(seen: Presence) -> list[Blocker]:
