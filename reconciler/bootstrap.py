@@ -116,16 +116,20 @@ class Session:
 
         return HttpProber(clock=self._clock)
 
-    async def alert_book(self) -> AlertBook:
-        """What is kept of alerts; whoever takes it closes it. Raises RegistryError."""
+    async def alert_book(self, seat: str = "") -> AlertBook:
+        """What is kept of alerts, by one of several daemons at its seat; whoever takes it closes it.
+
+        Raises RegistryError.
+        """
         from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
 
         prepare_state(self.state_dir)
-        return await SqliteAlertBook.open(self.state_dir / ALERTS)
+        return await SqliteAlertBook.open(self.state_dir / (f"alerts-{seat}.db" if seat else ALERTS))
 
-    async def alert_book_kept(self) -> AlertBook | None:
-        """As `alert_book`; None where nothing was ever kept."""
-        return await self.alert_book() if (self.state_dir / ALERTS).exists() else None
+    def alert_seats(self) -> tuple[str, ...]:
+        """The seats of daemons that have kept alerts in this state folder; "" for one that has none."""
+        found = sorted(self.state_dir.glob("alerts*.db")) if self.state_dir.is_dir() else []
+        return tuple(path.stem.removeprefix("alerts").removeprefix("-") for path in found)
 
     def alert_sink(self, route: AlertRoute) -> AlertSink:
         """Where a route's alerts go; whoever takes it closes it. Raises UsageError for what cannot be used."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconciler.alerting.masking import masked, secrets_of
-from reconciler.model.agent import Agent
+from reconciler.model.agent import Agent, Remedy
 from reconciler.model.alert import Alert, Covers, Severity
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, HealthState
@@ -24,6 +24,10 @@ HELD = "ChangesHeld"
 UNWELL = "ClusterUnwell"
 PASSES = "PassesFailing"
 REGISTRY = "RegistryAway"
+OWN = frozenset({UNHEALTHY, FAILED, HELD, UNWELL, PASSES, REGISTRY})
+"""What is raised here, and therefore ended here too."""
+OF_THE_FLEET = frozenset({HELD, UNWELL})
+"""What all daemons of a fleet see alike: one of them is enough to tell."""
 
 MAX_TEXT = 600
 MAX_NAMES = 10
@@ -169,7 +173,7 @@ def of_plan(
         news += [replace(alert, resolved=True, text="nothing is held for it any more") for alert in over]
     quarantined = {name: hold for hold in plan.holds if hold.code is HoldCode.QUARANTINED for name in hold.agents}
     for name, hold in quarantined.items():
-        if f"{FAILED} {name}" not in active:
+        if f"{FAILED} {name}" not in active and _failed_here(known.records.get(name)):
             alert = _failed(name, hold.text, None, now_ms)
             news.append(known.clean(name, known.about(name, replace(alert, details={"quarantined": "yes"}))))
     if complete:
@@ -178,6 +182,13 @@ def of_plan(
             if alert.name == FAILED and alert.agent not in left:
                 news.append(replace(alert, resolved=True, text="the change is not wanted any more, or was made"))
     return tuple(sorted(news, key=lambda one: one.key))
+
+
+def _failed_here(record: Record | None) -> bool:
+    """Whether a quarantine is known to come from a change that failed. Of one by a remedy whoever applied it tells."""
+    if record is None or record.quarantine is None:
+        return False
+    return record.recovery is None or not any(one.remedy is Remedy.QUARANTINE for one in record.recovery.taken)
 
 
 def _held(hold: Hold, now_ms: int) -> Alert:

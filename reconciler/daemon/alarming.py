@@ -35,9 +35,20 @@ MOST_HEARD = 10_000
 """Things that were reported and not looked at yet; beyond it the oldest are forgotten."""
 
 MANY = 500
+CONFIRMED_WITHIN = 6
+"""Sweeps after which what was raised before a restart has been raised again, or is over: thresholds have passed."""
 
 Active = Mapping[str, Alert]
 Report = Callable[[Active], Sequence[Alert]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which part of a fleet a daemon looks after: whose alerts are its own, and whether it speaks for the whole."""
+
+    seat: str = ""
+    mine: Callable[[AgentName], bool] = lambda _name: True
+    speaks: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +56,8 @@ class Alarming:
     """One daemon's alarm. `declared` is the fleet as it was read last; `open_book` opens what is kept on disk."""
 
     clock: Clock
-    open_book: Callable[[], Awaitable[AlertBook]]
+    open_book: Callable[[str], Awaitable[AlertBook]]
+    """Opens what one of several daemons keeps, by its seat; "" where there is but one at a time."""
     open_sink: Callable[[AlertRoute], AlertSink]
     declared: Callable[[], Declaration | None]
     pace: Pace
@@ -66,6 +78,11 @@ class Alarming:
     _unread: dict[str, tuple[int, str]] = field(default_factory=dict)
     _failing_ms: int = 0
     _blind_ms: int = 0
+    _scope: Scope = field(default_factory=Scope)
+    _sweeps: int = 0
+    """Heard of since it began to lead."""
+    _unconfirmed: set[str] = field(default_factory=set)
+    """Keys of alerts that others raised before a restart, and not again since."""
     _task: asyncio.Task[None] | None = None
     _ending: asyncio.Task[None] | None = None
 
@@ -76,6 +93,7 @@ class Alarming:
     async def heard(self, swept: Swept) -> None:
         """A sweep ended."""
         now_ms = self.clock.now_ms()
+        self._sweeps += 1
         known = self._known = made.Known(agents=swept.declared.agents, records=swept.records)
         self._silences = swept.fleet.silences if swept.fleet is not None else ()
         unreadable = swept.found.unreadable
@@ -114,14 +132,18 @@ class Alarming:
             lambda active: made.of_state(made.REGISTRY, text, began, made.BLIND_AFTER_MS, active, now_ms),
         )
 
-    def begin(self, keep: Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]]) -> None:
-        """Begin to lead: raise alerts, by a task that `keep` keeps up.
+    def begin(
+        self, keep: Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]], scope: Scope | None = None
+    ) -> None:
+        """Begin to lead, all or what `scope` says: raise alerts, by a task that `keep` keeps up.
 
         It goes on while the registry cannot be asked, for somebody has to say so; it ends when another daemon leads.
         What was known before another one led is its doing since, and counts no more.
         """
-        if self._task is not None:
+        if self._task is not None and self._scope.seat == (scope or Scope()).seat:
             return
+        self.end()
+        self._scope, self._sweeps = scope or Scope(), 0
         self._kept, self._active = None, {}
         self._levels.clear()
         self._events.clear()
@@ -143,15 +165,13 @@ class Alarming:
 
     async def run(self) -> None:
         """Until cancelled. Raises RegistryError when what is kept on disk cannot be read or written."""
-        book = await self.open_book()
+        book = await self.open_book(self._scope.seat)
         senders = Senders(
             book=book, open_sink=self.open_sink, clock=self.clock, pace=self.pace, tell=self.tell,
             measures=self.measures,
         )  # fmt: skip
         try:
-            if self._kept is None:
-                self._kept = await book.state()
-                self._active = dict(self._kept.active)
+            await self.load(book)
             self._routes_of = None  # these senders have not heard of them
             while True:
                 self._woken.clear()
@@ -159,6 +179,13 @@ class Alarming:
         finally:
             await senders.close()
             await book.close()
+
+    async def load(self, book: AlertBook) -> None:
+        """Go on from what is on disk, unless that is known. Raises RegistryError."""
+        if self._kept is None:
+            self._kept = await book.state()
+            self._active = dict(self._kept.active)
+            self._unconfirmed = {key for key, one in self._active.items() if one.name not in made.OWN}
 
     async def step(self, book: AlertBook, senders: Senders) -> int | None:
         """Take in what was reported, decide, write it down, have it sent. Answers when to look again."""
@@ -170,7 +197,9 @@ class Alarming:
             self._routes, self._routes_of = routes_of(declared, self._routes), declared
             self._fleet = declared.fleet.name if declared.fleet is not None else self._fleet
             await senders.follow(self._routes)
+        self._let_go()
         self._take_in()
+        self._end_unconfirmed()
         decision = await self._decided(book)
         unsent = {route for route, _key in await book.unsent()} if first else set()
         senders.send(unsent | {one.route for one in decision.notifications})
@@ -179,13 +208,13 @@ class Alarming:
         return decision.due_ms
 
     async def _decided(self, book: AlertBook) -> Decision:
-        assert self._kept is not None  # noqa: S101 - run() reads it before the first step
+        assert self._kept is not None  # noqa: S101 - load() comes before the first step
         look = Outlook(
             fleet=self._fleet,
             active=dict(self._active),
             routes=self._routes,
             silences=self._silences,
-            groups=self._kept.groups,
+            groups=self._groups(),
             now_ms=self.clock.now_ms(),
             unsent=await book.unsent() if self._active else frozenset(),
         )
@@ -206,11 +235,41 @@ class Alarming:
             for alert in report(self._active):
                 self._put(alert)
 
+    def _let_go(self) -> None:
+        """Forget what is another daemon's to tell now, and say nothing of it: it goes on, and is raised anew there."""
+        for key in [key for key, alert in self._active.items() if not self._ours(alert)]:
+            del self._active[key]
+
+    def _end_unconfirmed(self) -> None:
+        """End what others raised before a restart, and did not again."""
+        if self._sweeps >= CONFIRMED_WITHIN:
+            for key in self._unconfirmed & self._active.keys():
+                self._put(replace(self._active[key], resolved=True, text="it was not raised again after a restart"))
+            self._unconfirmed.clear()
+
+    def _ours(self, alert: Alert) -> bool:
+        if alert.agent is not None:
+            return self._scope.mine(alert.agent) or alert.agent not in self._known.records
+        return alert.name not in made.OF_THE_FLEET or self._scope.speaks()
+
+    def _groups(self) -> Mapping[tuple[str, str], AlertGroup]:
+        """What routes were told, without what is another daemon's to tell now."""
+        assert self._kept is not None  # noqa: S101 - as above
+        groups = {}
+        for key, group in self._kept.groups.items():
+            told = {name: alert for name, alert in group.told.items() if self._ours(alert)}
+            if told or not group.told:
+                groups[key] = group if len(told) == len(group.told) else replace(group, told=told)
+        return groups
+
     def _put(self, alert: Alert) -> None:
         before = self._active.get(alert.key)
+        self._unconfirmed.discard(alert.key)
         if alert.resolved:
             if self._active.pop(alert.key, None) is not None:
                 self.tell.say("info", "alert-over", alert=alert.key, reason=alert.text)
+            return
+        if not self._ours(alert):
             return
         alert = replace(alert, text=masked(alert.text), at_ms=before.at_ms if before is not None else alert.at_ms)
         self._active[alert.key] = alert

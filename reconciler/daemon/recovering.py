@@ -35,7 +35,7 @@ from reconciler.health.ladder import (
     ill_since_ms,
 )
 from reconciler.model.agent import Agent, Remedy
-from reconciler.model.alert import Alert, Severity
+from reconciler.model.alert import Alert, Covers, Severity
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, HealthState
@@ -314,7 +314,7 @@ class Recovering:
         if now.alarms and self._alarm is None:
             self._alarm = Alert(
                 key="FleetUnhealthy", name="FleetUnhealthy", severity=Severity.CRITICAL, at_ms=now_ms,
-                text=f"{text}; nothing is done to them meanwhile",
+                text=f"{text}; nothing is done to them meanwhile", covers=Covers.AGENTS,
             )  # fmt: skip
             self.raise_(self._alarm)
         elif self._alarm is not None and not now.remedies_stop:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from reconciler.daemon.acting import Acting
-from reconciler.daemon.alarming import Alarming
+from reconciler.daemon.alarming import Alarming, Scope
 from reconciler.daemon.jobs import PRUNE_EVERY_S, PRUNE_WITHIN_S, Jobs, Pruning
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
@@ -231,7 +231,9 @@ class Service:
         if self.alarming is None or loop.acting is None:
             return ()
         loop.passed, loop.acting.heard = self.alarming.passed, self.alarming.ended
-        self.alarming.begin(partial(self._kept, "alerts"))
+        shards = self.standing if isinstance(self.standing, Sharding) else None
+        scope = Scope(seat=shards.seat, mine=shards.mine, speaks=lambda: shards.speaks) if shards is not None else None
+        self.alarming.begin(partial(self._kept, "alerts"), scope)
         return (self.alarming.heard,)
 
     def _jobs(self, stores: Stores, speaks: Callable[[], bool]) -> Jobs:

@@ -10,12 +10,13 @@ import pytest
 
 from reconciler.alerting import raising as made
 from reconciler.alerting.raising import Known, of_clusters, of_end, of_health, of_plan, of_state
-from reconciler.model.agent import Dimension
+from reconciler.model.agent import Dimension, Remedy
 from reconciler.model.alert import Alert, Covers, Severity
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.plan import Action, Completeness, Hold, HoldCode, Plan
-from reconciler.model.registry import AgentState
+from reconciler.model.recovery import RecoveryState, Taken
+from reconciler.model.registry import AgentState, Quarantine
 from tests.alerting.builders import MIN, START_MS, alert, name
 from tests.daemon.test_wakes import change
 from tests.daemon.test_wakes import plan as empty_plan
@@ -152,10 +153,17 @@ def test_what_is_held_until_people_do_something_is_one_alert_a_kind_and_over_whe
 
 
 def test_a_quarantine_that_nobody_told_of_is_an_alert_and_over_when_it_is_lifted() -> None:
-    (one,) = of_plan(planned(hold(HoldCode.QUARANTINED, "support/triage")), known(), {}, START_MS)
-    assert (one.key, one.details) == ("ChangeFailed support/triage", {"quarantined": "yes"})
     held = planned(hold(HoldCode.QUARANTINED, "support/triage"))
-    assert of_plan(held, known(), active(one), START_MS) == ()
+    there = known()
+    failed = replace(there.records[TRIAGE], quarantine=Quarantine(spec_hash="x", since_ms=0, reason="why"))
+    there = replace(there, records={TRIAGE: failed})
+    (one,) = of_plan(held, there, {}, START_MS)
+    assert (one.key, one.details) == ("ChangeFailed support/triage", {"quarantined": "yes"})
+    assert of_plan(held, there, active(one), START_MS) == ()
+    given_up = RecoveryState(spec_hash="x", taken=(Taken(remedy=Remedy.QUARANTINE, at_ms=0, because="ill"),))
+    by_remedy = replace(there, records={TRIAGE: replace(failed, recovery=given_up)})
+    assert of_plan(held, by_remedy, {}, START_MS) == ()
+    assert of_plan(held, Known(agents={}, records={}), {}, START_MS) == ()
     (over,) = of_plan(planned(), known(), active(one), START_MS)
     assert over.resolved
 

@@ -41,7 +41,7 @@ def alarmed(fleet: Fleet, folder: Path, environment: dict[str, str]) -> Fleet:
     service = fleet.service
     service.alarming = Alarming(
         clock=fleet.clock,
-        open_book=lambda: SqliteAlertBook.open(folder / "alerts.db"),
+        open_book=lambda _seat: SqliteAlertBook.open(folder / "alerts.db"),
         open_sink=lambda route: open_sink(route, environment, fleet.clock),
         declared=lambda: service.cache.declaration,
         pace=Pace(jitter=lambda: 0.0, first_s=0.05, most_s=0.1),

@@ -182,7 +182,7 @@ class Standing:
             diagnostics=(),
         )  # fmt: skip
 
-        async def never() -> SqliteAlertBook:
+        async def never(_seat: str) -> SqliteAlertBook:
             raise AssertionError
 
         self.alarm = Alarming(
@@ -191,8 +191,7 @@ class Standing:
         )  # fmt: skip
 
     async def begin(self) -> None:
-        self.alarm._kept = await self.post.book.state()
-        self.alarm._active = dict(self.alarm._kept.active)
+        await self.alarm.load(self.post.book)
 
     async def until(self, end_ms: int) -> None:
         """Steps whenever something is due, until the simulated clock says `end_ms`."""

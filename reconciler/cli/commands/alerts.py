@@ -14,7 +14,7 @@ from reconciler.cli.output import emit, note, one_line, table, to_json
 from reconciler.cli.views.alerts import Kept, as_json, as_text, silence_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.records import moment
-from reconciler.model.alert import Answer, Route, Silence, Verdict
+from reconciler.model.alert import Alert, AlertGroup, AlertState, Answer, Route, Silence, Verdict, Waiting
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.units import Duration
@@ -44,20 +44,15 @@ async def _kept() -> Kept:
         stores = await session.stores()
         quiet = await silences(session.hand(stores, whoami()))
         now_ms = session.clock.now_ms()
-        book = await session.world.alert_book_kept()
-        if book is None:
-            return Kept(known=False, now_ms=now_ms, silences=quiet)
-        try:
-            state, waiting = await book.state(), await book.waiting()
-        finally:
-            await book.close()
+        seats = session.world.alert_seats()
+        state, waiting = await _read(session, seats)
         routes = routes_of(await session.declaration())
         look = Outlook(
             fleet=stores.fleet.name, active=state.active, routes=routes, silences=quiet, groups=state.groups,
             now_ms=now_ms,
         )  # fmt: skip
         return Kept(
-            known=True,
+            known=bool(seats),
             now_ms=now_ms,
             silences=quiet,
             active=tuple(state.active[key] for key in sorted(state.active)),
@@ -66,6 +61,23 @@ async def _kept() -> Kept:
             waiting=waiting,
             receivers={route.id: route.said.receiver for route in routes},
         )
+
+
+async def _read(session: Session, seats: tuple[str, ...]) -> tuple[AlertState, tuple[Waiting, ...]]:
+    """What all daemons have kept here."""
+    active: dict[str, Alert] = {}
+    groups: dict[tuple[str, str], AlertGroup] = {}
+    waiting: list[Waiting] = []
+    for seat in seats:
+        book = await session.world.alert_book(seat)
+        try:
+            state = await book.state()
+            waiting += await book.waiting()
+        finally:
+            await book.close()
+        active |= state.active
+        groups |= state.groups
+    return AlertState(active=active, groups=groups), tuple(waiting)
 
 
 def send_test(

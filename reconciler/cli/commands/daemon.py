@@ -124,7 +124,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
         ready=_notify,
         tidy=world.close_others,
     )
-    service.alarming = Alarming(
+    service.alarming = alarming = Alarming(
         clock=world.clock,
         open_book=world.alert_book,
         open_sink=world.alert_sink,
@@ -133,6 +133,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
         tell=tell,
         measures=measures,
     )
+    service.raise_ = alarming.raise_
     return service
 
 

@@ -1,0 +1,206 @@
+"""The alarm step by step, over a simulated clock: restarts, other daemons, silences, clusters, and the registry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
+from reconciler.alerting.raising import BLIND_AFTER_MS, FAILING_AFTER_MS, UNWELL_AFTER_MS
+from reconciler.daemon.alarming import CONFIRMED_WITHIN, Scope
+from reconciler.daemon.sweeping import Swept
+from reconciler.engine.sweep import Sweep
+from reconciler.model.alert import Covers, Silence
+from reconciler.model.fleet import Declaration
+from reconciler.model.health import Assessment, HealthState
+from reconciler.model.identity import AgentName
+from reconciler.model.registry import FleetRecord
+from tests.alerting.builders import HOUR, MIN, S, alert, name, route, silence
+from tests.daemon.test_sending import Post, Sink, Standing
+from tests.placement.builders import agent, record
+
+ILL, WELL = HealthState.UNHEALTHY, HealthState.HEALTHY
+NAMES = [name(f"support/a{number}") for number in range(4)]
+
+
+class Story:
+    """An alarm, its book and one receiver; time goes by in steps."""
+
+    def __init__(self, book: SqliteAlertBook) -> None:
+        self.post = Post(book)
+        self.sink: Sink = self.post.sink("on-call")
+        self.standing = Standing(self.post, route(wait="0s", interval="0s", group_by=("alert",)))
+        self.alarm = self.standing.alarm
+
+    async def restarted(self) -> Story:
+        """Another process with the same book."""
+        await self.post.senders.close()
+        made = Story(self.post.book)
+        made.post.clock.advance((self.post.clock.now_ms() - made.post.clock.now_ms()) / S)
+        await made.standing.begin()
+        return made
+
+    async def after(self, ms: int) -> list[str]:
+        """What the receiver heard after `ms` more: keys, those that are over with a minus."""
+        before = len(self.sink.heard)
+        await self.standing.until(self.post.clock.now_ms() + ms)
+        await self.post.senders.idle()
+        heard = self.sink.heard[before:]
+        return sorted(
+            f"{'-' if one.alert.resolved else ''}{one.alert.key}"
+            for told in heard
+            for one in (*told.firing, *told.resolved)
+        )
+
+    async def sweep(
+        self,
+        states: dict[AgentName, HealthState],
+        *,
+        unreadable: Iterable[str] = (),
+        silences: tuple[Silence, ...] = (),
+        records: Iterable[AgentName] = (),
+    ) -> None:
+        agents = {one: agent(str(one)) for one in (*states, *records)}
+        assessments = {one: assessed(one, state) for one, state in states.items()}
+        declared = replace(cast(Declaration, self.alarm.declared()), agents=agents)
+        await self.alarm.heard(
+            Swept(
+                declared=declared,
+                stores=cast(Any, None),
+                records={one: record(agents[one], {"eu": 1}) for one in agents},
+                found=Sweep(assessments=assessments, unreadable=dict.fromkeys(unreadable, "no route")),
+                before={},
+                fleet=FleetRecord(name="acme", version=1, silences=silences),
+            )
+        )
+
+
+def assessed(one: AgentName, state: HealthState) -> Assessment:
+    return Assessment(
+        agent=one, at_ms=0, state=state, is_healthy=state is WELL, requires_recovery=False, critical=True, checks=()
+    )
+
+
+@pytest.fixture
+async def story(tmp_path: Path) -> AsyncIterator[Story]:
+    book = await SqliteAlertBook.open(tmp_path / "alerts.db")
+    made = Story(book)
+    await made.standing.begin()
+    yield made
+    await made.post.senders.close()
+    await book.close()
+
+
+async def test_an_agent_that_falls_ill_and_recovers_is_told_and_told_as_over(story: Story) -> None:
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: WELL})
+    assert await story.after(S) == ["AgentUnhealthy support/a0"]
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: WELL})
+    assert await story.after(S) == []
+    await story.sweep({NAMES[0]: WELL, NAMES[1]: WELL})
+    assert await story.after(S) == ["-AgentUnhealthy support/a0"]
+
+
+async def test_a_restart_says_nothing_again_and_what_is_well_by_then_is_over(story: Story) -> None:
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: ILL})
+    await story.after(S)
+    again = await story.restarted()
+    await again.sweep({NAMES[0]: HealthState.UNKNOWN, NAMES[1]: HealthState.UNKNOWN})
+    assert await again.after(S) == []
+    await again.sweep({NAMES[0]: ILL, NAMES[1]: WELL})
+    assert await again.after(S) == ["-AgentUnhealthy support/a1"]
+
+
+async def test_what_others_raised_before_a_restart_is_over_when_they_do_not_raise_it_again(story: Story) -> None:
+    await story.sweep({})
+    story.alarm.raise_(alert("support/a0", name="RecoveryExhausted"))
+    story.alarm.raise_(alert("", name="FleetUnhealthy"))
+    assert len(await story.after(S)) == 2
+    again = await story.restarted()
+    again.alarm.raise_(alert("", name="FleetUnhealthy"))
+    for _ in range(CONFIRMED_WITHIN - 1):
+        await again.sweep({}, records=NAMES)
+        assert await again.after(S) == []
+    await again.sweep({}, records=NAMES)
+    assert await again.after(S) == ["-RecoveryExhausted support/a0"]
+
+
+async def test_who_falls_to_another_daemon_is_neither_told_of_nor_told_as_over(story: Story) -> None:
+    ours = set(NAMES)
+    story.alarm._scope = Scope(seat="0-of-2", mine=lambda one: one in ours, speaks=lambda: NAMES[0] in ours)
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: ILL})
+    assert len(await story.after(S)) == 2
+    ours.discard(NAMES[0])
+    await story.sweep({NAMES[1]: ILL}, records=NAMES)
+    story.alarm.raise_(alert("support/a0", name="RecoveryExhausted"))
+    assert await story.after(S) == []
+    told = [key for group in (await story.post.book.state()).groups.values() for key in group.told]
+    assert told == ["AgentUnhealthy support/a1"]
+    await story.sweep({NAMES[1]: ILL}, unreadable=["eu"], records=NAMES)
+    await story.after(UNWELL_AFTER_MS)
+    await story.sweep({NAMES[1]: ILL}, unreadable=["eu"], records=NAMES)
+    assert await story.after(S) == []
+
+
+async def test_a_cluster_that_stumbles_is_no_news_and_one_that_stays_away_stands_for_its_agents(story: Story) -> None:
+    await story.sweep({}, unreadable=["eu"])
+    assert await story.after(UNWELL_AFTER_MS - S) == []
+    await story.sweep({})
+    await story.sweep({}, unreadable=["eu"])
+    assert await story.after(UNWELL_AFTER_MS) == []
+    await story.sweep({NAMES[0]: ILL}, unreadable=["eu"])
+    assert await story.after(S) == ["ClusterUnwell eu"]
+    await story.sweep({NAMES[0]: WELL})
+    assert await story.after(S) == ["-ClusterUnwell eu"]
+
+
+async def test_a_silence_on_record_is_kept_to(story: Story) -> None:
+    now = story.post.clock.now_ms()
+    quiet = silence(agent=NAMES[0], since_ms=now, until_ms=now + HOUR)
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: ILL}, silences=(quiet,))
+    assert await story.after(S) == ["AgentUnhealthy support/a1"]
+    assert await story.after(HOUR) == ["AgentUnhealthy support/a0"]
+
+
+async def test_passes_that_fail_for_a_while_are_told(story: Story) -> None:
+    story.alarm.passed("the repository is gone")
+    assert await story.after(FAILING_AFTER_MS) == []
+    story.alarm.passed("the repository is gone")
+    assert await story.after(S) == ["PassesFailing"]
+    story.alarm.passed("")
+    assert await story.after(S) == ["-PassesFailing"]
+
+
+async def test_a_registry_that_stays_away_is_told(story: Story) -> None:
+    story.alarm.registry("connection refused")
+    assert await story.after(BLIND_AFTER_MS) == []
+    story.alarm.registry("connection refused")
+    assert await story.after(S) == ["RegistryAway"]
+    story.alarm.registry("")
+    assert await story.after(S) == ["-RegistryAway"]
+
+
+async def test_one_alert_stands_for_a_fleet_that_falls_at_once(story: Story) -> None:
+    story.alarm.raise_(alert("", name="FleetUnhealthy", covers=Covers.AGENTS))
+    await story.sweep(dict.fromkeys(NAMES, ILL))
+    assert await story.after(S) == ["FleetUnhealthy"]
+
+
+async def test_nothing_is_written_while_nothing_changes(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    await story.sweep({NAMES[0]: ILL})
+    await story.after(S)
+    written: list[object] = []
+    monkeypatch.setattr(story.post.book, "commit", written.append)
+    for _ in range(5):
+        await story.sweep({NAMES[0]: ILL, NAMES[1]: WELL})
+        assert await story.after(30 * S) == []
+    assert written == []
+
+
+async def test_many_alerts_are_decided_on_beside_the_loop(story: Story) -> None:
+    await story.sweep({name(f"team/a{number:03}"): ILL for number in range(600)})
+    assert len(await story.after(S)) == 20 + 50
+    assert await story.after(MIN) == []
