@@ -113,9 +113,12 @@ class Recovering:
         """All that one sweep gives reason to. Raises LockHeld, RegistryError."""
         self._forget(swept)
         running = _running(swept)
+        await asyncio.sleep(0)  # of ten thousand agents each of these takes tens of ms, and others wait
         self._time(swept, running)
         stopped = self._doubts(running)
+        await asyncio.sleep(0)
         self._tell_people(swept)
+        await asyncio.sleep(0)
         wanted: dict[AgentName, Take] = {}
         for name, decision in self._decisions(swept, running):
             match decision:
