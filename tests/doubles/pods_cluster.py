@@ -45,8 +45,8 @@ class PodsCluster(NeverReadyCluster):
             group="", kind="Pod", namespace=metadata["namespace"], name=f"{metadata['name']}-{DIGEST}-{self.made}"
         )
         owner = {
-            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{metadata['name']}-{DIGEST}", "uid": metadata["uid"],
-            "controller": True,
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{metadata['name']}-{DIGEST}", "controller": True,
+            "uid": metadata["uid"],
         }  # fmt: skip
         labels = template["metadata"].get("labels", {}) | {"pod-template-hash": DIGEST}
         body = {

@@ -198,7 +198,8 @@ async def test_a_cluster_that_is_away_fails_the_remedy_and_nothing_is_left_open(
 async def test_a_delete_whose_answer_is_lost_is_not_done_twice(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     await clinic.have(2)
     clinic.sick = {1}
-    delete, lost = clinic.cluster.delete, []
+    delete = clinic.cluster.delete
+    lost: list[ObjectRef] = []
 
     async def loses_one(ref: ObjectRef, expect: Precondition) -> None:
         await delete(ref, expect)
