@@ -35,6 +35,17 @@ OTHERS = {
 }
 
 
+def test_a_route_says_how_it_is_told_or_leaves_that_to_its_receiver() -> None:
+    declaration = read({**OTHERS, "agents/demo/one.yaml": agent(FULL_AGENT.strip())})
+    spec = next(iter(one.spec for one in declaration.agents.values() if one.spec.alerts))
+    last = spec.alerts[-1]
+    assert last.match == {"name": "AgentUnhealthy"}
+    assert last.group_by == ("name", "labels.app.kubernetes.io/part-of")
+    assert [str(one) for one in (last.wait, last.interval, last.repeat)] == ["0s", "5m", "12h"]
+    assert (last.tells_ends, last.title, last.text) == (False, "$$ ${severity}: $name", "over: $alerts")
+    assert (spec.alerts[0].group_by, spec.alerts[0].wait, spec.alerts[0].tells_ends) == (None, None, True)
+
+
 def test_every_field_arrives() -> None:
     declaration = read({**OTHERS, "agents/demo/one.yaml": agent(FULL_AGENT.strip())})
     assert codes(declaration) == []
@@ -87,7 +98,7 @@ def test_every_field_arrives() -> None:
         AgentName(namespace="support", name="knowledge"),
         AgentName(namespace="demo", name="other"),
     )
-    assert [route.receiver for route in spec.alerts] == ["slack", "pagerduty", "alertmanager", "email"]
+    assert [route.receiver for route in spec.alerts] == ["slack", "pagerduty", "alertmanager", "email", "apprise"]
     assert spec.alerts[0].match == {"severity": "info", "namespace": "x", "labels.a": "b"}
     assert spec.model_config is not None
     assert spec.model_config.base_url == "https://x.example"

@@ -461,6 +461,9 @@ def test_a_fleet_with_an_unknown_field_cannot_be_used() -> None:
         ("{quotas: [{namespace: a, cpu: 1}]}", "wrong-type"),
         ("{deletions: {percent: 101}}", "out-of-range"),
         ("{alerts: [{name: a, match: {severity: critcal}, webhook: {urlEnv: U}}]}", "not-one-of"),
+        ("{alerts: [{name: a, slack: {urlEnv: U}}, {name: a, slack: {urlEnv: V}}]}", "duplicate-name"),
+        ("{alerts: [{name: a, slack: {urlEnv: U}, message: {title: $nam}}]}", "bad-template"),
+        ("{alerts: [{name: a, slack: {urlEnv: U}, group: {by: [kind]}}]}", "bad-text"),
     ],
 )
 def test_mistakes_in_the_fleet(spec: str, code: str) -> None:

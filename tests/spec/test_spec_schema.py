@@ -86,6 +86,13 @@ alerts:
   - {name: b, pagerduty: {routingKeyEnv: K}}
   - {name: c, alertmanager: {urlEnv: U}}
   - {name: d, email: {to: [a@b.example]}}
+  - name: e
+    match: {name: AgentUnhealthy}
+    apprise: {urlEnv: U}
+    group: {by: [name, labels.app.kubernetes.io/part-of], wait: 0s, interval: 5m}
+    repeat: 12h
+    resolved: false
+    message: {title: "$$ ${severity}: $name", text: "over: $alerts"}
 suspend: false
 protect: true
 adopt: true
