@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from reconciler.daemon.standing import either
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.model.errors import ReconcilerError, SourceError
@@ -85,15 +86,9 @@ class SourceFeed:
 
     async def _rest(self) -> None:
         """Until it is time to ask again; a moment at least, for what is written comes in bursts."""
-        resting, told = asyncio.create_task(self.clock.sleep(self.pause())), asyncio.create_task(self._told.wait())
-        try:
-            await asyncio.wait({resting, told}, return_when=asyncio.FIRST_COMPLETED)
-            if not resting.done():
-                await self.clock.sleep(BURST_S)
-        finally:
-            resting.cancel()
-            told.cancel()
-            await asyncio.gather(resting, told, return_exceptions=True)
+        await either(self._told, self.pause())
+        if self._told.is_set():
+            await self.clock.sleep(BURST_S)
 
 
 async def follow_cluster(cluster: Cluster, wakes: Wakes, ours: Callable[[str, ObjectRef], bool]) -> None:
