@@ -42,6 +42,8 @@ class Program(StrEnum):
     """It runs, and never becomes ready."""
     MISSING = "missing"
     """There is no such image."""
+    SICK = "sick"
+    """It runs and is ready, and never answers who asks it how it is."""
 
     @classmethod
     def of(cls, image: str) -> Program:
@@ -61,7 +63,9 @@ class _InPlace:
 class SimulatedCluster(EmbeddedCluster):
     """Implements ports.Cluster. `nodes` plays everything that acts in it."""
 
-    def __init__(self, name: str, folder: Path, clock: SimulatedClock, chance: random.Random) -> None:
+    def __init__(
+        self, name: str, folder: Path, clock: SimulatedClock, chance: random.Random, *, network: str = "10.0"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.store = ObjectStore.open(folder / DATABASE, clock=clock.seconds)
         super().__init__(
@@ -75,7 +79,7 @@ class SimulatedCluster(EmbeddedCluster):
         self._lane = _InPlace()  # type: ignore[assignment]
         self._watched = True
         self.no_nodes = False
-        self.nodes = SimulatedNodes(self.store, clock, chance)
+        self.nodes = SimulatedNodes(self.store, clock, chance, network=network)
         self._news = asyncio.Event()
         self.nodes.wrote = self.written
 
@@ -130,6 +134,9 @@ class _Life:
     failures: int = 0
     ending: bool = False
     dirty: bool = True
+    address: str = ""
+    hangs: bool = False
+    """It runs, and answers nobody."""
 
 
 @dataclass(slots=True)
@@ -145,9 +152,12 @@ class SimulatedNodes:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     created: list[tuple[float, ObjectRef]] = field(default_factory=list)
     """Pods that came to be, and when."""
+    network: str = "10.0"
+    """What all addresses of its pods begin with."""
     _lives: dict[ObjectRef, tuple[str, _Life]] = field(default_factory=dict)
     _view: View = field(default_factory=View)
     _controllers: controllers.Controllers | None = None
+    _addresses: int = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -179,6 +189,22 @@ class SimulatedNodes:
         self._ended(self._lives[ref][1], self.clock.monotonic(), 137)
         self.news.set()
 
+    def hang(self, ref: ObjectRef, *, hangs: bool) -> None:
+        """The process of a pod answers nobody any more, or does again."""
+        if ref in self._lives:
+            self._lives[ref][1].hangs = hangs
+
+    def answers(self, address: str) -> bool:
+        """Whether who listens at an address answers."""
+        lives = (life for _uid, life in self._lives.values() if life.address == address)
+        return any(
+            "running" in life.facts.state and not life.hangs and life.program is not Program.SICK for life in lives
+        )
+
+    def hanging(self) -> list[ObjectRef]:
+        """Pods that answer nobody."""
+        return sorted(ref for ref, (_uid, life) in self._lives.items() if life.hangs)
+
     def _look_at(self, ref: ObjectRef) -> None:
         body = self._view.get(ref)
         known = self._lives.get(ref)
@@ -199,6 +225,8 @@ class SimulatedNodes:
     def _born(self, body: Body, now: float) -> _Life:
         spec = body["spec"]["containers"][0]
         life = _Life(Program.of(spec["image"]), ContainerFacts(name=spec["name"], image=spec["image"]), None)
+        self._addresses += 1
+        life.address = f"{self.network}.{self._addresses // 250 % 250}.{self._addresses % 250}"
         self._at(life, now + self.chance.uniform(0.2, 2.0) * self.slow, lambda at: self._started(life, at))
         return life
 
@@ -226,6 +254,7 @@ class SimulatedNodes:
         self._at(life, None)
 
     def _ended(self, life: _Life, now: float, code: int) -> None:
+        life.hangs = False
         end = {"exitCode": code, "reason": "Error", "finishedAt": stamp(self.clock.seconds())}
         life.facts.ready = life.facts.started = False
         life.facts.last = {"terminated": end}
@@ -261,4 +290,5 @@ class SimulatedNodes:
             live["spec"]["nodeName"] = MACHINE_NODE
             live = self.store.update(live, manager=KUBELET)
         status = pod_status(live, [life.facts], [], terminating=life.ending, message="", now=self.clock.seconds())
+        status |= {"podIP": life.address, "podIPs": [{"ip": life.address}]}
         self.store.patch_status(ref, status, manager=KUBELET, uid=uid)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.daemon.history import History
 from reconciler.daemon.loop import Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.service import Service, Settings
@@ -16,8 +18,9 @@ from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.fleet import FleetSpec
+from reconciler.model.health import ProbeRequest, Sample
+from reconciler.model.series import Retention
 from reconciler.ports import Cluster
-from tests.doubles.prober import TableProber
 from tests.doubles.simulated_cluster import SimulatedCluster
 from tests.doubles.simulated_git import SimulatedClone, SimulatedGit
 from tests.doubles.simulated_links import Link, LinkedCluster, LinkedRegistry, LinkedSource, Place, Told
@@ -36,7 +39,7 @@ class Surroundings:
     registry: Path
     clusters: Mapping[str, SimulatedCluster]
     places: Mapping[str, Place]
-    """Git, the registry and each cluster, by name."""
+    """Git, the registry, the pods' network and each cluster, by name."""
     hears: list[Callable[[Told], None]]
     """Are told of each write to a cluster just before it is done."""
     lines: list[str]
@@ -59,10 +62,34 @@ class View:
         clusters: dict[str, Cluster] = {
             name: LinkedCluster(cluster, links[name], by, around.told) for name, cluster in around.clusters.items()
         }
+        self.prober = SimulatedProber(around, links["pods"])
         self._stores = Stores(registry=LinkedRegistry(registry, links["registry"]), clusters=clusters)
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         return self._stores
+
+
+class SimulatedProber:
+    """Implements ports.Prober: pods answer as the simulated nodes say, over a line that may be cut."""
+
+    def __init__(self, around: Surroundings, link: Link) -> None:
+        self._around, self._link = around, link
+
+    async def probe(self, request: ProbeRequest) -> Sample:
+        async def asked() -> bool:
+            return any(cluster.nodes.answers(request.host) for cluster in self._around.clusters.values())
+
+        def failed() -> bool:
+            return False
+
+        well = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(request.timeout_ms / 1000):
+                well = await self._link.cross(asked, refused=failed, lost=failed)
+        return Sample(ok=well, at_ms=self._around.clock.now_ms(), latency_ms=3.0, problem="" if well else "no answer")
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass(slots=True)
@@ -113,14 +140,17 @@ class Daemon:
             options=ApplyOptions(
                 actor="daemon", holder=self.name, parallelism=4, retry=Retry(jitter=around.chance.random)
             ),
-            prober=TableProber(),
+            prober=self.view.prober,
             tell=tell,
             measures=Measures(),
             jitter=around.chance.random,
         )
+        history = History(clock=around.clock, tell=tell, retention=Retention())
+        self.service.recall, self.service.heard = history.recall, (history.heard,)
         try:
             await self.service.run(self.stop)
         finally:
+            await history.close()
             await registry.close()
 
     def _line(self, text: str) -> None:

@@ -21,6 +21,11 @@ metadata: {name: acme}
 spec:
   clusters: [{name: eu-1, embedded: {run: processes}}, {name: us-1, embedded: {run: processes}}]
 """
+CARE = """\
+  ports: [{name: http, port: 8080}]
+  health: {failureThreshold: 2, checks: [{name: answers, connectivity: {http: {path: /, port: http}}}]}
+  recovery: {ladder: [restart, rollback, quarantine], backoff: {initial: 10s, factor: 2, max: 2m}, attempts: 5}
+"""
 PLACEMENTS = (
     "clusters: {names: [eu-1]}",
     "clusters: {names: [us-1]}",
@@ -77,7 +82,7 @@ class Fleet:
             found[f"templates/{name}.yaml"] = (
                 "apiVersion: agents.codevald.io/v1\nkind: AgentTemplate\n"
                 f"metadata: {{name: {name}}}\n"
-                f"spec: {{resources: {{limits: {{memory: {memory}Mi}}}}, health: {{interval: 30s}}}}\n"
+                f"spec:\n  resources: {{limits: {{memory: {memory}Mi}}}}\n{CARE}"
             )
         return found | {path: wanted.text() for path, wanted in self.agents.items()}
 

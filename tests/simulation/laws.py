@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import AGENT_LABEL, FIELD_MANAGER, TRACKING_ANNOTATION
 from reconciler.model.plan import Change, HoldCode, Policy
-from reconciler.model.registry import AgentState, Record
+from reconciler.model.registry import AgentState, Record, RegistrySnapshot
 from tests.doubles.simulated_links import Told
 from tests.simulation.fleet import Wanted
 from tests.simulation.world import Broken, World
@@ -127,6 +127,20 @@ async def _differs(world: World) -> str:
     away = [str(name) for name, record in snapshot.records.items() if record.home]
     if away:
         return f"not at home yet: {', '.join(away)}"
+    if ill := [str(name) for name, record in snapshot.records.items() if _is_ill(record)]:
+        return f"ill, or not well for long: {', '.join(ill)}"
+    hanging = [str(pod) for cluster in world.clusters.values() for pod in cluster.nodes.hanging()]
+    return f"still hanging: {', '.join(hanging)}" if hanging else _differs_from(world, snapshot)
+
+
+def _is_ill(record: Record) -> bool:
+    """Whether an illness of the spec that runs is not over, or not yet forgotten."""
+    state = record.recovery
+    runs = any(share.replicas for share in record.placement)
+    return state is not None and state.since_ms > 0 and state.spec_hash == record.spec_hash and runs
+
+
+def _differs_from(world: World, snapshot: RegistrySnapshot) -> str:
     declared = world.fleet.declared()
     live, now_ms = _live(world), world.around.clock.now_ms()
     for name, wanted in sorted(declared.items()):

@@ -39,7 +39,7 @@ async def bad_image(world: World) -> str:
     path = world.fleet.any_file()
     if not path:
         return ""
-    program = world.chance.choice([Program.CRASHES, Program.UNREADY, Program.MISSING])
+    program = world.chance.choice([Program.CRASHES, Program.UNREADY, Program.MISSING, Program.SICK])
     wanted = world.fleet.agents[path]
     world.fleet.change(path, number=wanted.number + 1, program=program, broken=False)
     return f"{wanted.name}: {world.fleet.agents[path].image} in {world.commit()[:7]}"
@@ -163,6 +163,21 @@ async def flap(world: World) -> str:
             cluster.nodes.crash(pod)
         await asyncio.sleep(world.chance.uniform(1, 20))
     return f"{cluster.name}: {pod.namespace}/{pod.name} was killed again and again"
+
+
+async def hang(world: World) -> str:
+    """A process runs on and answers nobody: until its pod is made anew, or for a while."""
+    cluster = _cluster(world)
+    pods = cluster.nodes.pods()
+    if not pods:
+        return ""
+    pod = world.chance.choice(pods)
+    cluster.nodes.hang(pod, hangs=True)
+    if world.chance.random() < 0.5:
+        return f"{cluster.name}: {pod.namespace}/{pod.name} hangs"
+    await asyncio.sleep(world.chance.uniform(10, 200))
+    cluster.nodes.hang(pod, hangs=False)
+    return f"{cluster.name}: {pod.namespace}/{pod.name} hung for a while"
 
 
 async def pod_deleted(world: World) -> str:
@@ -364,6 +379,7 @@ STEPS: dict[Step, int] = {
     force_push: 1,
     crash: 10,
     flap: 2,
+    hang: 4,
     pod_deleted: 4,
     slow_nodes: 2,
     no_nodes: 1,

@@ -29,7 +29,7 @@ from tests.doubles.simulated_time import Process, SimulatedClock, SimulatedLoop
 from tests.simulation.daemons import Daemon, Surroundings, View, hand_options
 from tests.simulation.fleet import CLUSTERS, Fleet
 
-PLACES = ("git", "registry", *CLUSTERS)
+PLACES = ("git", "registry", "pods", *CLUSTERS)
 CONTROLLERS_LOOK_S = 3600.0
 """How often controllers look at everything unasked: events are never lost here."""
 
@@ -180,7 +180,10 @@ async def made(folder: Path, chance: random.Random, lines: list[str]) -> World:
     clock = SimulatedClock(asyncio.get_running_loop())
     git = SimulatedGit()
     hears: list[Callable[[Told], None]] = []
-    clusters = {name: SimulatedCluster(name, folder / name, clock, chance) for name in CLUSTERS}
+    clusters = {
+        name: SimulatedCluster(name, folder / name, clock, chance, network=f"10.{number}")
+        for number, name in enumerate(CLUSTERS)
+    }
     around = Surroundings(
         clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
         places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines,
