@@ -26,6 +26,7 @@ from reconciler.model.errors import (
     RegistryError,
 )
 from reconciler.model.events import ChangeFinished, ChangeStarted, Outcome, Overridden
+from reconciler.model.objects import MustBe
 from reconciler.model.plan import Action, Change, Hold, ObjectChange, Verb
 from reconciler.model.registry import (
     AgentState,
@@ -231,13 +232,20 @@ async def _in_order(run: Run, change: Change, done: Done, objects: Sequence[Obje
     for item in objects:
         key = item.cluster, item.ref
         if item.verb is Verb.DELETE:
-            await remove(run, item.cluster, item.ref, uid=_uid_of(done.record, key))
+            await remove(run, item.cluster, item.ref, uid=_planned_uid(item) or _uid_of(done.record, key))
             done.deleted.append(key)
             done.applied.pop(key, None)
             continue
         live = await put(run, item)
         done.applied[key] = (live, item.manifest.hash if item.manifest else "")
         _tell_overridden(run, change, item)
+
+
+def _planned_uid(item: ObjectChange) -> str:
+    """The object that the plan saw and means, which may be a newer one than is on record: an apply that made it again
+    and was interrupted has written down no uid.
+    """
+    return item.expect.uid if isinstance(item.expect, MustBe) else ""
 
 
 def _uid_of(record: Record | None, key: Key) -> str:
@@ -282,11 +290,12 @@ async def _delete(run: Run, change: Change, record: Record | None, done: Done) -
     done.record = await settle(run, record, build, journal_entries=entries, audit=facts)
     done.entry = entries[-1]
     left = tuple(cluster for cluster in change.untouched if cluster not in change.forgotten)
-    uids = {(item.cluster, item.ref): "" for item in change.objects if item.verb is Verb.DELETE}
+    going = {(item.cluster, item.ref): _planned_uid(item) for item in change.objects if item.verb is Verb.DELETE}
     held = {
         (item.cluster, item.ref): item.uid for item in done.record.inventory if item.cluster not in change.untouched
     }
-    ending = await remove_all(run, uids | held)
+    seen = {key: uid for key, uid in going.items() if uid}
+    ending = await remove_all(run, going | held | seen)
     done.turn.end()
     await wait_pods_gone(run, ending)
     return await deleted(run, done.record, done.entry, untouched=left)

@@ -36,7 +36,7 @@ from reconciler.model.source import Provenance
 from reconciler.plan import scaling
 from reconciler.plan.attributes import Inherited, compare, created, masked, risks
 from reconciler.plan.fingerprint import fingerprint
-from reconciler.plan.foreign import claimed
+from reconciler.plan.foreign import claimed, is_meant
 from reconciler.plan.guard import when
 from reconciler.plan.judgement import ObjectVerdict, Terms, judge
 from reconciler.plan.objects import sort_key, surplus, unknown_because, vanished
@@ -260,7 +260,7 @@ def _surplus(
             problems.setdefault(entry.cluster, unknown)
             continue
         found = observation.value.objects.get(entry.ref)
-        if found is None or entry.uid not in ("", found.uid):
+        if found is None or not is_meant(found, entry.uid, fleet):
             if entry.uid:
                 removed.append(vanished(entry.cluster, entry.ref, entry.uid))
             continue

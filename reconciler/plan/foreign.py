@@ -78,3 +78,13 @@ def claimed(live: LiveObject, fleet: str) -> str:
     """Who else claims an object that is ours by the inventory; "" when nobody does. Losing its mark is no claim."""
     owner = foreign_owner(live, fleet)
     return "" if owner == UNMARKED else owner
+
+
+def is_meant(live: LiveObject, uid: str, fleet: str) -> bool:
+    """Whether a live object is the one on record with `uid` ("" for not known), or one of ours in its place.
+
+    An apply that made it again and was interrupted has written down no uid, and one that came out of a backup has
+    another. A stranger's without our mark is not meant.
+    """
+    mark = (live.metadata.get("annotations") or {}).get(TRACKING_ANNOTATION)
+    return uid in ("", live.uid) or mark == tracking_id(live.ref, fleet)

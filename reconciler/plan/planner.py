@@ -28,7 +28,7 @@ from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.plan import away, guard, windows
 from reconciler.plan.agents import Reach, Verdict, Wanted, decide
 from reconciler.plan.fingerprint import fingerprint
-from reconciler.plan.foreign import claimed
+from reconciler.plan.foreign import claimed, is_meant
 from reconciler.plan.inputs import PlanInput
 from reconciler.plan.memory import PlanCache, View
 from reconciler.plan.objects import sort_key, stray, surplus, unknown_because
@@ -225,7 +225,7 @@ class _Planner:
             if entry.cluster in blind or not isinstance(observation, Found):
                 continue
             live = observation.value.objects.get(entry.ref)
-            if live is None or entry.uid not in ("", live.uid):
+            if live is None or not is_meant(live, entry.uid, fleet):
                 continue
             if owner := claimed(live, fleet):
                 text = f"{record.name}: {entry.ref} on {entry.cluster} belongs to {owner}"

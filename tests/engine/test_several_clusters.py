@@ -10,8 +10,8 @@ from reconciler.engine.operate import rollback
 from reconciler.engine.passes import apply_plan
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import Outcome
-from reconciler.model.identity import AgentName
-from reconciler.model.objects import AnyState, Found, Scope
+from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.objects import AnyState, Found, Manifest, Scope
 from reconciler.model.plan import Action, Policy, ReasonCode
 from reconciler.model.registry import AgentState
 from tests.doubles.never_ready import NEVER_READY
@@ -411,3 +411,25 @@ async def test_where_the_api_is_taken_away_nothing_is_asked_for_any_more(world):
         "Service",
         "ServiceAccount",
     }
+
+
+async def made_again(cluster, name: str) -> None:
+    """Let an object of ours be another one: somebody deleted it, an apply made it, and died before it could say so."""
+    ref = ObjectRef(group="", kind="ServiceAccount", namespace="support", name=name)
+    before = await cluster.get(ref)
+    assert isinstance(before, Found)
+    metadata = {key: before.value.metadata[key] for key in ("name", "namespace", "labels", "annotations")}
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+    await cluster.delete(ref, AnyState())
+    await cluster.apply(Manifest(ref=ref, body=body, hash="", agent=AgentName.parse(f"support/{name}")), AnyState())
+
+
+@pytest.mark.parametrize("then", [None, spread(1, "spread", clusters="{names: [us-1]}")], ids=["deleted", "moved"])
+async def test_an_object_that_is_another_one_than_is_on_record_goes_with_its_agent(world, then):
+    world.commit(triage=spread(1, "spread", clusters="{names: [eu-1]}"), other=agent("other"))
+    await world.settle()
+    await made_again(world.clusters["eu-1"].inner, "triage")
+    world.commit(triage=then)
+    events = await world.apply()
+    assert finished(events)["support/triage"].outcome is Outcome.APPLIED
+    assert "ServiceAccount support/triage" not in await world.objects("eu-1")
