@@ -17,6 +17,7 @@ from reconciler.daemon.service import Service, Settings
 from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.world import Retry, Stores
+from reconciler.model.alert import Alert
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.health import ProbeRequest, Sample
 from reconciler.model.series import Retention
@@ -43,6 +44,9 @@ class Surroundings:
     hears: list[Callable[[Told], None]]
     """Are told of each write to a cluster just before it is done."""
     lines: list[str]
+    jitter: Callable[[], float]
+    """What daemons take for chance in their pauses."""
+    raised: list[Alert] = field(default_factory=list)
 
     def told(self, told: Told) -> None:
         for hears in self.hears:
@@ -137,13 +141,12 @@ class Daemon:
         self.service = Service(
             world=self.view,
             settings=Settings(mode=Mode.APPLY, poll_s=10.0),
-            options=ApplyOptions(
-                actor="daemon", holder=self.name, parallelism=4, retry=Retry(jitter=around.chance.random)
-            ),
+            options=ApplyOptions(actor="daemon", holder=self.name, parallelism=4, retry=Retry(jitter=around.jitter)),
             prober=self.view.prober,
             tell=tell,
             measures=Measures(),
-            jitter=around.chance.random,
+            jitter=around.jitter,
+            raise_=around.raised.append,
         )
         history = History(clock=around.clock, tell=tell, retention=Retention())
         self.service.recall, self.service.heard = history.recall, (history.heard,)

@@ -24,8 +24,8 @@ spec:
 CARE = """\
   ports: [{name: http, port: 8080}]
   health: {failureThreshold: 2, checks: [{name: answers, connectivity: {http: {path: /, port: http}}}]}
-  recovery: {ladder: [restart, rollback, quarantine], backoff: {initial: 10s, factor: 2, max: 2m}, attempts: 5}
 """
+RECOVERY = "ladder: [restart, rollback, quarantine], backoff: {initial: 10s, factor: 2, max: 2m}, attempts: 5"
 PLACEMENTS = (
     "clusters: {names: [eu-1]}",
     "clusters: {names: [us-1]}",
@@ -73,6 +73,7 @@ class Fleet:
     agents: dict[str, Wanted] = field(default_factory=dict)
     templates: dict[str, int] = field(default_factory=lambda: {"base": 64, "large": 128})
     """Megabytes by template."""
+    recovery: str = RECOVERY
     _made: int = 0
 
     def files(self) -> dict[str, str]:
@@ -83,14 +84,12 @@ class Fleet:
                 "apiVersion: agents.codevald.io/v1\nkind: AgentTemplate\n"
                 f"metadata: {{name: {name}}}\n"
                 f"spec:\n  resources: {{limits: {{memory: {memory}Mi}}}}\n{CARE}"
+                f"  recovery: {{{self.recovery}}}\n"
             )
         return found | {path: wanted.text() for path, wanted in self.agents.items()}
 
     def declared(self) -> dict[AgentName, Wanted]:
         return {wanted.name: wanted for wanted in self.agents.values()}
-
-    def copy(self) -> Fleet:
-        return Fleet(self.chance, dict(self.agents), dict(self.templates), self._made)
 
     def any_file(self) -> str:
         """A file of an agent; "" where there is none."""

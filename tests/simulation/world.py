@@ -87,6 +87,11 @@ class World:
         self.heads.append((self.now, commit))
         return commit
 
+    def care(self, recovery: str) -> None:
+        """Let all agents have other remedies, from the next commit on, which this is."""
+        self.fleet.recovery = recovery
+        self.commit()
+
     def force(self, parent: str) -> str:
         """The same over the branch's past."""
         commit = self.git.force(self.fleet.files(), parent)
@@ -150,13 +155,20 @@ class World:
         return row or ("", 0, 0)
 
     async def close(self) -> None:
-        """End everything that can end."""
-        for daemon in list(self.daemons):
+        """End everything, each thing as it should end."""
+        self.calm()
+        for daemon in self.daemons:
             daemon.stop.set()
-            if daemon.process.stopped:
-                daemon.process.resume()
-        for task in self.process.alive:
+        mains = [daemon.main for daemon in self.daemons if daemon.main is not None]
+        if mains:
+            await asyncio.wait(mains, timeout=600)
+        ended = self.process.alive
+        for task in ended:
             task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        for cluster in self.clusters.values():
+            await cluster.close()
+        await self.person.opened.close()
 
 
 def _uuids(ids: random.Random) -> Callable[[], uuid.UUID]:
@@ -175,8 +187,11 @@ def chances(seed: int) -> Iterator[random.Random]:
         yield chance
 
 
-async def made(folder: Path, chance: random.Random, lines: list[str]) -> World:
+async def made(
+    folder: Path, chance: random.Random, lines: list[str], jitter: Callable[[], float] | None = None
+) -> World:
     """A world with an empty fleet, before anybody has begun."""
+    pauses = jitter if jitter is not None else chance.random
     clock = SimulatedClock(asyncio.get_running_loop())
     git = SimulatedGit()
     hears: list[Callable[[Told], None]] = []
@@ -186,12 +201,12 @@ async def made(folder: Path, chance: random.Random, lines: list[str]) -> World:
     }
     around = Surroundings(
         clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
-        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines,
+        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines, jitter=pauses,
     )  # fmt: skip
     registry = await SqliteRegistry.open(around.registry, clock)
     calm = Surroundings(
         clock=clock, chance=chance, git=git, registry=around.registry, clusters=clusters,
-        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines,
+        places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines, jitter=pauses,
     )  # fmt: skip
     person = View(calm, "person", SimulatedClone(git), registry)
     process = Process("clusters")
