@@ -143,7 +143,7 @@ def of_end(end: ChangeFinished, known: Known, active: Mapping[str, Alert], now_m
         return replace(before, resolved=True, text=end.text) if before is not None else None
     if end.outcome not in _BAD:
         return None
-    reason = f"{end.text}: {end.reason}" if end.reason else end.text
+    reason = end.reason if end.text in end.reason else f"{end.text}: {end.reason}" if end.reason else end.text
     alert = _failed(end.agent, f"{end.action.value} {end.outcome.value}; {reason}", before, now_ms)
     alert = replace(alert, details={"action": end.action.value, "outcome": end.outcome.value})
     return known.clean(end.agent, known.about(end.agent, alert))

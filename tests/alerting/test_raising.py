@@ -114,6 +114,9 @@ def test_a_change_that_fails_is_an_alert_without_secrets(outcome: Outcome) -> No
     )  # fmt: skip
     assert "hunter2" not in one.text
     assert "abcdef" not in one.text
+    said = of_end(end(outcome, "exit 3; went wrong"), known(), {}, START_MS)
+    assert said is not None
+    assert said.text == f"update {outcome.value}; exit 3; went wrong"
     again = of_end(end(outcome), known(), active(one), START_MS + MIN)
     assert again is not None
     assert again.at_ms == START_MS
