@@ -1,74 +1,18 @@
-"""What `get agents` asks the registry: one query out of its options, all pages of an answer, counts and plans."""
+"""What `get agents` asks the registry: all pages of an answer, counts and plans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.model.errors import UsageError
-from reconciler.model.query import (
-    EVERYTHING,
-    MAX_PAGE,
-    And,
-    Comparator,
-    Compare,
-    Expression,
-    GroupCount,
-    Or,
-    Query,
-    QueryPlan,
-)
+from reconciler.model.query import MAX_PAGE, GroupCount, Query, QueryPlan
 from reconciler.model.registry import Record
 from reconciler.ports import Aging, Registry
-from reconciler.query.checking import read_order, read_path, read_query
+from reconciler.query.asked import Asked, named
+from reconciler.query.checking import read_path
 from reconciler.query.paths import RECORD, Kind
-from reconciler.query.selectors import Requirement, selecting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The options of one question. `limit` 0: all of the answer."""
-
-    where: str = ""
-    order_by: str = ""
-    limit: int = 0
-    after: str = ""
-    count_by: str = ""
-    explain: bool = False
-
-    @property
-    def anything(self) -> bool:
-        """Whether more was asked than a listing shows anyway."""
-        return self != Asked()
-
-
-def query_of(
-    asked: Asked, *, namespace: str, names: Iterable[str], selector: Iterable[Requirement], now_ms: int
-) -> Query:
-    """All that was asked as one query. Raises UsageError."""
-    read = read_query(asked.where, now_ms=now_ms)
-    if read.order and asked.order_by:
-        raise UsageError("the order is said twice", hint="give either `order by` within --where, or --order-by")
-    order = read_order(asked.order_by) if asked.order_by else read.order
-    parts: list[Expression] = []
-    if namespace:
-        parts.append(Compare("namespace", Comparator.EQUAL, namespace))
-    named = tuple(_named(name) for name in sorted(set(names)))
-    if named:
-        parts.append(Or(named))
-    parts.extend(selecting(selector).parts)
-    if read.where != EVERYTHING:
-        parts.append(read.where)
-    return Query(parts[0] if len(parts) == 1 else And(tuple(parts)), order)
-
-
-def _named(text: str) -> Expression:
-    namespace, slash, name = text.partition("/")
-    if not slash:
-        return Compare("name", Comparator.EQUAL, text)
-    return And((Compare("namespace", Comparator.EQUAL, namespace), Compare("name", Comparator.EQUAL, name)))
 
 
 async def records(registry: Registry, query: Query, asked: Asked) -> tuple[list[Record], str]:
@@ -96,7 +40,7 @@ def note_age(registry: Registry, now_ms: int) -> None:
 async def check_names(registry: Registry, names: Iterable[str]) -> None:
     """Refuse names of which no record is, with what is near. Raises UsageError."""
     for text in sorted(set(names)):
-        (group,) = await registry.count(Query(_named(text)))
+        (group,) = await registry.count(Query(named(text)))
         if not group.count:
             raise UsageError(f"no agent {text[:80]!r} on record", hint="`reconciler get agents` lists them")
 

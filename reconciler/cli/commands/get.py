@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler.cli import options
-from reconciler.cli.asking import Asked, check_names, count_path, note_age, query_of, records, show_counts, show_plan
+from reconciler.cli.asking import check_names, count_path, note_age, records, show_counts, show_plan
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
@@ -24,6 +24,7 @@ from reconciler.model.objects import Found
 from reconciler.model.query import MAX_PAGE, Query
 from reconciler.model.registry import Record
 from reconciler.ports import Aging
+from reconciler.query.asked import Asked, query_of
 from reconciler.query.selectors import Requirement
 
 KINDS = {"agents": "agents", "agent": "agents", "templates": "templates", "template": "templates",

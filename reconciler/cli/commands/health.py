@@ -17,6 +17,7 @@ from reconciler.model.agent import Dimension
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.trend import Trend
+from reconciler.shapes.health import assessment_json
 
 if TYPE_CHECKING:
     from reconciler.engine.sweep import Sweep
@@ -67,7 +68,7 @@ def health(
     for cluster in sorted(found[0].out_of_reach):
         note(f"Pods of {cluster} cannot be probed from outside: their readiness is told, what needs an address is not.")
     if output == "json":
-        told = [plain(assessment) | _trend(assessment.agent, found[2]) for assessment in assessments]
+        told = [assessment_json(assessment) | _trend(assessment.agent, found[2]) for assessment in assessments]
         emit(to_json({"agents": told, "unreadable": found[0].unreadable}))
     elif assessments:
         emit(_text(assessments, found[2]))
@@ -98,21 +99,6 @@ async def _sweep(*, with_trends: bool) -> tuple[Sweep, dict[Any, tuple[Assessmen
             asked = {name: agent.spec.health for name, agent in agents.items()}
             trends = await trends_on_record(stores.registry, asked, now_ms=session.clock.now_ms())
         return found, {name: (one, dict(agents[name].labels)) for name, one in found.assessments.items()}, trends
-
-
-def plain(assessment: Assessment) -> dict[str, Any]:
-    """One assessment in JSON values."""
-    return {
-        "agent": str(assessment.agent),
-        "state": assessment.state,
-        "healthy": assessment.is_healthy,
-        "critical": assessment.critical,
-        "upstream": [str(name) for name in assessment.upstream],
-        "checks": [
-            {"name": check.name, "dimension": check.dimension, "state": check.state, "text": check.text}
-            for check in assessment.checks
-        ],
-    }
 
 
 def _trend(name: AgentName, trends: Trends | None) -> dict[str, Any]:
