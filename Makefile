@@ -74,6 +74,7 @@ check: $(STAMP) ## lint, types, import contracts, schemas and docs up to date
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/reconciler schema --check schemas
+	$(BIN)/python -m reconciler.daemon.http --check schemas/openapi.json
 	$(BIN)/python -m reconciler.cli.reference --check docs/reference
 
 format: $(STAMP) ## format, and fix what can be fixed
@@ -82,6 +83,7 @@ format: $(STAMP) ## format, and fix what can be fixed
 
 schemas docs: $(STAMP) ## write the generated schemas and reference anew
 	$(BIN)/reconciler schema --write schemas
+	$(BIN)/python -m reconciler.daemon.http --write schemas/openapi.json
 	$(BIN)/python -m reconciler.cli.reference --write docs/reference
 
 bench: $(STAMP) ## benchmarks at 1,000 and 10,000 agents, written into docs/performance.md

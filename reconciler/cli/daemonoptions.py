@@ -23,7 +23,16 @@ Poll = Annotated[str | None, _option("--poll", "How often Git is asked.", "DURAT
 Resync = Annotated[str | None, _option("--resync", "How often it looks at everything unasked.", "DURATION", "1m")]
 Sweep = Annotated[str | None, _option("--sweep", "How often health is swept.", "DURATION", "30s")]
 Shards = Annotated[str | None, _option("--shards", "Share the agents out, in N parts, among all daemons told so.", "N")]
-Listen = Annotated[str | None, _option("--listen", "Serve /healthz, /readyz and /metrics there.", "HOST:PORT")]
+Listen = Annotated[
+    str | None, _option("--listen", "Serve probes, metrics, the webhook and the API there.", "HOST:PORT")
+]
+Access = Annotated[str | None, _option("--access", "Who may use the API: see docs/http.md.", "FILE")]
+AnonymousRead = Annotated[
+    bool | None, typer.Option("--anonymous-read", help="Whoever is on this machine may read the API; not beyond it.")
+]
+TlsCert = Annotated[str | None, _option("--tls-cert", "Serve HTTPS with this certificate (PEM).", "FILE")]
+TlsKey = Annotated[str | None, _option("--tls-key", "Its key.", "FILE")]
+ClientCa = Annotated[str | None, _option("--client-ca", "Know callers by certificates that this one signs.", "FILE")]
 History = Annotated[str | None, _option("--history", "How long the history of health is kept.", "DURATION", "30d")]
 KeepRevisions = Annotated[
     str | None, _option("--keep-revisions", "Prune revisions and feed of the registry from this age on.", "DURATION")

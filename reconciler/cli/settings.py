@@ -148,6 +148,16 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(key="shards", default="1", check=_shards, text="parts in which daemons share the agents out"),
         Setting(key="listen", default="", check=_any, text="HOST:PORT where the daemon answers over HTTP"),
+        Setting(key="access", default="", check=_any, text="file that says who may use the daemon's API"),
+        Setting(
+            key="anonymousRead",
+            default="false",
+            check=_one_of("true", "false"),
+            text="whether whoever is on this machine may read the daemon's API",
+        ),
+        Setting(key="tlsCert", default="", check=_any, text="certificate that the daemon serves HTTPS with"),
+        Setting(key="tlsKey", default="", check=_any, text="key of `tlsCert`"),
+        Setting(key="clientCa", default="", check=_any, text="certificate that signs those of the daemon's callers"),
         Setting(key="history", default="30d", check=_health, text="how long the daemon keeps the history of health"),
         Setting(key="log", default="text", check=_one_of("text", "json"), text="format of the daemon's lines"),
         Setting(

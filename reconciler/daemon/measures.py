@@ -55,6 +55,8 @@ class Measures:
         )
         self._waiting = gauge("alerts_queued", "Messages that are still to be sent", "receiver")
         self._dropped = gauge("alerts_dropped", "Messages that were never sent: too many waited", "receiver")
+        self._requests = counter("http_requests", "Answers over HTTP, by route and status", "route", "status")
+        self._deliveries = counter("webhook_deliveries", "Deliveries of webhooks, by what became of them", "outcome")
 
     def planned(self, plan: Plan) -> None:
         """A pass ended in a plan."""
@@ -127,6 +129,14 @@ class Measures:
                 labelled.clear()
             self._agents.set(0)
             self._doubts.set(0)
+
+    def answered(self, route: str, status: int) -> None:
+        """A request was answered. `route` is the name of one that is served, or "none"."""
+        self._requests.labels(route, str(status)).inc()
+
+    def delivered(self, outcome: str) -> None:
+        """A delivery came to the webhook: taken, repeated or refused."""
+        self._deliveries.labels(outcome).inc()
 
     def text(self) -> bytes:
         """All of it, in the text format of Prometheus."""

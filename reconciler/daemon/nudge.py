@@ -1,33 +1,33 @@
-"""Asking for now what would be done a little later anyway. No I/O; time is given."""
+"""Asking for now what would be done a little later anyway: however often, once, and not too often."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
-from reconciler.ports import Clock
+LEAST_S = 2.0
 
 
+@dataclass(slots=True)
 class Nudge:
-    """Coalesces: however often and by whomever it is asked for between two turns, one turn comes early."""
+    """Sets `asked` when somebody asks, at most every `least_s` seconds: who asks sooner is heard at the end of them."""
 
-    def __init__(self) -> None:
-        self._asked = asyncio.Event()
+    least_s: float = LEAST_S
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _last: float | None = None
+    _later: asyncio.TimerHandle | None = None
 
     def now(self) -> None:
-        """Ask. Costs nothing when it is asked for already."""
-        self._asked.set()
+        """Ask. Costs nothing where it is asked for already."""
+        loop = asyncio.get_running_loop()
+        if self._later is not None:
+            return
+        wait = 0.0 if self._last is None else self._last + self.least_s - loop.time()
+        if wait > 0:
+            self._later = loop.call_later(wait, self._ask)
+        else:
+            self._ask()
 
-    async def pause(self, clock: Clock, seconds: float, *, least_s: float) -> bool:
-        """Wait `seconds`, or less when asked, but at least `least_s`. Whether it was asked for."""
-        await clock.sleep(min(least_s, seconds))
-        asked = asyncio.create_task(self._asked.wait())
-        over = asyncio.create_task(clock.sleep(max(0.0, seconds - least_s)))
-        try:
-            await asyncio.wait({asked, over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asked.cancel()
-            over.cancel()
-            await asyncio.gather(asked, over, return_exceptions=True)
-        was = self._asked.is_set()
-        self._asked.clear()
-        return was
+    def _ask(self) -> None:
+        self._last, self._later = asyncio.get_running_loop().time(), None
+        self.asked.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +12,7 @@ from reconciler.daemon.alarming import Alarming, Scope
 from reconciler.daemon.jobs import PRUNE_EVERY_S, PRUNE_WITHIN_S, Jobs, Pruning
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
+from reconciler.daemon.nudge import Nudge
 from reconciler.daemon.ours import Ours
 from reconciler.daemon.recovering import Recovering
 from reconciler.daemon.sharding import Sharding
@@ -25,6 +26,8 @@ from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
 from reconciler.model.alert import Alert
 from reconciler.model.errors import ReconcilerError, RegistryError
+from reconciler.model.health import Assessment
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
 from reconciler.model.plan import Plan, Policy
 from reconciler.ports import Cluster, Prober
@@ -81,6 +84,12 @@ class Service:
     """Raises alerts while this daemon leads; one that only makes plans raises none."""
     standing: Standing | Sharding | None = None
     cache: PlanningCache = field(default_factory=PlanningCache)
+    fetch: Nudge = field(default_factory=Nudge)
+    """Has Git asked at once."""
+    plan: Plan | None = None
+    """The last one, while this daemon makes plans."""
+    _wakes: Wakes = field(default_factory=Wakes)
+    _sweeping: Sweeping | None = None
     _loop: Loop | None = None
     _followed: dict[str, tuple[Cluster, asyncio.Task[None]]] = field(default_factory=dict)
 
@@ -126,6 +135,15 @@ class Service:
             return "the last pass made no plan" if self._loop.failing else ""
         return "the fleet or its registry cannot be opened" if self.standing is None else ""
 
+    @property
+    def assessed(self) -> Mapping[AgentName, Assessment]:
+        """What the last sweep found, while this daemon sweeps."""
+        return self._sweeping.found if self._sweeping is not None else {}
+
+    def look(self, reason: str) -> None:
+        """Have the loop look again."""
+        self._wakes.wake(reason)
+
     async def _opened(self, stop: asyncio.Event) -> Stores | None:
         """Where the fleet lives. Tried again until it can be told; None when asked to stop before."""
         failures = 0
@@ -168,7 +186,7 @@ class Service:
             passing.cancel()
 
     async def _lead(self, stores: Stores, over: asyncio.Event) -> None:
-        wakes = Wakes()
+        wakes = self._wakes = Wakes()
         timers = Timers(wakes)
         loop = self._loop = self._looping(wakes, timers)
         recovering = self._recovering(loop.acting)
@@ -177,7 +195,7 @@ class Service:
             loop.acting.shards = shards
             shards.hand_over = loop.acting.hand_over
             shards.taken = lambda: wakes.wake("a shard was taken")
-        sweeping = Sweeping(
+        sweeping = self._sweeping = Sweeping(
             world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
             measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
             mine=shards.mine if shards is not None else lambda _name: True,
@@ -189,7 +207,7 @@ class Service:
         )  # fmt: skip
         source = SourceFeed(
             source=self.world.source, ref=self.settings.ref, wakes=wakes, clock=self.world.clock,
-            pause=lambda: self.settings.poll_s * (0.9 + 0.2 * self.jitter()), tell=self.tell,
+            pause=lambda: self.settings.poll_s * (0.9 + 0.2 * self.jitter()), tell=self.tell, told=self.fetch.asked,
         )  # fmt: skip
         if loop.acting is not None:
             loop.acting.wrote = feed.wrote
@@ -202,6 +220,7 @@ class Service:
         ]
 
         async def seen(plan: Plan) -> None:
+            self.plan = plan
             timers.after(self.settings.resync_s, "it is a while since the last look")
             if ends := [hold.until_ms for hold in plan.holds if hold.until_ms]:
                 timers.after(max(0.0, (min(ends) - self.world.clock.now_ms()) / 1000), "a change window may open")
@@ -217,7 +236,7 @@ class Service:
         try:
             await loop.run(over)
         finally:
-            self._loop = None
+            self._loop = self._sweeping = self.plan = None
             jobs.close()
             timers.close()
             tasks += [task for _cluster, task in self._followed.values()]

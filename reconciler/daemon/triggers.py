@@ -49,7 +49,7 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
 
 @dataclass(slots=True, kw_only=True)
 class SourceFeed:
-    """Wakes when `ref` is another commit than it was: asked every `pause()` seconds, and at once when files tell."""
+    """Wakes when `ref` is another commit than it was: asked every `pause()` seconds, and at once when it is told."""
 
     source: Source
     ref: str
@@ -57,14 +57,15 @@ class SourceFeed:
     clock: Clock
     pause: Callable[[], float]
     tell: Teller
-    _told: asyncio.Event = field(default_factory=asyncio.Event)
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by whoever knows that there is something new."""
 
     async def follow(self) -> None:
         """Bring the source up to date and look at it, until cancelled. Raises SourceError."""
         known = ""
         while True:
-            told = self._told.is_set()
-            self._told.clear()
+            told = self.told.is_set()
+            self.told.clear()
             await self.source.fetch()
             revision = await self.source.revision(self.ref)
             if revision.commit != known:
@@ -79,15 +80,15 @@ class SourceFeed:
         try:
             async with aclosing(self.source.changed_here()) as changes:
                 async for _ in changes:
-                    self._told.set()
+                    self.told.set()
         except SourceError as error:
             self.tell.say("info", "only-polls", reason=error.message)
         await asyncio.Event().wait()
 
     async def _rest(self) -> None:
         """Until it is time to ask again; a moment at least, for what is written comes in bursts."""
-        await either(self._told, self.pause())
-        if self._told.is_set():
+        await either(self.told, self.pause())
+        if self.told.is_set():
             await self.clock.sleep(BURST_S)
 
 

@@ -76,11 +76,11 @@ class Daemon:
 
 
 @contextmanager
-def started(program: Program, *options: str) -> Iterator[Daemon]:
+def started(program: Program, *options: str, **extra: str) -> Iterator[Daemon]:
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler.cli", "daemon", "--log", "json", "--poll", "1s", *options],
         cwd=program.folder,
-        env=environment(program.home),
+        env=environment(program.home) | extra,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from reconciler.cli import daemonoptions as own
+from reconciler.cli import listening as serving
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import PlanRequest, holder_name, locate, run, whoami
@@ -38,6 +39,11 @@ def daemon(  # noqa: PLR0917 - options of a command
     sweep: own.Sweep = None,
     shards: own.Shards = None,
     listen: own.Listen = None,
+    access: own.Access = None,
+    anonymous_read: own.AnonymousRead = None,
+    tls_cert: own.TlsCert = None,
+    tls_key: own.TlsKey = None,
+    client_ca: own.ClientCa = None,
     history: own.History = None,
     keep_revisions: own.KeepRevisions = None,
     log: own.Log = None,
@@ -57,13 +63,16 @@ def daemon(  # noqa: PLR0917 - options of a command
     settings = invocation().settings(
         repo=repo, branch=branch, path=path, state=state, mode=mode, poll=poll, resync=resync, sweep=sweep,
         shards=shards, listen=listen, history=history, keepRevisions=keep_revisions, log=log, logLevel=log_level,
-        maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout,
+        maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, access=access, tlsCert=tls_cert,
+        anonymousRead=None if anonymous_read is None else str(anonymous_read).lower(), tlsKey=tls_key,
+        clientCa=client_ca,
     )  # fmt: skip
     if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")
     if working_tree and (settings.text("repo") or settings.text("branch")):
         raise UsageError("--working-tree reads the files here, and goes with neither --repo nor --branch")
     PlanRequest(ref=settings.text("branch") or None)
+    serving.Served.of(settings).check()
     run(_run(settings, working_tree=working_tree))
 
 
@@ -81,7 +90,7 @@ async def _run(settings: Settings, *, working_tree: bool) -> None:
         stack.push_async_callback(prober.close)
         service = _service(settings, world, prober)
         stack.push_async_callback(_remember(service, settings.length("history")).close)
-        await _serve(service, stack, settings.text("listen"))
+        await _serve(service, stack, serving.Served.of(settings))
 
 
 def _service(settings: Settings, world: Session, prober: Prober) -> Service:
@@ -153,14 +162,15 @@ def _remember(service: Service, history_s: float) -> History:
     return history
 
 
-async def _serve(service: Service, stack: AsyncExitStack, listen: str) -> None:
+async def _serve(service: Service, stack: AsyncExitStack, http: serving.Served) -> None:
     """Run until a signal says so. Raises UsageError for an address that cannot be listened at."""
     from reconciler.daemon.telling import Logged
 
-    if listen:
-        from reconciler.daemon.http import served
+    if http.listen:
+        from reconciler.daemon.http import Inside, served
 
-        where = await stack.enter_async_context(served(listen, service.measures, service.not_ready))
+        listening = serving.listening(http, os.environ, service.tell, service.world.clock)
+        where = await stack.enter_async_context(served(listening, Inside.of(service)))
         service.tell.say("info", "listens", address=where)
     heard = Logged(service.tell)
     logging.getLogger().addHandler(heard)

@@ -1,0 +1,75 @@
+"""What is known from files that change while a daemon runs: lists of callers, secrets of webhooks.
+
+A file is read again when it changed. One that cannot be used is as if it were empty: nobody gets in by an old list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from reconciler.model.errors import UsageError
+
+T = TypeVar("T")
+MAX_BYTES = 256 * 1024
+LOOK_AGAIN_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class FromFile(Generic[T]):
+    """The value of a file, read by `read(text, origin)`, which may raise UsageError; `none` where it cannot be had."""
+
+    path: Path
+    read: Callable[[str, str], T]
+    none: T
+    monotonic: Callable[[], float]
+    troubled: Callable[[str], None] = lambda _why: None
+    """Told why a file that could be used before cannot be."""
+    _value: T | None = None
+    _stamp: tuple[int, int, int] | None = None
+    _looked: float | None = field(default=None)
+
+    def first(self) -> T:
+        """Read it. Raises UsageError."""
+        self._stamp, self._looked = self._stamped(), self.monotonic()
+        self._value = self._read()
+        return self._value
+
+    def now(self) -> T:
+        """The value as the file says, at most some seconds late."""
+        now = self.monotonic()
+        if self._value is not None and self._looked is not None and now - self._looked < LOOK_AGAIN_S:
+            return self._value
+        self._looked = now
+        stamp = self._stamped()
+        if self._value is None or stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._value = self._read()
+            except UsageError as error:
+                self._value = self.none
+                self.troubled(error.message)
+        return self._value
+
+    def _stamped(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> T:
+        try:
+            with self.path.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{self.path} is larger than {MAX_BYTES // 1024} KiB")
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"{self.path} is no text in UTF-8") from None
+        return self.read(text, str(self.path))

@@ -1,0 +1,165 @@
+"""Listening: an address, TLS, and the application behind the guard, while a block lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from reconciler.daemon.http import openapi, probes, reading
+from reconciler.daemon.http.access import Callers, Right
+from reconciler.daemon.http.guard import Guard, loopback_hosts
+from reconciler.daemon.http.inside import Inside
+from reconciler.daemon.http.limits import Connection, Crowd, Limits, Rates
+from reconciler.daemon.http.repeats import Repeats
+from reconciler.daemon.http.routes import Answer, Call, Route
+from reconciler.daemon.http.signatures import NO_SECRETS, Secrets
+from reconciler.daemon.http.webhook import Seen, Webhook
+from reconciler.model.errors import UsageError
+
+HANDSHAKE_S = 5.0
+BACKLOG = 128
+_quiet = logging.getLogger("reconciler.http")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """A certificate with its key; `client_ca` signs the certificates of callers."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Raises UsageError for files that cannot be used."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.set_alpn_protocols(["http/1.1"])
+        try:
+            made.load_cert_chain(self.certificate, self.key)
+            if self.client_ca is not None:
+                made.load_verify_locations(self.client_ca)
+                made.verify_mode = ssl.CERT_OPTIONAL  # probes and tokens come without one
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"the certificate cannot be used: {error}", hint="PEM files, without a passphrase"
+            ) from error
+        return made
+
+
+def nobody() -> Callers:
+    """No callers."""
+    return Callers(certificates={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where and to whom. `address` is HOST:PORT, port 0 for a free one. `anonymous`: whoever is on this machine may
+    read; only for a listener that nobody else can reach.
+    """
+
+    address: str
+    callers: Callable[[], Callers] = nobody
+    secrets: Callable[[], Secrets] = lambda: NO_SECRETS
+    anonymous: bool = False
+    tls: Tls | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def host_and_port(self) -> tuple[str, int]:
+        """Raises UsageError."""
+        host, colon, port = self.address.rpartition(":")
+        if not colon or not host or not port.isdigit() or int(port) > 65_535:
+            raise UsageError(f"{self.address!r} is no address to listen at", hint="HOST:PORT, like 127.0.0.1:9464")
+        return host.strip("[]"), int(port)
+
+
+def routes(webhook: Webhook) -> tuple[Route, ...]:
+    """All that is served."""
+    served = (*probes.ROUTES, webhook.route(), *reading.ROUTES)
+
+    async def described(_call: Call) -> Answer:
+        return Answer(value=openapi.document((*served, itself)))
+
+    itself = Route(
+        method="GET", path="/openapi.json", name="openapi", summary="This document", right=Right.READ,
+        handle=described, answers=dict,
+    )  # fmt: skip
+    return (*served, itself)
+
+
+@asynccontextmanager
+async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
+    """Listen while the block lasts, and answer where. Raises UsageError for what cannot be meant or used."""
+    host, port = listening.host_and_port()
+    hosts = loopback_hosts(host)
+    if listening.anonymous and hosts is None:
+        raise UsageError(
+            f"whoever reaches {listening.address} could read without being known", hint="listen at 127.0.0.1 for that"
+        )
+    context = listening.tls.context() if listening.tls is not None else None
+    limits, monotonic = listening.limits, inside.clock.monotonic
+    guard = Guard(
+        inside=inside,
+        callers=listening.callers,
+        anonymous=listening.anonymous,
+        hosts=hosts,
+        limits=limits,
+        rates=Rates(limits, monotonic),
+        repeats=Repeats(monotonic=monotonic),
+    )
+    webhook = Webhook(secrets=listening.secrets, limits=limits, seen=Seen(monotonic=monotonic))
+    runner = web.AppRunner(guard.app(routes(webhook)), access_log=None, shutdown_timeout=5.0)
+    await runner.setup()
+    try:
+        server = await _bound(runner, listening.address, host, port, context, limits)
+        try:
+            bound = server.sockets[0].getsockname()
+            yield f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+async def _bound(
+    runner: web.AppRunner, address: str, host: str, port: int, context: ssl.SSLContext | None, limits: Limits
+) -> asyncio.Server:
+    """Sockets that listen, whose connections are counted and timed from their first moment on."""
+    manager, crowd = runner.server, Crowd(limits)
+    assert manager is not None  # noqa: S101 - it was set up
+
+    def connection() -> Connection:
+        return Connection(
+            manager,
+            crowd,
+            access_log=None,
+            logger=_quiet,
+            keepalive_timeout=limits.keep_alive_s,
+            lingering_time=limits.lingering_s,
+            max_line_size=limits.line,
+            max_field_size=limits.field,
+            max_headers=limits.fields,
+            auto_decompress=False,
+        )
+
+    try:
+        return await asyncio.get_running_loop().create_server(
+            connection,
+            host,
+            port,
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
+        )
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen at {address}: {error.strerror or error}", hint="choose another port"
+        ) from error
