@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Entry] = {
     "suspend": Entry(section="Act", text="Stop an agent without removing it."),
     "resume": Entry(section="Act", text="End a suspension or a quarantine."),
     "rollback": Entry(section="Act", text="Return an agent to an earlier revision."),
+    "approve": Entry(section="Act", text="Allow deletions that are held."),
     "secret": Entry(section="Act", text="Keep secrets for agents on the embedded cluster."),
     "schema": Entry(section="Set up", text="JSON Schema of the files, for editors."),
     "registry": Entry(section="Set up", text="Look after what is on record: check, back up, prune, move."),

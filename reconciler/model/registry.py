@@ -175,6 +175,19 @@ class ClusterHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """That a person allowed what a plan of `commit` held back, for `code`: to delete `agents`, until `until_ms`."""
+
+    commit: str
+    code: str
+    agents: tuple[AgentName, ...]
+    author: str
+    reason: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetRecord:
     """What is known of the fleet as a whole. `cluster_uids` pins each cluster's identity at first contact."""
 
@@ -186,6 +199,8 @@ class FleetRecord:
     """Digests of saved plans that were applied, newest last, at most 100."""
     silences: tuple[Silence, ...] = ()
     """For which alerts nobody is told anything, until when."""
+    approvals: tuple[Approval, ...] = ()
+    """What may be deleted although it is held, newest last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,10 @@ def deletions(
     rewound: bool,
     budget: DeletionBudget,
 ) -> Hold | None:
-    """Whether the deletions of this plan are held, all together. `destroy` asks for them by name and is not held."""
+    """Why the deletions of this plan are held, all together. `destroy` asks for them by name and is not held.
+
+    Whether somebody approved them is another question: see plan.approval.
+    """
     if not going or policy.destroy:
         return None
     names = tuple(record.name for record in going)

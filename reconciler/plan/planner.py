@@ -24,9 +24,10 @@ from reconciler.model.plan import (
     Reason,
     ReasonCode,
 )
-from reconciler.model.registry import Record, RegistrySnapshot
+from reconciler.model.registry import Approval, Record, RegistrySnapshot
 from reconciler.plan import away, guard, windows
 from reconciler.plan.agents import Reach, Verdict, Wanted, decide
+from reconciler.plan.approval import lifting
 from reconciler.plan.fingerprint import fingerprint
 from reconciler.plan.foreign import claimed, is_meant
 from reconciler.plan.inputs import PlanInput
@@ -58,6 +59,7 @@ class _Planner:
         self.levels: dict[AgentName, int] = {}
         self.strangers: dict[str, str] = {}
         self.unseen: dict[tuple[str, str], list[AgentName]] = {}
+        self.approvals: tuple[Approval, ...] = ()
 
     def plan(self) -> Plan:
         given = self.given
@@ -65,6 +67,7 @@ class _Planner:
         match given.registry:
             case Found(RegistrySnapshot() as snapshot) if fleet is not None:
                 self.records = snapshot.records
+                self.approvals = snapshot.fleet.approvals if snapshot.fleet is not None else ()
                 self._plan(fleet, snapshot)
             case Unreadable(reason=reason) if fleet is not None:
                 names = tuple(sorted(given.declaration.agents))
@@ -201,13 +204,22 @@ class _Planner:
             rewound=self.given.rewound,
             budget=fleet.deletions,
         )
+        allowed = None
         if hold is not None:
-            self.holds.append(hold)
-            return
+            allowed = lifting(hold, self.given.declaration.revision, self.approvals, self.given.now_ms)
+            if allowed is None:
+                self.holds.append(hold)
+                return
         for record in going:
-            self._delete(record, fleet.name, observations)
+            self._delete(record, fleet.name, observations, allowed)
 
-    def _delete(self, record: Record, fleet: str, observations: Mapping[str, Observation[LiveSet]]) -> None:
+    def _delete(
+        self,
+        record: Record,
+        fleet: str,
+        observations: Mapping[str, Observation[LiveSet]],
+        allowed: Approval | None,
+    ) -> None:
         """Delete an agent wherever it can be seen; where it cannot it stays on record until it can."""
         blind: dict[str, str] = {}
         forgotten = {entry.cluster for entry in record.inventory if entry.cluster in self.policy.forget_clusters}
@@ -235,6 +247,8 @@ class _Planner:
         objects.sort(key=lambda change: sort_key(change.cluster, change.ref), reverse=True)
         code = ReasonCode.DESTROY if self.policy.destroy else ReasonCode.REMOVED_FROM_GIT
         text = "asked for by destroy" if self.policy.destroy else "declared nowhere any more"
+        if allowed is not None:
+            text += f"; approved by {allowed.author}" + (f": {allowed.reason}" if allowed.reason else "")
         self.changes.append(
             Change(
                 name=record.name,

@@ -18,6 +18,7 @@ from reconciler.model.plan import (
     Reason,
 )
 from reconciler.model.source import Diagnostic, Position, Provenance
+from reconciler.plan.approval import key
 
 FORMAT_VERSION = "1.0"
 
@@ -113,6 +114,8 @@ class HoldShape(TypedDict):
     blocksExit: bool
     untilMs: NotRequired[int]
     origin: PositionShape | None
+    approval: NotRequired[str]
+    """By what it is approved, where it can be."""
 
 
 class DiagnosticShape(TypedDict):
@@ -182,7 +185,7 @@ def plan_json(plan: Plan) -> PlanShape:
         "summary": summary_json(plan),
         "changes": [change_json(change) for change in plan.changes],
         "drift": [drift_json(item) for item in plan.drift],
-        "held": [hold_json(hold) for hold in plan.holds],
+        "held": [hold_json(hold, plan) for hold in plan.holds],
         "blastRadius": [
             {"template": item.template, "changed": [str(name) for name in item.changed], "total": item.total}
             for item in plan.blast_radius
@@ -275,7 +278,7 @@ def drift_json(item: Drift) -> DriftShape:
     }
 
 
-def hold_json(hold: Hold) -> HoldShape:
+def hold_json(hold: Hold, plan: Plan) -> HoldShape:
     """What a plan leaves out, and what lifts it."""
     made: HoldShape = {
         "code": str(hold.code),
@@ -288,6 +291,8 @@ def hold_json(hold: Hold) -> HoldShape:
     }
     if hold.until_ms:
         made["untilMs"] = hold.until_ms
+    if found := "" if plan.partial else key(hold, plan.revision):
+        made["approval"] = found
     return made
 
 

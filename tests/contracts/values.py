@@ -11,6 +11,7 @@ from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import (
     AgentRevision,
     AgentState,
+    Approval,
     AuditFact,
     ClusterHealth,
     ClusterState,
@@ -119,9 +120,13 @@ def revision(number: int, agent: AgentName = TRIAGE, outcome: str = "applied") -
 
 
 def fleet(version: int) -> FleetRecord:
-    return FleetRecord(
-        name="acme", version=version, commit="c" * 40, cluster_uids={"local": "u"}, spent_plans=("p1", "p2")
+    approval = Approval(
+        commit="c" * 40, code="rewind", agents=(TRIAGE,), author="ada", reason="ü", since_ms=1, until_ms=9
     )
+    return FleetRecord(
+        name="acme", version=version, commit="c" * 40, cluster_uids={"local": "u"}, spent_plans=("p1", "p2"),
+        approvals=(approval,),
+    )  # fmt: skip
 
 
 def health(cluster: str = "eu-1", *, version: int = 1, state: ClusterState = ClusterState.UNWELL) -> ClusterHealth:

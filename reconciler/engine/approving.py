@@ -1,0 +1,76 @@
+"""Approving what a plan holds back: a person saw it, and it goes on record for that commit and those agents alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.engine.operate import CONFLICTS, Hand
+from reconciler.engine.run import repeat_commit
+from reconciler.model.errors import RegistryConflict, RegistryError, UsageError
+from reconciler.model.objects import Found, Unreadable
+from reconciler.model.plan import Hold, Plan
+from reconciler.model.registry import Approval, AuditFact, FleetRecord, Write
+from reconciler.plan.approval import approvable
+from reconciler.plan.guard import names_text
+
+DAY_MS = 24 * 3600 * 1000
+KEPT = 10
+
+
+async def approve(hand: Hand, plan: Plan, key: str, *, reason: str = "", for_ms: int = DAY_MS) -> Approval:
+    """Allow what `plan` holds under `key`; the next plan of that commit lifts it. Approved twice it lasts anew.
+
+    Raises UsageError where nothing is held under that key, RegistryError.
+    """
+    known = approvable(plan)
+    hold = known.get(key)
+    if hold is None:
+        held = ", ".join(known)
+        raise UsageError(
+            f"nothing that is held can be approved as {key[:60]!r}: what was seen may have changed since",
+            hint=f"look again; now there is: {held}" if held else "nothing is held now that can be approved",
+        )
+    now = hand.clock.now_ms()
+    made = Approval(
+        commit=plan.revision.commit,
+        code=hold.code.value,
+        agents=hold.agents,
+        author=hand.actor,
+        reason=reason,
+        since_ms=now,
+        until_ms=now + for_ms,
+    )
+    for attempt in range(CONFLICTS):
+        fleet = await _fleet(hand, plan)
+        try:
+            await repeat_commit(hand.registry, _write(hand, fleet, made, hold), hand.clock, hand.retry)
+        except RegistryConflict:
+            if attempt + 1 == CONFLICTS:
+                raise
+        else:
+            return made
+    raise AssertionError("unreachable: the last attempt answers or raises")
+
+
+async def _fleet(hand: Hand, plan: Plan) -> FleetRecord:
+    match await hand.registry.snapshot():
+        case Found(value=snapshot):
+            return snapshot.fleet or FleetRecord(name=plan.fleet, version=0)
+        case Unreadable(reason=reason):
+            raise RegistryError(f"the registry cannot be read: {reason}")
+        case _:
+            return FleetRecord(name=plan.fleet, version=0)
+
+
+def _write(hand: Hand, fleet: FleetRecord, made: Approval, hold: Hold) -> Write:
+    same = (made.commit, made.code, made.agents)
+    others = [
+        one for one in fleet.approvals if one.until_ms > made.since_ms and (one.commit, one.code, one.agents) != same
+    ]
+    message = f"{hold.text} ({names_text(hold.agents)})" + (f": {made.reason}" if made.reason else "")
+    return Write(
+        op_id=hand.registry.new_id(),
+        at_ms=made.since_ms,
+        fleet=replace(fleet, version=fleet.version + 1, approvals=(*others, made)[-KEPT:]),
+        audit=(AuditFact(actor=hand.actor, action="approve", agent=None, commit=made.commit, message=message),),
+    )
