@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from reconciler.daemon.http.changing import Changing
 from reconciler.daemon.http.limits import Limits
 from reconciler.daemon.http.openapi import text
 from reconciler.daemon.http.server import routes
@@ -14,7 +15,8 @@ from reconciler.daemon.http.webhook import Seen, Webhook
 
 def described() -> str:
     """The document as it is kept in schemas/."""
-    return text(routes(Webhook(secrets=lambda: NO_SECRETS, limits=Limits(), seen=Seen(monotonic=lambda: 0.0))))
+    webhook = Webhook(secrets=lambda: NO_SECRETS, limits=Limits(), seen=Seen(monotonic=lambda: 0.0))
+    return text(routes(webhook, Changing()))
 
 
 def main(arguments: list[str]) -> int:

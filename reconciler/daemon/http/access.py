@@ -16,7 +16,6 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.model.errors import UsageError
-from reconciler.model.identity import AgentName
 
 MAX_CALLERS = 1000
 MAX_TOKEN = 512
@@ -37,7 +36,7 @@ class Caller:
     name: str
     rights: frozenset[Right]
 
-    def actor(self, _name: AgentName | None = None) -> str:
+    def actor(self) -> str:
         """For the audit."""
         return f"{self.name}, over HTTP"
 

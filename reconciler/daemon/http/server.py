@@ -14,6 +14,7 @@ from aiohttp import web
 
 from reconciler.daemon.http import openapi, probes, reading
 from reconciler.daemon.http.access import Callers, Right
+from reconciler.daemon.http.changing import Changing
 from reconciler.daemon.http.guard import Guard, loopback_hosts
 from reconciler.daemon.http.inside import Inside
 from reconciler.daemon.http.limits import Connection, Crowd, Limits, Rates
@@ -81,9 +82,9 @@ class Listening:
         return host.strip("[]"), int(port)
 
 
-def routes(webhook: Webhook) -> tuple[Route, ...]:
+def routes(webhook: Webhook, changing: Changing) -> tuple[Route, ...]:
     """All that is served."""
-    served = (*probes.ROUTES, webhook.route(), *reading.ROUTES)
+    served = (*probes.ROUTES, webhook.route(), *reading.ROUTES, *changing.routes())
 
     async def described(_call: Call) -> Answer:
         return Answer(value=openapi.document((*served, itself)))
@@ -116,7 +117,8 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
         repeats=Repeats(monotonic=monotonic),
     )
     webhook = Webhook(secrets=listening.secrets, limits=limits, seen=Seen(monotonic=monotonic))
-    runner = web.AppRunner(guard.app(routes(webhook)), access_log=None, shutdown_timeout=5.0)
+    changing = Changing()
+    runner = web.AppRunner(guard.app(routes(webhook, changing)), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
         server = await _bound(runner, listening.address, host, port, context, limits)
@@ -125,6 +127,7 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
             yield f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
         finally:
             server.close()
+            await changing.close()
     finally:
         await runner.cleanup()
 
