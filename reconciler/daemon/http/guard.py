@@ -163,9 +163,9 @@ class Guard:
         call = Call(request=request, inside=self.inside, caller=caller, asked=asked, given=given)
         if route.right is not Right.WRITE:
             return _response(route, await route.handle(call), request)
-        key = request.headers.get(IDEMPOTENCY, "")
+        keys = request.headers.getall(IDEMPOTENCY, [])
         return await self.repeats.once(
-            caller.name, key, (route.name, request.path, raw), lambda: self._changed(route, call)
+            caller.name, keys, (route.name, request.path, raw), lambda: self._changed(route, call)
         )
 
     async def _changed(self, route: Route, call: Call) -> web.Response:

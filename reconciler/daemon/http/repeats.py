@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -38,13 +38,16 @@ class Repeats:
     _known: OrderedDict[tuple[str, str], _Done] = field(default_factory=OrderedDict)
 
     async def once(
-        self, caller: str, key: str, what: tuple[str, str, bytes], do: Callable[[], Awaitable[web.Response]]
+        self, caller: str, keys: Sequence[str], what: tuple[str, str, bytes], do: Callable[[], Awaitable[web.Response]]
     ) -> web.Response:
-        """Do it, or answer as it was answered. Raises Problem, and what `do` raises."""
-        if not key:
+        """Do it, or answer as it was answered; without keys each time. Raises Problem, and what `do` raises."""
+        if not keys:
             return await do()
-        if not _KEY.match(key):
-            raise Problem(400, "bad-parameter", "Idempotency-Key: 1 to 200 printable characters of ASCII, no spaces")
+        key = keys[0]
+        if len(keys) > 1 or not _KEY.match(key):
+            raise Problem(
+                400, "bad-parameter", "Idempotency-Key: one, of 1 to 200 printable characters of ASCII, no spaces"
+            )
         self._forget()
         digest = hashlib.sha256(repr(what).encode()).digest()
         known = self._known.get((caller, key))

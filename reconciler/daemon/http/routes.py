@@ -102,7 +102,12 @@ def read_body(request: web.Request, body: bytes, kind: type[Q]) -> Q:
     elif request.content_type != JSON:
         raise Problem(415, "not-json", "a body is application/json here")
     try:
-        return msgspec.json.decode(body, type=kind)
+        value = msgspec.json.decode(body)
+        if isinstance(value, dict):  # to JSON 6.0 is the whole number 6
+            value = {
+                key: int(one) if isinstance(one, float) and one.is_integer() else one for key, one in value.items()
+            }
+        return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as error:
         raise Problem(422, "bad-body", str(error), hint="/openapi.json says what there is") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
