@@ -152,7 +152,7 @@ async def test_a_request_that_is_repeated_is_done_once(server: Daemon) -> None:
     assert (again[0], again[1], again[2]["Idempotent-Replayed"]) == (*first, "true")
     assert len(await entries(server)) == 1
     other = await change(server, f"{AT}/scale", {"replicas": 7}, Idempotency_Key="k-1")
-    assert (other[0], other[1]["type"]) == (422, "urn:reconciler:problem:key-reused")
+    assert (other[0], other[1]["type"]) == (409, "urn:reconciler:problem:key-reused")
     assert (await change(server, f"{AT}/scale", {"replicas": 7}, Idempotency_Key="k 2"))[0] == 400
     assert (await change(server, f"{AT}/scale", {"replicas": 7}, Idempotency_Key=""))[0] == 400
 

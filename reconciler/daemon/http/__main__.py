@@ -15,7 +15,7 @@ from reconciler.daemon.http.webhook import Seen, Webhook
 
 def described() -> str:
     """The document as it is kept in schemas/."""
-    webhook = Webhook(secrets=lambda: NO_SECRETS, limits=Limits(), seen=Seen(monotonic=lambda: 0.0))
+    webhook = Webhook(secrets=lambda: NO_SECRETS, limits=Limits(), seen=Seen(monotonic=lambda: 0.0, most=0))
     return text(routes(webhook, Changing()))
 
 

@@ -45,6 +45,10 @@ class Limits:
     """How many requests one with wrong credentials counts as."""
     clients: int = 4096
     """Clients that are remembered."""
+    deliveries: int = 10_000
+    """Deliveries of webhooks that are remembered."""
+    keys: int = 1_000
+    """Answers that are kept for who asks again with the same Idempotency-Key."""
 
 
 class Crowd:

@@ -14,7 +14,6 @@ from aiohttp import web
 from reconciler.daemon.http.problems import Problem
 
 AGE_S = 24 * 3600.0
-MOST = 1_000
 _KEY = re.compile(r"[!-~]{1,200}\Z")
 
 
@@ -34,7 +33,7 @@ class Repeats:
 
     monotonic: Callable[[], float]
     age_s: float = AGE_S
-    most: int = MOST
+    most: int
     _known: OrderedDict[tuple[str, str], _Done] = field(default_factory=OrderedDict)
 
     async def once(
@@ -69,7 +68,7 @@ class Repeats:
 
     async def _again(self, known: _Done, digest: bytes) -> web.Response:
         if known.digest != digest:
-            raise Problem(422, "key-reused", "this Idempotency-Key was used for another request")
+            raise Problem(409, "key-reused", "this Idempotency-Key was used for another request")
         await known.over.wait()
         if not known.status:
             raise Problem(409, "failed-before", "the request with this Idempotency-Key failed just now: ask again")

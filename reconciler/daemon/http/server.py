@@ -114,9 +114,11 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
         hosts=hosts,
         limits=limits,
         rates=Rates(limits, monotonic),
-        repeats=Repeats(monotonic=monotonic),
+        repeats=Repeats(monotonic=monotonic, most=limits.keys),
     )
-    webhook = Webhook(secrets=listening.secrets, limits=limits, seen=Seen(monotonic=monotonic))
+    webhook = Webhook(
+        secrets=listening.secrets, limits=limits, seen=Seen(monotonic=monotonic, most=2 * limits.deliveries)
+    )
     changing = Changing()
     runner = web.AppRunner(guard.app(routes(webhook, changing)), access_log=None, shutdown_timeout=5.0)
     await runner.setup()

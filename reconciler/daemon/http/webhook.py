@@ -17,7 +17,6 @@ from reconciler.daemon.http.routes import Answer, Call, Route
 from reconciler.daemon.http.signatures import Forged, Secrets, verified
 
 AGE_S = 24 * 3600.0
-MOST = 10_000
 
 
 class FetchShape(TypedDict):
@@ -33,7 +32,7 @@ class Seen:
 
     monotonic: Callable[[], float]
     age_s: float = AGE_S
-    most: int = MOST
+    most: int
     _at: OrderedDict[str, float] = field(default_factory=OrderedDict)
 
     def before(self, *keys: str) -> bool:
