@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.daemon.http import Inside, Listening, served
 from reconciler.daemon.http.access import Callers
 from reconciler.daemon.http.repeats import Repeats
 from reconciler.daemon.loop import Mode
@@ -18,8 +19,13 @@ from reconciler.model.objects import Found
 from reconciler.model.plan import Action, Hold, HoldCode
 from reconciler.model.registry import AuditEntry, Record
 from reconciler.plan.approval import approvable
-from tests.daemon.serving import READER, WRITER, Daemon, open_daemon, serving
+from tests.daemon.serving import MANY, READER, WRITER, Daemon, callers, open_daemon, serving
+from tests.daemon.test_service import Fleet, running
 from tests.daemon.test_wakes import plan
+from tests.daemon.waiting import until
+from tests.doubles.source import MemorySource
+from tests.doubles.world import GivenWorld
+from tests.engine.fleets import NOTHING, agent
 
 TRIAGE = AgentName.parse("support/triage")
 AT = "/api/v1/agents/support/triage"
@@ -207,3 +213,29 @@ async def test_a_way_back_that_cannot_be_gone_is_told_before_it_begins(server: D
     status, body = await change(server, f"{AT}/rollback", {"to": 9})
     assert (status, body["type"]) == (409, "urn:reconciler:problem:refused")
     assert "no revision 9" in body["detail"]
+
+
+async def test_an_agent_of_a_daemon_that_runs_goes_back_and_one_that_is_scaled_is_brought_there(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path, MemorySource(), Mode.APPLY)
+    fleet.source.commit({"fleet.yaml": NOTHING, "agents/triage.yaml": agent("triage")})
+    async with running(fleet):
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        fleet.source.commit({"agents/triage.yaml": agent("triage", image="acme/agent:2")})
+        fleet.service.fetch.now()
+        await until(lambda: len(fleet.told("change-ended", outcome="applied")) == 2)
+        server = Daemon(await fleet.registry(), GivenWorld(fleet.source, fleet.clock, None), fleet.clock)  # type: ignore[arg-type]
+        known = callers()
+        listening = Listening(address="127.0.0.1:0", callers=lambda: known, limits=MANY)
+        async with served(listening, Inside.of(fleet.service)) as server.address:
+            status, body, headers = await server.whole(f"{AT}/rollback", "POST", token=WRITER, json={"reason": "worse"})
+            assert (status, body["follow"], headers["Location"]) == (202, AT, AT)
+            await until(lambda: len(fleet.told("change-ended", outcome="applied")) == 3)
+            body = (await server.ask(AT))[1]
+            assert (body["revision"], body["lastTried"]) == (1, 2)
+            assert "rolled back by hand by walt, over HTTP: worse" in body["quarantine"]["reason"]
+            assert (await change(server, f"{AT}/resume"))[0] == 200
+            await until(lambda: len(fleet.told("change-ended", outcome="applied")) == 4)
+            assert (await change(server, f"{AT}/scale", {"replicas": 3}))[0] == 200
+            await until(lambda: fleet.told("change-ended", action="scale", outcome="applied"))
+            assert (await server.ask(AT))[1]["placement"] == {"local": 3}
+            assert (await server.ask("/api/v1/plan"))[0] == 200
