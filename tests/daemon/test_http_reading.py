@@ -140,6 +140,7 @@ async def test_health_is_what_the_last_sweep_found(server: Daemon) -> None:
     }
     status, body = await server.ask(f"{API}/agents/support/triage/health")
     assert (status, body["state"], body["healthy"], body["at"]) == (200, "degraded", False, "2027-01-15T08:00:00Z")
+    assert body["trend"] is None
     assert [item["agent"] for item in await pages(server, f"{API}/health?limit=1")] == [
         "research/miner",
         "support/triage",

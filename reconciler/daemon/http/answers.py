@@ -97,11 +97,11 @@ class RevisionListShape(More):
 
 
 class HealthShape(AssessmentShape):
-    """Health of an agent by the last sweep; `trends` where they are kept, and of one agent only."""
+    """Health of an agent by the last sweep; of one agent with its `trend`, null where none is on record."""
 
     at: str
     requiresRecovery: bool
-    trends: NotRequired[Mapping[str, Any]]
+    trend: NotRequired[Mapping[str, Any] | None]
 
 
 class HealthListShape(More):

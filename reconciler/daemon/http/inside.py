@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler.daemon.http.problems import RETRY_S, Problem
 from reconciler.daemon.loop import Mode
@@ -20,9 +20,6 @@ from reconciler.ports import Clock
 
 if TYPE_CHECKING:
     from reconciler.daemon.service import Service
-
-Trends = Callable[[AgentName], Awaitable[Mapping[str, Any]]]
-"""What is known of an agent's health over time, in JSON values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +41,6 @@ class Inside:
     """Have Git asked now."""
     look: Callable[[str], None]
     """Have the loop look again, for a reason."""
-    trends: Trends | None = None
 
     @staticmethod
     def of(service: Service) -> Inside:

@@ -27,6 +27,8 @@ from reconciler.daemon.http.answers import (
 from reconciler.daemon.http.problems import Problem, asked_wrongly
 from reconciler.daemon.http.routes import Answer, Call, Route
 from reconciler.daemon.loop import Mode
+from reconciler.engine.trends import trend_on_record
+from reconciler.health.plain import trend_json
 from reconciler.model.errors import RegistryError
 from reconciler.model.health import Assessment
 from reconciler.model.identity import AgentName
@@ -173,14 +175,19 @@ def _health(assessment: Assessment) -> HealthShape:
 
 async def agent_health(call: Call) -> Answer:
     """What the last sweep found of one agent."""
-    found = call.inside.assessed().get(call.agent)
+    inside, name = call.inside, call.agent
+    registry = (await inside.stores()).registry
+    found = inside.assessed().get(name)
     if found is None:
-        await record_of((await call.inside.stores()).registry, call.agent)
+        await record_of(registry, name)
         hint = "the daemon that leads sweeps the agents that run; ask it after its first sweep"
-        raise Problem(404, "not-swept", f"no sweep of this daemon has found {call.agent}", hint=hint)
+        raise Problem(404, "not-swept", f"no sweep of this daemon has found {name}", hint=hint)
+    declared = inside.declared()
+    agent_ = declared.agents.get(name) if declared is not None else None
+    limits = agent_.spec.health if agent_ is not None else None
+    trend = await trend_on_record(registry, name, limits, now_ms=inside.clock.now_ms())
     shape = _health(found)
-    if call.inside.trends is not None:
-        shape["trends"] = await call.inside.trends(call.agent)
+    shape["trend"] = trend_json(trend) if trend is not None else None
     return Answer(value=shape)
 
 
