@@ -179,11 +179,10 @@ def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]], now_
         return f"{replicas} replicas are wanted, {have} declared, {ready} ready"
     if images - {wanted.image}:
         return f"it runs {', '.join(sorted(images))} instead of {wanted.image}"
-    recovery = record.recovery
-    if recovery is not None and recovery.since_ms and not (recovery.well_ms or recovery.left):
-        return "it is being recovered, and nobody has said yet that it is well"
     states = {AgentState.SUSPENDED} if stays else {AgentState.RUNNING, AgentState.DEGRADED}
-    if wanted.replicas == 0:  # suspending or resuming it changes nothing, so that nobody writes its record
+    if wanted.replicas == 0 or (
+        override is not None and override.replicas == 0
+    ):  # suspending or resuming it changes nothing, so that nobody writes its record
         states = {AgentState.SUSPENDED, AgentState.RUNNING, AgentState.DEGRADED}
     return f"its record says {record.state}: {record.message}" if record.state not in states else ""
 
