@@ -18,9 +18,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / ".demo"
@@ -36,6 +38,8 @@ SHOWN = {"leads", "planned", "change-ended", "health", "stops", "stopped"}
 LEFT_OUT = ("was=unknown", "busy=", "already as planned")
 """What of the daemon's lines is worth reading here."""
 WIDTH = 160
+ALERTS = "  alerts: [{name: on-call, webhook: {urlEnv: ONCALL_URL}, group: {wait: 1s, interval: 1s}}]\n"
+"""A line of fleet.yaml: whom the daemon tells what people have to know of."""
 
 
 def say(text: str) -> None:
@@ -63,15 +67,50 @@ def commit(message: str) -> None:
     git("commit", "--quiet", "-am", message)
 
 
+class OnCall(BaseHTTPRequestHandler):
+    """Where alerts arrive: a receiver of webhooks on this machine."""
+
+    told: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        """Take a message, and print it."""
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+        print(f"{DIM}on call|{END} {message['title']}", flush=True)
+        self.told.extend(message["alerts"])
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is called there
+        """Say nothing of requests."""
+
+    @classmethod
+    def knows(cls, agent: str, status: str) -> bool:
+        """Whether an alert about an agent has arrived."""
+        return any(alert["agent"] == agent and alert["status"] == status for alert in cls.told)
+
+
+@contextmanager
+def on_call() -> Iterator[str]:
+    """Be there for alerts while the block lasts; answers where."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OnCall)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class Daemon:
     """`reconciler daemon` beside all that follows. What it decides is printed as it says it."""
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: str) -> None:
         command = ["daemon", "--branch", "main", "--poll", "1s", "--sweep", "5s"]
         shown(["reconciler", *command, "&"])
         self._process = subprocess.Popen(
-            [str(RECONCILER), *command], cwd=FLEET, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-        )
+            [str(RECONCILER), *command],
+            cwd=FLEET, env=os.environ | {"ONCALL_URL": receiver}, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        )  # fmt: skip
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -106,7 +145,11 @@ class Daemon:
         for line in self._process.stderr:
             self._lines.append(line)
             _time, _level, event, *rest = [*line.rstrip().split(maxsplit=3), "", "", ""]
-            if event in SHOWN and not any(words in line for words in LEFT_OUT):
+            if (
+                event in SHOWN
+                and not any(words in line for words in LEFT_OUT)
+                and (event != "health" or KILLED in line)
+            ):
                 text = f"{event} {rest[0]}".rstrip()
                 print(f"{DIM}daemon|{END} {text if len(text) <= WIDTH else text[: WIDTH - 3] + '...'}", flush=True)
 
@@ -117,6 +160,8 @@ def prepare(place: Here | Playground) -> None:
         subprocess.run([RECONCILER, "destroy", "--auto-approve"], cwd=FLEET, check=False, capture_output=True)
     shutil.rmtree(DEMO, ignore_errors=True)
     shutil.copytree(ROOT / "examples" / "agents", FLEET, ignore=shutil.ignore_patterns("__pycache__", ".reconciler"))
+    with (FLEET / "fleet.yaml").open("a") as file:
+        file.write(ALERTS)
     place.prepare()
     git("init", "--quiet", "--initial-branch", "main")
     git("add", "--all")
@@ -255,10 +300,13 @@ def by_daemon(place: Here | Playground, daemon: Daemon) -> None:
     commit("Improve the glossary")
     daemon.until("change-ended", "research/glossary", "outcome=rolled-back", since=since)
     run("why", "research/glossary")
+    say("   Who is on call is told.")
+    daemon.wait(lambda: OnCall.knows("research/glossary", "firing"), "an alert about the glossary")
     say("   What is in Git is taken back; the agent runs on as it did all the while.")
     shown(["git", "revert", "--no-edit", "HEAD"])
     git("revert", "--no-edit", "HEAD")
     daemon.wait(nothing_to_do, "the glossary is as Git says again")
+    daemon.wait(lambda: OnCall.knows("research/glossary", "resolved"), "that the alert is over")
 
 
 def main() -> None:
@@ -271,11 +319,12 @@ def main() -> None:
     try:
         by_commands(place)
         say("5. From now on a daemon keeps it.")
-        daemon = Daemon()
-        try:
-            by_daemon(place, daemon)
-        finally:
-            daemon.stop()
+        with on_call() as receiver:
+            daemon = Daemon(receiver)
+            try:
+                by_daemon(place, daemon)
+            finally:
+                daemon.stop()
         say("9. Nothing is left to do, and every step is on record.")
         run("plan", "--detailed-exitcode")
         run("audit", "verify")
