@@ -250,14 +250,16 @@ class LinkedCluster:
                 try:
                     await asyncio.wait({following, broken}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    following.cancel()
+                    if not following.done():
+                        following.cancel()
+                        with suppress(asyncio.CancelledError):
+                            await following
                 if broken.done():
                     raise ClusterUnavailable(f"the watch of {self.name} broke off", cluster=self.name)
                 yield following.result()
         finally:
             broken.cancel()
-            with suppress(RuntimeError):  # it ends by itself where it is in the middle of something
-                await watched.aclose()
+            await watched.aclose()
 
     async def capacity(self) -> Observation[Capacity]:
         return await self._read(self.inner.capacity)
@@ -325,6 +327,24 @@ class LinkedRegistry:
 
     async def revisions(self, name: AgentName) -> tuple[AgentRevision, ...]:
         return await self._ask(lambda: self.inner.revisions(name))
+
+    async def record_health(
+        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
+    ) -> None:
+        await self._cross(lambda: self.inner.record_health(changes, points, op_id=op_id))
+
+    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
+        return await self._ask(lambda: self.inner.health_changes(name, since_ms=since_ms))
+
+    async def health_points(
+        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
+    ) -> tuple[HealthPoint, ...]:
+        return await self._ask(
+            lambda: self.inner.health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=span_ms)
+        )
+
+    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
+        return await self._ask(lambda: self.inner.prune_health(retention, now_ms=now_ms, most=most))
 
     def audit(self, *, name: AgentName | None = None, since: int = 0) -> AsyncIterator[AuditEntry]:
         return self.inner.audit(name=name, since=since)
