@@ -80,9 +80,15 @@ async def look_at(name: str, cluster: Cluster | Unreadable, scope: Scope, patien
         return Sight(identity=identity, live=silent, capacity=silent)
     if scope.kinds == RENDERED_KINDS:
         scope = replace(scope, kinds=served_kinds(identity.value))
-    live, capacity = await asyncio.gather(
-        read(cluster.observe(scope), cluster, patience), read(cluster.capacity(), cluster, patience)
-    )
+
+    # asked for where it is waited for: who is stopped before it begins leaves no question that nobody asked
+    async def objects() -> Observation[LiveSet]:
+        return await read(cluster.observe(scope), cluster, patience)
+
+    async def room() -> Observation[Capacity]:
+        return await read(cluster.capacity(), cluster, patience)
+
+    live, capacity = await asyncio.gather(objects(), room())
     return Sight(identity=identity, live=live, capacity=capacity)
 
 
