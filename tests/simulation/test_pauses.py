@@ -160,7 +160,7 @@ def test_one_that_falls_ill_again_and_again_gets_ten_restarts_a_day_and_then_is_
     async def story(world: World) -> None:
         world.care(f"{LADDER}, backoff: {{initial: 10s, factor: 2, max: 2m}}, attempts: 5")
         nodes = world.clusters["eu-1"].nodes
-        for _ in range(24):
+        for _ in range(15):
             for pod in nodes.pods():
                 nodes.hang(pod, hangs=True)
             await asyncio.sleep(HOUR_S / 5)  # in which it is mended, well, and all that was counted is forgotten

@@ -23,7 +23,7 @@ def simulated(seed: int, steps: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("seed", [101, 102])
 def test_laws_hold_whatever_happens(seed: int) -> None:
-    done = simulated(seed, 150)
+    done = simulated(seed, 120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
 
