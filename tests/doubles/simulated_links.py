@@ -359,24 +359,6 @@ class LinkedRegistry:
         for item in await self._ask(listed):
             yield item
 
-    async def record_health(
-        self, changes: Sequence[HealthChange], points: Sequence[HealthPoint], *, op_id: str
-    ) -> None:
-        await self._cross(lambda: self.inner.record_health(changes, points, op_id=op_id))
-
-    async def health_changes(self, name: AgentName | None, *, since_ms: int) -> tuple[HealthChange, ...]:
-        return await self._ask(lambda: self.inner.health_changes(name, since_ms=since_ms))
-
-    async def health_points(
-        self, name: AgentName | None, *, since_ms: int, until_ms: int, span_ms: int
-    ) -> tuple[HealthPoint, ...]:
-        return await self._ask(
-            lambda: self.inner.health_points(name, since_ms=since_ms, until_ms=until_ms, span_ms=span_ms)
-        )
-
-    async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
-        return await self._cross(lambda: self.inner.prune_health(retention, now_ms=now_ms, most=most))
-
     async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
         return await self._cross(lambda: self.inner.acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms))
 
