@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry soak mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry bench-health soak mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm clean
 .DEFAULT_GOAL := help
 
@@ -109,6 +109,9 @@ MINUTES ?= 30
 
 soak: $(STAMP) $(if $(filter playground,$(CLUSTER)),control-plane) ## a daemon for MINUTES=30 under commits and kills, or CLUSTER=playground; into docs/performance.md
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --cluster $(or $(CLUSTER),embedded) --write docs/performance.md
+
+bench-health: $(STAMP) ## the health sweep over 1,000 and 10,000 endpoints, written into docs/performance.md
+	$(BIN)/python -m benchmarks.sweep --write docs/performance.md
 
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
 	$(BIN)/mutmut run

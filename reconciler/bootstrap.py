@@ -110,11 +110,18 @@ class Session:
         """How calls are tried again: with real randomness."""
         return Retry(jitter=random.random)
 
-    def prober(self) -> Prober:
-        """Who asks endpoints how they are; whoever takes it closes it."""
-        from reconciler.adapters.probes import HttpProber
+    def prober(self, plugins: Path | None = None) -> Prober:
+        """Who asks endpoints how they are; whoever takes it closes it.
 
-        return HttpProber(clock=self._clock)
+        `plugins` is a folder with health checks of the operator's own; see Installed.given. Raises ReconcilerError.
+        """
+        from reconciler.adapters.plugins import Installed, PluginProber
+        from reconciler.adapters.probes import HttpProber
+        from reconciler.engine.probers import Probers
+
+        installed = Installed.given(plugins, repository=self.location.git_root if self.location.versioned else None)
+        checks = PluginProber(clock=self._clock, installed=installed)
+        return Probers(endpoints=HttpProber(clock=self._clock), plugins=checks)
 
     async def alert_book(self, seat: str = "") -> AlertBook:
         """What is kept of alerts, by one of several daemons at its seat; whoever takes it closes it.

@@ -149,6 +149,22 @@ async def test_agents_of_an_unreadable_cluster_are_held_and_the_rest_is_applied(
         assert set(finished(await applied(session, plan))) == {"support/here"}
 
 
+async def test_plugins_that_a_commit_could_write_are_not_run(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    inside, outside = repo.root / "plugins", tmp_path / "plugins"
+    inside.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(inside)
+    async with await open_fleet(find_fleet(repo.root)) as session:
+        for folder in (inside, link):
+            with pytest.raises(ReconcilerError, match="a commit could have any program run here"):
+                session.prober(folder)
+        with pytest.raises(ReconcilerError, match="is no folder"):
+            session.prober(outside)
+        outside.mkdir()
+        await session.prober(outside).close()
+
+
 async def test_the_same_stores_are_answered_again(tmp_path):
     repo = FleetRepo(tmp_path / "fleet")
     async with await repo.session() as session:

@@ -21,7 +21,10 @@ Mode = Annotated[
 ]
 Poll = Annotated[str | None, _option("--poll", "How often Git is asked.", "DURATION", "10s")]
 Resync = Annotated[str | None, _option("--resync", "How often it looks at everything unasked.", "DURATION", "1m")]
-Sweep = Annotated[str | None, _option("--sweep", "How often health is swept.", "DURATION", "30s")]
+Sweep = Annotated[str | None, _option("--sweep", "How often health is swept, else as each agent declares.", "DURATION")]
+PluginDir = Annotated[
+    str | None, _option("--plugin-dir", "Where executables lie that are health checks of yours.", "DIR")
+]
 Shards = Annotated[str | None, _option("--shards", "Share the agents out, in N parts, among all daemons told so.", "N")]
 Listen = Annotated[
     str | None, _option("--listen", "Serve probes, metrics, the webhook and the API there.", "HOST:PORT")

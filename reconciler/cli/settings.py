@@ -47,6 +47,10 @@ def _interval(text: str) -> str:
     return text
 
 
+def _sweep(text: str) -> str:
+    return _interval(text) if text else text
+
+
 def _shards(text: str) -> str:
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= MOST_SHARDS:
         raise ValueError(f"must be a number from 1 to {MOST_SHARDS}")
@@ -139,7 +143,9 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting(key="poll", default="10s", check=_interval, text="how often the daemon asks Git"),
         Setting(key="resync", default="1m", check=_interval, text="how often the daemon looks at everything unasked"),
-        Setting(key="sweep", default="30s", check=_interval, text="how often the daemon sweeps health"),
+        Setting(
+            key="sweep", default="", check=_sweep, text="how often the daemon sweeps health, else as agents declare"
+        ),
         Setting(
             key="keepRevisions",
             default="",

@@ -147,7 +147,8 @@ class History:
         """Keep what a sweep brings; what has to be written is written by somebody else."""
         self._registry = swept.stores.registry
         self._turn(self.clock.now_ms())
-        for index, (name, now) in enumerate(swept.found.assessments.items(), 1):
+        measured = [(name, one) for name, one in swept.found.assessments.items() if name in swept.found.assessed]
+        for index, (name, now) in enumerate(measured, 1):
             self._note(swept.before.get(name), now, swept.declared.agents.get(name))
             if not index % AT_ONCE:
                 await asyncio.sleep(0)

@@ -44,8 +44,10 @@ class Measures:
             "change_seconds", "From the start of a change to its end", "action", "outcome", buckets=CHANGES
         )
         self._sweep = histogram("sweep_seconds", "How long health sweeps took", buckets=PASSES)
-        self._missed = counter("sweeps_missed", "Sweeps that others took the time of")
-        self._health = gauge("agents_by_health", "Agents by what the last sweep found", "state")
+        self._missed = counter("sweeps_missed", "Turns of agents in sweeps that came while one before went on")
+        self._assessed = counter("assessments", "Agents that were measured and judged, by what was found", "state")
+        self._probes = counter("probes", "Probes by what they asked, and what came of it", "kind", "outcome")
+        self._health = gauge("agents_by_health", "Agents by what is known of their health", "state")
         self._remedies = counter("remedies", "Remedies that have ended, by how", "remedy", "outcome")
         self._recovery = histogram("recovery_seconds", "From unhealthy to healthy again", buckets=RECOVERIES)
         self._doubts = gauge("remedies_suspended", "Whether so much fails at once that nothing is done about it (1)")
@@ -80,11 +82,21 @@ class Measures:
     def swept(self, seconds: float, *, missed: int) -> None:
         """A sweep ended."""
         self._sweep.observe(seconds)
-        self._missed.inc(missed)
+        self.missed(missed)
 
-    def assessed(self, found: Iterable[Assessment]) -> None:
-        """What a sweep found."""
-        counts = Counter(item.state for item in found)
+    def missed(self, turns: int) -> None:
+        """Agents were left out of a sweep."""
+        self._missed.inc(turns)
+
+    def probed(self, kind: str, outcome: str) -> None:
+        """A probe ended."""
+        self._probes.labels(kind, outcome).inc()
+
+    def assessed(self, now: Iterable[Assessment], known: Iterable[Assessment]) -> None:
+        """What a sweep found, and what is known of all agents."""
+        for state, number in Counter(item.state for item in now).items():
+            self._assessed.labels(state.value).inc(number)
+        counts = Counter(item.state for item in known)
         for state in HealthState:
             self._health.labels(state.value).set(counts[state])
 

@@ -85,7 +85,7 @@ class Recovering:
 
     async def heard(self, swept: Swept) -> None:
         """A sweep has ended."""
-        for name in self._looks:
+        for name in self._looks.keys() & swept.found.assessed:
             self._looks[name] += 1
         self._swept, self.sweeps = swept, self.sweeps + 1
         self._news.set()

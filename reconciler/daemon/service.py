@@ -14,6 +14,7 @@ from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.nudge import Nudge
 from reconciler.daemon.ours import Ours
+from reconciler.daemon.probing import Counted
 from reconciler.daemon.recovering import Recovering
 from reconciler.daemon.sharding import Sharding
 from reconciler.daemon.standing import Standing, either
@@ -44,7 +45,8 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     poll_s: float = 10.0
     resync_s: float = 60.0
-    sweep_s: float = 30.0
+    sweep_s: float | None = None
+    """How often agents are swept, whatever they declare; None: as each declares."""
     shards: int = 1
     """More than one: several daemons look after parts of the fleet; all of them have to be told the same."""
     keep_revisions_s: float | None = None
@@ -196,9 +198,9 @@ class Service:
             shards.hand_over = loop.acting.hand_over
             shards.taken = lambda: wakes.wake("a shard was taken")
         sweeping = self._sweeping = Sweeping(
-            world=self.world, prober=self.prober, options=self.options, cache=self.cache, tell=self.tell,
-            measures=self.measures, every_s=self.settings.sweep_s, acts=loop.acting is not None,
-            mine=shards.mine if shards is not None else lambda _name: True,
+            world=self.world, prober=Counted(inner=self.prober, measures=self.measures), options=self.options,
+            cache=self.cache, tell=self.tell, measures=self.measures, every_s=self.settings.sweep_s,
+            acts=loop.acting is not None, mine=shards.mine if shards is not None else lambda _name: True,
             heard=(*self.heard, *(one.heard for one in recovering), *self._alarmed(loop)), recall=self.recall,
         )  # fmt: skip
         feed = RegistryFeed(

@@ -1,20 +1,25 @@
-"""The health sweep of a daemon: all agents every so often, and a line when an agent's health changes.
+"""The health sweep of a daemon: each agent by its own interval, and a line when an agent's health changes.
 
-Assessments are kept for hysteresis and for whoever shows them. It never waits for the loop, nor the loop for it.
+Assessments are kept for hysteresis and for whoever shows them. It never waits for the loop, nor the loop for it, and
+not for long for agents that hang: they are judged when they end, and nobody else is later for that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.daemon.measures import Measures
+from reconciler.daemon.rota import Rota
 from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache
-from reconciler.engine.sweep import Sweep, note_sweep, sweep
+from reconciler.engine.seen import Usages
+from reconciler.engine.sweep import Round, Sweep, note_sweep
 from reconciler.engine.wellness import Noter
 from reconciler.engine.world import Stores, World
+from reconciler.model.agent import Agent
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
@@ -23,10 +28,20 @@ from reconciler.model.objects import Found
 from reconciler.model.registry import FleetRecord, Record
 from reconciler.ports import Prober
 
+SETTLE_S = 1.5
+"""So long a tick waits for its agents; those that take longer come later."""
+IDLE_S = 30.0
+"""How often clusters are looked at where nobody is due."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """One sweep that ended: of what was declared, of what was on record, what it found, and what the one before had."""
+    """What a sweep brought: of what was declared, of what was on record, what is known now, and what was known before.
+
+    Agents are swept each at its own time. `found.assessments` has all that run and were ever measured;
+    `found.assessed` are those that were judged now, and only of these it says something new. The others are in both
+    `found` and `before` as the same objects. `found.sights` is what was seen of the clusters, as of this sweep's start.
+    """
 
     declared: Declaration
     stores: Stores
@@ -51,9 +66,22 @@ async def nothing_known(_stores: Stores, _names: Collection[AgentName]) -> Mappi
     return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What a sweep stands on: the declaration, the stores and the records when it began, and which agents run."""
+
+    declared: Declaration
+    stores: Stores
+    records: Mapping[AgentName, Record]
+    fleet: FleetRecord | None
+    agents: Mapping[AgentName, Agent]
+
+
 @dataclass(slots=True, kw_only=True)
 class Sweeping:
-    """Sweeps every `every_s` seconds; where it `acts` it writes down which clusters are unwell. `heard` by many."""
+    """Sweeps agents by their intervals, or all every `every_s` seconds; where it `acts` it writes down which clusters
+    are unwell. `heard` by many.
+    """
 
     world: World
     prober: Prober
@@ -61,38 +89,96 @@ class Sweeping:
     cache: PlanningCache
     tell: Teller
     measures: Measures
-    every_s: float
+    every_s: float | None
     acts: bool
     mine: Callable[[AgentName], bool] = lambda _name: True
     """Which agents are swept here: of a fleet in shards each daemon sweeps its own."""
     heard: tuple[Hears, ...] = ()
     recall: Recalls = nothing_known
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
-    under_way: bool = False
+    _rota: Rota = field(init=False)
+    _usages: Usages = field(init=False)
+    _ticking: bool = False
+    _late: dict[asyncio.Task[None], Round] = field(default_factory=dict)
+    _passing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._rota = Rota(self.every_s)
+        self._usages = Usages(clock=self.world.clock)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether somebody works with clusters now, or will tell of them."""
+        return self._ticking or bool(self._late)
 
     async def run(self) -> None:
-        """Sweep after sweep. One that takes longer than its interval is followed by the next at once, never by two."""
+        """Tick after tick, never two at once; agents that are still under way when they are due are left out."""
         clock = self.world.clock
-        while True:
-            began = clock.monotonic()
-            self.under_way = True
-            try:
-                await self.once()
-            finally:
-                self.under_way = False
-            took = clock.monotonic() - began
-            self.measures.swept(took, missed=int(took // self.every_s))
-            await clock.sleep(max(0.0, self.every_s - took))
+        idle_s = IDLE_S if self.every_s is None else self.every_s
+        try:
+            while True:
+                began = clock.monotonic()
+                self._ticking = True
+                try:
+                    known = await self.once()
+                finally:
+                    self._ticking = False
+                now = clock.monotonic()
+                pause = self._rota.pause(now) if known else None
+                await clock.sleep(max(0.0, idle_s - (now - began)) if pause is None else min(pause, idle_s))
+        finally:
+            for task, late in self._late.items():
+                late.stop()
+                task.cancel()
+            await asyncio.gather(*self._late, return_exceptions=True)
+            self._late.clear()
 
-    async def once(self) -> None:
-        """One sweep of what the last plan found declared. Raises ReconcilerError for a fleet that cannot be opened."""
+    async def once(self) -> bool:
+        """Sweep those that are due, of what the last plan found declared. False where nobody knows who should run.
+
+        Raises ReconcilerError for a fleet that cannot be opened.
+        """
+        ground = await self._ground()
+        if ground is None:
+            return False
+        clock = self.world.clock
+        began = clock.monotonic()
+        self._rota.keep(ground.agents, began)
+        due, missed = self._rota.due(began)
+        if not due and ground.agents:
+            return True
+        busy = {name for late in self._late.values() for name in late.under_way}
+        agents = {name: ground.agents[name] for name in due if name not in busy}
+        missed += len(due) - len(agents)
+        if due and not agents:
+            self.measures.missed(missed)
+            return True
+        self._usages.namespaces = frozenset(name.namespace for name in ground.agents)
+        begun = await Round.begin(ground.stores, agents, self.prober, clock, previous=self.found, usages=self._usages)
+        try:
+            found = await begun.ended(SETTLE_S)
+        except BaseException:
+            begun.stop()
+            raise
+        self.measures.swept(clock.monotonic() - began, missed=missed)
+        if begun.under_way:
+            task = asyncio.create_task(self._later(ground, begun))
+            self._late[task] = begun
+            task.add_done_callback(self._late.pop)
+        if self.acts:
+            noter = Noter(actor=self.options.actor, retry=self.options.retry)
+            await note_sweep(ground.stores, begun.saw, clock, noter)
+        await self._take(ground, begun, found)
+        return True
+
+    async def _ground(self) -> _Ground | None:
         declared = self.cache.declaration
         if declared is None or declared.fleet is None:
-            return
+            return None
         stores = await self.world.stores(declared.fleet)
         records = await stores.registry.snapshot()
         if not isinstance(records, Found):
-            return  # who should run is not known now; the loop tells why
+            return None  # who should run is not known now; the loop tells why
         known = records.value.records
         agents = {
             name: agent
@@ -101,18 +187,33 @@ class Sweeping:
         }
         if strangers := agents.keys() - self.found.keys():  # this daemon began, took them over, or they are new
             self.found = {**self.found, **await self.recall(stores, strangers)}
-        seen = await sweep(stores, agents, self.prober, self.world.clock, previous=self.found)
-        for name, now in seen.assessments.items():
-            self._compare(self.found.get(name), now)
-        before, self.found = self.found, seen.assessments
-        self.measures.assessed(seen.assessments.values())
-        if self.acts:
-            await note_sweep(stores, seen, self.world.clock, Noter(actor=self.options.actor, retry=self.options.retry))
-        swept = Swept(
-            declared=declared, stores=stores, records=known, found=seen, before=before, fleet=records.value.fleet,
-            mine=self.mine,
-        )  # fmt: skip
-        await self._pass_on(swept)
+        return _Ground(declared=declared, stores=stores, records=known, fleet=records.value.fleet, agents=agents)
+
+    async def _later(self, ground: _Ground, begun: Round) -> None:
+        """Take those that a tick did not wait for."""
+        while begun.under_way:
+            await self._take(ground, begun, await begun.ended(SETTLE_S))
+
+    async def _take(self, ground: _Ground, begun: Round, now: Mapping[AgentName, Assessment]) -> None:
+        """Keep what was found, and pass it on."""
+        for name, fault in begun.faults.items():
+            self.tell.say("error", "not-assessed", agent=str(name), reason=f"{type(fault).__name__}: {fault}")
+        begun.faults.clear()
+        if not now and self._late:
+            return
+        async with self._passing:
+            before = self.found
+            known = {name: now.get(name) or before.get(name) for name in self._rota.names}
+            self.found = {name: one for name, one in known.items() if one is not None}
+            for name, assessment in now.items():
+                self._compare(before.get(name), assessment)
+            self.measures.assessed(now.values(), self.found.values())
+            found = replace(begun.saw, assessments=self.found, assessed=frozenset(now))
+            swept = Swept(
+                declared=ground.declared, stores=ground.stores, records=ground.records, found=found, before=before,
+                fleet=ground.fleet, mine=self.mine,
+            )  # fmt: skip
+            await self._pass_on(swept)
 
     async def _pass_on(self, swept: Swept) -> None:
         for hears in self.heard:

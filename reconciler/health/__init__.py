@@ -4,7 +4,7 @@ For: assessing an agent over its dimensions (connectivity, performance, resource
 Must not know: how anything is measured, clusters, registries, the clock; times come in as arguments.
 """
 
-from reconciler.health.assess import assess
-from reconciler.health.requests import probe_request
+from reconciler.health.assess import assess, fails_now, stands
+from reconciler.health.requests import plugin_request, probe_request
 
-__all__ = ["assess", "probe_request"]
+__all__ = ["assess", "fails_now", "plugin_request", "probe_request", "stands"]

@@ -35,12 +35,14 @@ def assess(
     state = _overall(checks)
     measured = any(finding.verdict is not Verdict.NOT_MEASURED for _check, finding in judged)
     turns = _turns(previous, state) if measured else previous.turns if previous else 0
+    explained = bool(upstream or evidence.in_doubt)
+    own = any(check.critical and check.dimension in OWN for check in failing)
     return Assessment(
         agent=agent,
         at_ms=now_ms,
         state=state,
         is_healthy=healthy,
-        requires_recovery=not upstream and any(check.critical and check.dimension in OWN for check in failing),
+        requires_recovery=own and not explained,
         critical=_nothing_serves(checks, evidence),
         checks=checks,
         upstream=upstream,
@@ -49,6 +51,19 @@ def assess(
         measured=measured,
         latencies_ms=_latencies(health, evidence),
     )
+
+
+def stands(known: Assessment) -> bool | None:
+    """Whether an agent is well as those see it that depend on it; None where nothing of it is known."""
+    return None if known.state is HealthState.UNKNOWN else known.is_healthy
+
+
+def fails_now(known: Assessment) -> bool:
+    """Whether a critical check of an agent failed when it was last measured, however short that has lasted.
+
+    Who depends on it may count to its own threshold first, and must not be mended for that.
+    """
+    return any(check.critical and check.failures for check in known.checks)
 
 
 def _turns(previous: Assessment | None, state: HealthState) -> int:
@@ -116,11 +131,16 @@ def _advance(
 
 
 def _overall(checks: tuple[CheckState, ...]) -> HealthState:
-    if any(check.state is HealthState.UNHEALTHY and check.critical for check in checks):
-        return HealthState.UNHEALTHY
-    if any(check.state in {HealthState.UNHEALTHY, HealthState.DEGRADED} for check in checks):
-        return HealthState.DEGRADED
-    return HealthState.UNKNOWN if _all_unknown(checks) else HealthState.HEALTHY
+    found = HealthState.UNKNOWN
+    for check in checks:
+        state = check.state
+        if state is HealthState.UNHEALTHY and check.critical:
+            return state
+        if state is HealthState.UNHEALTHY or state is HealthState.DEGRADED:
+            found = HealthState.DEGRADED
+        elif state is HealthState.HEALTHY and found is HealthState.UNKNOWN:
+            found = state
+    return found
 
 
 def _all_unknown(checks: tuple[CheckState, ...]) -> bool:

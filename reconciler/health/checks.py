@@ -149,6 +149,16 @@ def _dependencies(check: HealthCheck, evidence: Evidence, before: CheckState | N
     return _not_measured(check, evidence, before)
 
 
+def _plugin(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:
+    samples = _measured(check, evidence)
+    if not samples:
+        return _not_measured(check, evidence, before)
+    bad = [sample.problem for sample in samples if not sample.ok]
+    if bad:
+        return Finding(verdict=Verdict.FAIL, text=bad[0])
+    return Finding(verdict=Verdict.PASS, text=f"plugin {check.plugin} finds it well")
+
+
 def _card(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:
     samples = _measured(check, evidence)
     if not samples or evidence.card is None:
@@ -181,5 +191,5 @@ _JUDGES: Mapping[Dimension, Callable[[HealthCheck, Evidence, CheckState | None],
     Dimension.LIFECYCLE: _lifecycle,
     Dimension.DEPENDENCIES: _dependencies,
     Dimension.CARD: _card,
-    Dimension.PLUGIN: _not_measured,
+    Dimension.PLUGIN: _plugin,
 }

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from reconciler.model.agent import AgentSpec, Dimension, ExecTarget, GrpcTarget, HealthCheck, HttpTarget, TcpTarget
-from reconciler.model.health import CardProbe, Endpoint, HttpProbe, ProbeRequest, TcpProbe
+from collections.abc import Sequence
+
+from reconciler.model.agent import (
+    Agent,
+    AgentSpec,
+    Dimension,
+    ExecTarget,
+    GrpcTarget,
+    HealthCheck,
+    HttpTarget,
+    TcpTarget,
+)
+from reconciler.model.health import CardProbe, Endpoint, GrpcProbe, HttpProbe, PluginProbe, ProbeRequest, TcpProbe
 
 DEFAULT_TIMEOUT_MS = 2000
+MOST_TIMEOUT_MS = 60_000
+"""Whatever a check declares: an agent is measured to its end within a minute and its turn."""
 
 
 def probe_request(check: HealthCheck, spec: AgentSpec, endpoint: Endpoint) -> ProbeRequest | None:
-    """The probe that `check` asks for at one pod; None for checks that need none, and where the port is not there.
-
-    A gRPC target is only connected to: whether it answers calls is left to the cluster's own gRPC probe.
-    """
-    timeout_ms = check.timeout.ms if check.timeout else DEFAULT_TIMEOUT_MS
+    """The probe that `check` asks for at one pod; None for checks that need none, and where the port is not there."""
+    timeout_ms = min(check.timeout.ms if check.timeout else DEFAULT_TIMEOUT_MS, MOST_TIMEOUT_MS)
     if check.dimension is Dimension.CARD:
         serving = next((port.name for port in spec.ports if port.protocol == "TCP"), None)
         port = endpoint.ports.get(serving) if serving else None
@@ -22,12 +32,22 @@ def probe_request(check: HealthCheck, spec: AgentSpec, endpoint: Endpoint) -> Pr
         case HttpTarget(path=path, port=wanted, scheme=scheme):
             if port := _actual(wanted, spec, endpoint):
                 return HttpProbe(host=endpoint.host, port=port, path=path, scheme=scheme.lower(), timeout_ms=timeout_ms)
-        case TcpTarget(port=wanted) | GrpcTarget(port=wanted):
+        case TcpTarget(port=wanted):
             if port := _actual(wanted, spec, endpoint):
                 return TcpProbe(host=endpoint.host, port=port, timeout_ms=timeout_ms)
+        case GrpcTarget(port=wanted, service=service):
+            if port := _actual(wanted, spec, endpoint):
+                return GrpcProbe(host=endpoint.host, port=port, service=service, timeout_ms=timeout_ms)
         case ExecTarget() | None:
             pass
     return None
+
+
+def plugin_request(check: HealthCheck, agent: Agent, endpoints: Sequence[Endpoint]) -> PluginProbe | None:
+    """What a plugin is asked, once for all pods; None for checks that are no plugin's."""
+    if check.dimension is not Dimension.PLUGIN:
+        return None
+    return PluginProbe(plugin=check.plugin, agent=agent.name, endpoints=tuple(endpoints), config=check.config)
 
 
 def _actual(wanted: str | int, spec: AgentSpec, endpoint: Endpoint) -> int | None:

@@ -33,6 +33,16 @@ class TcpProbe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcProbe:
+    """Call grpc.health.v1.Health/Check without TLS; well is SERVING. `service` "" asks of the whole server."""
+
+    host: str
+    port: int
+    service: str = ""
+    timeout_ms: int = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardProbe:
     """Fetch the A2A agent card at /.well-known/agent-card.json; well is 200 with a JSON object."""
 
@@ -51,7 +61,18 @@ class Endpoint:
     ports: Mapping[str, int]
 
 
-ProbeRequest = HttpProbe | TcpProbe | CardProbe
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginProbe:
+    """Have a plugin look at an agent, all of its pods that can be reached at once."""
+
+    plugin: str
+    agent: AgentName
+    endpoints: tuple[Endpoint, ...]
+    config: JsonObject = field(default_factory=dict)
+    timeout_ms: int = 5000
+
+
+ProbeRequest = HttpProbe | TcpProbe | GrpcProbe | CardProbe | PluginProbe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +125,8 @@ class Evidence:
     resources: tuple[PodResources, ...] | None = None
     pods: PodFacts | None = None
     dependencies: Mapping[AgentName, bool | None] = field(default_factory=dict)
+    in_doubt: frozenset[AgentName] = frozenset()
+    """Of `dependencies`, those that fail right now, also where that has not lasted long enough to call them unwell."""
     card: JsonObject | None = field(default=None, repr=False)
 
 
@@ -148,8 +171,8 @@ class Assessment:
     """Health of one agent. The three facts are apart: none follows from another.
 
     `is_healthy`: something was measured, and no critical check has failed long enough. `requires_recovery`: a critical
-    check of something of its own has, and no dependency is to blame. `critical`: nothing of it serves. `checks` in
-    the declared order.
+    check of something of its own has, and no dependency is to blame or in doubt. `critical`: nothing of it serves.
+    `checks` in the declared order.
     """
 
     agent: AgentName

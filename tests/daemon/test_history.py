@@ -104,7 +104,7 @@ class Watch:
                     ),
                     stores=self.stores,
                     records={name: record(name) for name in self.agents},
-                    found=Sweep(assessments=self.found),
+                    found=Sweep(assessments=self.found, assessed=frozenset(self.found)),
                     before=before,
                 )
             )  # fmt: skip

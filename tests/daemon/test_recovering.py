@@ -127,8 +127,9 @@ class Ward:
         known = await snapshot(self.world)
         declared = await _fleet(self.world)
         assessments = {name(each): self.assessed(name(each), state, **found) for each, state in states.items()}
+        sweep = Sweep(assessments=assessments, assessed=frozenset(assessments))
         return Swept(
-            declared=declared, stores=self.stores, records=known.records, found=Sweep(assessments=assessments),
+            declared=declared, stores=self.stores, records=known.records, found=sweep,
             before=self.before, fleet=known.fleet,
         )  # fmt: skip
 

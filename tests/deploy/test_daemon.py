@@ -46,7 +46,7 @@ def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
     assert {"--repo=https://git.example/fleet.git", "--branch=main", "--path=fleets/acme"} <= set(container["args"])
     assert pod["serviceAccountName"] == only(objects, "ServiceAccount")["metadata"]["name"]
     assert container["envFrom"] == [{"secretRef": {"name": "arango"}}]
-    assert {"--poll=10s", "--resync=1m", "--sweep=30s", "--max-deletes=5"} <= set(container["args"])
+    assert {"--poll=10s", "--resync=1m", "--max-deletes=5"} <= set(container["args"])
     (files,) = [one for one in pod["volumes"] if "secret" in one]
     assert files["secret"]["secretName"] == "fleet-ssh"
     (mount,) = [one for one in container["volumeMounts"] if one["name"] == files["name"]]

@@ -10,7 +10,7 @@ from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
 from reconciler.model.agent import Agent
-from reconciler.model.health import Assessment, HealthState, HttpProbe
+from reconciler.model.health import Assessment, HealthState, HttpProbe, PluginProbe
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import PORTS_ANNOTATION, Unreadable
 from tests.doubles.prober import TableProber
@@ -127,6 +127,35 @@ async def test_a_dependency_that_is_unwell_is_named_as_the_cause(world):
     assert not found.assessments[TRIAGE].requires_recovery
 
 
+async def test_a_dependency_that_has_only_begun_to_fail_puts_off_the_blame(world):
+    first = CHECKED.replace("health:\n", "health:\n    failureThreshold: 1\n")
+    world.commit(base=agent("base", CHECKED), triage=agent("triage", first + "  dependsOn: [support/base]\n"))
+    await applied(world)
+    add_pod(world, "base")
+    add_pod(world, "triage")
+    prober = TableProber(lambda _request: "no answer")
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, prober, world.clock, previous={})
+    assessment = found.assessments[TRIAGE]
+    assert assessment.state is HealthState.UNHEALTHY
+    assert assessment.upstream == (), "the base is not called unwell yet"
+    assert not assessment.requires_recovery, "but it may be what is wrong"
+
+
+async def test_each_dependency_is_probed_once_however_many_share_it(world):
+    others = {f"user-{number}": agent(f"user-{number}", "  dependsOn: [support/base]\n") for number in range(5)}
+    world.commit(base=agent("base", CHECKED), **others)
+    await applied(world)
+    add_pod(world, "base")
+    prober = TableProber(lambda _request: "no answer")
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    assert len(prober.asked) == 1
+    assert {one.upstream for name, one in found.assessments.items() if name.name != "base"} == {
+        (AgentName.parse("support/base"),)
+    }
+
+
 async def test_a_cluster_that_cannot_be_read_says_nothing_against_its_agents(world):
     world.commit(triage=agent("triage", CHECKED))
     agents = await agents_of(world)
@@ -152,4 +181,27 @@ async def test_a_port_mapping_that_cannot_be_read_is_left_aside(world):
     add_pod(world, ports=["odd"])
     prober = TableProber()
     await sweep(await world.stores(None), await agents_of(world), prober, world.clock, previous={})
-    assert [request.port for request in prober.asked] == [8080]
+    assert [request.port for request in prober.asked if isinstance(request, HttpProbe)] == [8080]
+
+
+async def test_a_plugin_is_asked_once_for_all_pods_and_says_how_the_agent_is(world):
+    plugged = CHECKED + "      - {name: queue, plugin: {name: queue, config: {most: 5}}}\n"
+    world.commit(triage=agent("triage", plugged))
+    await applied(world)
+    add_pod(world, number=1)
+    add_pod(world, number=2)
+    well: list[bool] = []
+    prober = TableProber(lambda request: "" if well or not isinstance(request, PluginProbe) else "9 wait")
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    (asked,) = [request for request in prober.asked if isinstance(request, PluginProbe)]
+    assert (asked.plugin, asked.agent, asked.config) == ("queue", TRIAGE, {"most": 5})
+    assert [endpoint.pod for endpoint in asked.endpoints] == ["triage-1", "triage-2"]
+    checks = {check.name: check for check in found.assessments[TRIAGE].checks}
+    assert (checks["queue"].state, checks["queue"].text) == (HealthState.UNHEALTHY, "9 wait")
+    assert found.assessments[TRIAGE].requires_recovery
+    well.append(True)
+    found = await sweep(stores, agents, prober, world.clock, previous={}, at_once=True)
+    assert {check.name: check.text for check in found.assessments[TRIAGE].checks}["queue"] == (
+        "plugin queue finds it well"
+    )

@@ -19,7 +19,7 @@ from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.alert import Alert
 from reconciler.model.fleet import FleetSpec
-from reconciler.model.health import ProbeRequest, Sample
+from reconciler.model.health import PluginProbe, ProbeRequest, Sample
 from reconciler.model.series import Retention
 from reconciler.ports import Cluster
 from tests.doubles.simulated_cluster import SimulatedCluster
@@ -81,6 +81,7 @@ class SimulatedProber:
 
     async def probe(self, request: ProbeRequest) -> Sample:
         async def asked() -> bool:
+            assert not isinstance(request, PluginProbe), "nothing here declares a plugin"
             return any(cluster.nodes.answers(request.host) for cluster in self._around.clusters.values())
 
         def failed() -> bool:

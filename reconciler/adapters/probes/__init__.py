@@ -1,4 +1,4 @@
-"""Probes: asking agents' endpoints over HTTP and TCP, as the Prober port.
+"""Probes: asking agents' endpoints over HTTP, gRPC and TCP, as the Prober port.
 
 For: bounded measurements of endpoints that may be slow, huge, redirecting or somebody else's.
 Must not know: agents, health, what a measurement is for; no other adapter.

@@ -9,15 +9,16 @@ import os
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, assert_never
 from urllib.parse import quote
 
 from reconciler.adapters.probes.answers import MAX_BODY, Answer
 from reconciler.adapters.probes.connections import MOST_KEPT, Connections, Place, reach, room
+from reconciler.adapters.probes.grpc import Call, NotServing
 from reconciler.adapters.probes.names import Names, Refused
-from reconciler.adapters.probes.turns import Turns
-from reconciler.model.health import CardProbe, HttpProbe, ProbeRequest, Sample, TcpProbe
+from reconciler.adapters.probes.turns import NoTurn, Turns
+from reconciler.model.health import CardProbe, GrpcProbe, HttpProbe, PluginProbe, ProbeRequest, Sample, TcpProbe
 from reconciler.ports import Clock
 
 CARD_PATH = "/.well-known/agent-card.json"
@@ -31,6 +32,9 @@ _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errn
 """What this machine has run out of: no fault of an endpoint."""
 
 
+_Asked = HttpProbe | TcpProbe | GrpcProbe | CardProbe
+
+
 class _Unwell(Exception):
     """The endpoint answered, and not as it should; with its HTTP status."""
 
@@ -41,7 +45,7 @@ class _Unwell(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class HttpProber:
-    """Probes over HTTP(S) and TCP. Certificates are not verified, as a kubelet's probes do not.
+    """Probes over HTTP(S), gRPC and TCP. Certificates are not verified, as a kubelet's probes do not.
 
     `loopback`: whether addresses of this machine may be probed, as the embedded cluster's pods need it. Connections
     are kept for the next sweep, a quarter of the files that this process may open at most. Use it inside one event
@@ -57,13 +61,18 @@ class HttpProber:
 
     def __post_init__(self) -> None:
         quarter = room() // 4
-        self._turns = Turns(self.at_once, min(MOST_ASIDE, quarter))
+        self._turns = Turns(at_once=self.at_once, aside=min(MOST_ASIDE, quarter))
         self._names = Names(loopback=self.loopback)
         self._connections = Connections(min(MOST_KEPT, quarter))
 
     async def probe(self, request: ProbeRequest) -> Sample:
         """One measurement; what goes wrong is said in it. Waiting for a turn does not count as latency."""
-        async with self._turns.turn():
+        try:
+            turn = await self._turns.take()
+        except NoTurn as error:
+            now = self.clock.now_ms()
+            return Sample(ok=False, at_ms=now, latency_ms=0.0, problem=f"not probed: {error}", refused=True)
+        try:
             started = self.clock.monotonic()
             status, card, problem, refused = 0, None, "", False
             try:
@@ -90,6 +99,8 @@ class HttpProber:
                 refused=refused,
                 card=card,
             )
+        finally:
+            self._turns.give(turn)
 
     async def close(self) -> None:
         """Close the connections that are kept. A probe after this opens new ones."""
@@ -98,13 +109,17 @@ class HttpProber:
 
     async def _measure(self, request: ProbeRequest) -> tuple[int, dict[str, Any] | None]:
         """Status, and the card where one is asked for. Raises Refused, _Unwell, OSError, ValueError."""
+        if isinstance(request, PluginProbe):
+            raise Refused("not probed: a plugin is no endpoint")
         addresses = await self._names.addresses(request.host, request.port)
         for address in addresses[:-1]:  # a name may have some that nobody listens at
             with suppress(ConnectionError):
                 return await self._at(address, request)
         return await self._at(addresses[-1], request)
 
-    async def _at(self, address: str, request: ProbeRequest) -> tuple[int, dict[str, Any] | None]:
+    async def _at(
+        self, address: str, request: HttpProbe | TcpProbe | GrpcProbe | CardProbe
+    ) -> tuple[int, dict[str, Any] | None]:
         match request:
             case TcpProbe():
                 (await reach(address, request.port)).close()
@@ -114,6 +129,9 @@ class HttpProber:
                 if not 200 <= answer.status < 400:
                     raise _Unwell(f"answers {answer.status}", answer.status)
                 return answer.status, None
+            case GrpcProbe():
+                await self._called(address, request)
+                return 0, None
             case CardProbe():
                 answer = await self._asked(address, request, CARD_PATH)
                 if answer.status != 200:
@@ -121,6 +139,20 @@ class HttpProber:
                 return answer.status, _card(answer)
             case _:
                 assert_never(request)
+
+    async def _called(self, address: str, request: GrpcProbe) -> None:
+        made = await reach(address, request.port)
+        try:
+            authority = _authority(request.host, request.port)
+            make = partial(Call, request.service, authority)
+            _, call = await asyncio.get_running_loop().create_connection(make, sock=made)
+        except BaseException:
+            made.close()
+            raise
+        try:
+            await call.served()
+        except NotServing as error:
+            raise _Unwell(_plain(str(error)), 0) from None
 
     async def _asked(self, address: str, request: HttpProbe | CardProbe, path: str) -> Answer:
         place = Place(address, request.port, request.host if request.scheme == "https" else "")
@@ -130,10 +162,14 @@ class HttpProber:
 @lru_cache(maxsize=16_384)
 def _question(host: str, port: int, path: str) -> bytes:
     """A GET. What has no place in a path is escaped; a fragment stays here."""
-    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     target = quote(path.partition("#")[0], safe=_UNESCAPED)
-    lines = (f"GET {target} HTTP/1.1", f"Host: {quote(at, safe=_UNESCAPED + '[]')}", *_HEADERS, "", "")
+    lines = (f"GET {target} HTTP/1.1", f"Host: {_authority(host, port)}", *_HEADERS, "", "")
     return "\r\n".join(lines).encode("ascii")
+
+
+def _authority(host: str, port: int) -> str:
+    """A host and port as they stand in an address."""
+    return quote(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", safe=_UNESCAPED + "[]")
 
 
 def _card(answer: Answer) -> dict[str, Any]:
@@ -159,4 +195,8 @@ def _said(error: Exception) -> str:
             text = words
         case _:
             text = str(error) or type(error).__name__
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)[:200]

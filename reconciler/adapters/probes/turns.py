@@ -1,89 +1,111 @@
 """Whose turn it is: few probes at work at once, and many that only wait for an endpoint to say something.
 
 A probe that has heard nothing for a moment costs no work, so it gives its turn to another one and waits aside.
-Endpoints that hang hold up nobody, as long as there is room aside.
+Endpoints that hang hold up nobody, as long as there is room aside. Nobody waits for a turn for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import TracebackType
-from typing import Self
+from dataclasses import dataclass, field
 
 MOMENT_S = 0.01
+PATIENCE_S = 10.0
+"""As long may a probe wait for its turn."""
 
 
+class NoTurn(Exception):
+    """No turn came up in time."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One turn, from the moment that it comes up."""
+
+    until: float
+    held: bool = True
+    aside: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    called: asyncio.Future[None]
+    until: float
+
+
+@dataclass(slots=True, kw_only=True)
 class Turns:
-    """`at_once` turns, and room for `aside` who have given theirs to another."""
+    """`at_once` turns, and room for `aside` who have given theirs to another.
 
-    def __init__(self, at_once: int, aside: int) -> None:
-        self._free = at_once
-        self._room = aside
-        self._queue: deque[asyncio.Future[None]] = deque()
+    One timer serves all: who came first steps aside first, and is the first to lose patience.
+    """
 
-    def turn(self) -> Turn:
-        """One turn, to be used in `async with`."""
-        return Turn(self)
+    at_once: int
+    aside: int
+    patience_s: float = PATIENCE_S
+    _queue: deque[_Waiting] = field(default_factory=deque)
+    _holding: deque[Turn] = field(default_factory=deque)
+    _timer: asyncio.TimerHandle | None = None
 
-    async def _take(self) -> None:
-        if self._free > 0 and not self._queue:
-            self._free -= 1
-            return
-        called = asyncio.get_running_loop().create_future()
-        self._queue.append(called)
+    async def take(self) -> Turn:
+        """Wait for a turn; it is given back by `give`. Raises NoTurn."""
+        loop = asyncio.get_running_loop()
+        if self.at_once > 0 and not self._queue:
+            self.at_once -= 1
+        else:
+            await self._wait(loop)
+        turn = Turn(loop.time() + MOMENT_S)
+        self._holding.append(turn)
+        self._watch(loop)
+        return turn
+
+    def give(self, turn: Turn) -> None:
+        """Give a turn back."""
+        turn.held = False
+        if turn.aside:
+            self.aside += 1
+        else:
+            self._next()
+
+    async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        waiting = _Waiting(loop.create_future(), loop.time() + self.patience_s)
+        self._queue.append(waiting)
+        self._watch(loop)
         try:
-            await called
+            await waiting.called
         except asyncio.CancelledError:
-            if called.done() and not called.cancelled():
-                self._give()
+            if waiting.called.done() and not waiting.called.cancelled():
+                self._next()
             raise
 
-    def _give(self) -> None:
+    def _next(self) -> None:
         while self._queue:
-            called = self._queue.popleft()
+            called = self._queue.popleft().called
             if not called.done():
                 called.set_result(None)
                 return
-        self._free += 1
+        self.at_once += 1
 
-    def _step_aside(self) -> bool:
-        if self._room <= 0:
-            return False
-        self._room -= 1
-        self._give()
-        return True
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None:
+            self._timer = loop.call_later(MOMENT_S, self._tick)
 
-    def _come_back(self) -> None:
-        self._room += 1
-
-
-class Turn:
-    """Held from the moment that it comes up."""
-
-    __slots__ = ("_aside", "_timer", "_turns")
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._aside = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._turns._take()  # noqa: SLF001 - a turn is a part of its turns
-        self._timer = asyncio.get_running_loop().call_later(MOMENT_S, self._patience)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._aside:
-            self._turns._come_back()  # noqa: SLF001
-        else:
-            self._turns._give()  # noqa: SLF001
-
-    def _patience(self) -> None:
-        self._aside = self._turns._step_aside()  # noqa: SLF001
-        if not self._aside:
-            self._timer = asyncio.get_running_loop().call_later(MOMENT_S, self._patience)
+    def _tick(self) -> None:
+        """Let those step aside who have had their moment, and those go who have waited too long."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        holding = self._holding
+        while holding and (not holding[0].held or (holding[0].until <= now and self.aside > 0)):
+            turn = holding.popleft()
+            if turn.held:
+                turn.aside = True
+                self.aside -= 1
+                self._next()
+        while self._queue and (self._queue[0].until <= now or self._queue[0].called.done()):
+            called = self._queue.popleft().called
+            if not called.done():
+                called.set_exception(NoTurn(f"no turn within {self.patience_s:g} s"))
+        self._timer = None
+        if holding or self._queue:
+            self._watch(loop)

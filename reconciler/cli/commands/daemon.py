@@ -37,6 +37,7 @@ def daemon(  # noqa: PLR0917 - options of a command
     poll: own.Poll = None,
     resync: own.Resync = None,
     sweep: own.Sweep = None,
+    plugin_dir: own.PluginDir = None,
     shards: own.Shards = None,
     listen: own.Listen = None,
     access: own.Access = None,
@@ -57,8 +58,8 @@ def daemon(  # noqa: PLR0917 - options of a command
     It looks when a commit comes, when something that it made changes on a cluster, when people wish something by hand,
     and every so often. Each agent is worked on by itself; what fails is tried again after a growing while. Of several
     daemons of one fleet one acts, the others stand by, or with --shards each does a part. SIGTERM and Ctrl-C: nothing
-    new is started, and what is under way writes down where it is. Each option is also a setting, of reconciler.yaml or
-    RECONCILER_*: `reconciler config view --show-origin`.
+    new is started, and what is under way writes down where it is. Each option but --plugin-dir is also a setting, of
+    reconciler.yaml or RECONCILER_*: `reconciler config view --show-origin`.
     """
     settings = invocation().settings(
         repo=repo, branch=branch, path=path, state=state, mode=mode, poll=poll, resync=resync, sweep=sweep,
@@ -73,10 +74,10 @@ def daemon(  # noqa: PLR0917 - options of a command
         raise UsageError("--working-tree reads the files here, and goes with neither --repo nor --branch")
     PlanRequest(ref=settings.text("branch") or None)
     serving.Served.of(settings).check()
-    run(_run(settings, working_tree=working_tree))
+    run(_run(settings, plugin_dir, working_tree=working_tree))
 
 
-async def _run(settings: Settings, *, working_tree: bool) -> None:
+async def _run(settings: Settings, plugins: str | None, *, working_tree: bool) -> None:
     from reconciler.bootstrap import follow_remote, open_fleet
 
     folder, repo = invocation().folder(), settings.text("repo")
@@ -86,7 +87,7 @@ async def _run(settings: Settings, *, working_tree: bool) -> None:
         else:
             opened = await follow_remote(repo, folder / (settings.text("state") or "."), settings.text("path"))
         world = await stack.enter_async_context(opened)
-        prober = world.prober()
+        prober = world.prober(folder / plugins if plugins else None)
         stack.push_async_callback(prober.close)
         service = _service(settings, world, prober)
         stack.push_async_callback(_remember(service, settings.length("history")).close)
@@ -115,7 +116,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
             policy=options.policy(None, None, settings.text("maxDeletes"), allow_empty=False, accept_rewind=False),
             poll_s=settings.length("poll"),
             resync_s=settings.length("resync"),
-            sweep_s=settings.length("sweep"),
+            sweep_s=settings.seconds("sweep"),
             shards=settings.number("shards"),
             keep_revisions_s=settings.seconds("keepRevisions"),
         ),

@@ -29,6 +29,7 @@ SHOWN = (
     Dimension.RESOURCES,
     Dimension.CARD,
     Dimension.DEPENDENCIES,
+    Dimension.PLUGIN,
 )
 
 

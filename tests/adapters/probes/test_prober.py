@@ -26,7 +26,7 @@ from reconciler.adapters.probes import HttpProber
 from reconciler.adapters.probes.addresses import refusal
 from reconciler.adapters.probes.answers import MAX_BODY
 from reconciler.adapters.probes.connections import Connections, Place
-from reconciler.adapters.probes.turns import Turns
+from reconciler.adapters.probes.turns import NoTurn, Turns
 from reconciler.model.health import CardProbe, HttpProbe, TcpProbe
 from tests.daemon.waiting import until
 
@@ -544,14 +544,15 @@ async def test_kept_connections_are_bounded_and_the_longest_unused_goes_first() 
 
 
 async def test_few_are_at_work_at_once_and_those_that_hear_nothing_stand_aside() -> None:
-    turns = Turns(2, aside=3)
+    turns = Turns(at_once=2, aside=3)
     begun: list[int] = []
     release = asyncio.Event()
 
     async def one(number: int) -> None:
-        async with turns.turn():
-            begun.append(number)
-            await release.wait()
+        turn = await turns.take()
+        begun.append(number)
+        await release.wait()
+        turns.give(turn)
 
     tasks = [asyncio.create_task(one(number)) for number in range(8)]
     await asyncio.sleep(0)
@@ -562,17 +563,33 @@ async def test_few_are_at_work_at_once_and_those_that_hear_nothing_stand_aside()
     release.set()
     await asyncio.gather(*tasks)
     assert sorted(begun) == list(range(8))
+    assert (turns.at_once, turns.aside) == (2, 3), "all turns and all room are back"
 
 
 async def test_who_gives_up_waiting_for_a_turn_takes_none() -> None:
-    turns = Turns(1, aside=0)
-    async with turns.turn():
-        waiting = asyncio.create_task(turns.turn().__aenter__())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    async with asyncio.timeout(5), turns.turn():
-        pass
+    turns = Turns(at_once=1, aside=0)
+    held = await turns.take()
+    waiting = asyncio.create_task(turns.take())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    turns.give(held)
+    assert turns.at_once == 1
+
+
+async def test_a_probe_whose_turn_does_not_come_is_not_made() -> None:
+    turns = Turns(at_once=1, aside=0, patience_s=0.02)
+    held = await turns.take()
+    with pytest.raises(NoTurn, match=r"no turn within 0\.02 s"):
+        await turns.take()
+    turns.give(held)
+    assert turns.at_once == 1
+
+
+async def test_that_no_turn_came_says_nothing_of_the_endpoint(prober: HttpProber) -> None:
+    prober._turns = Turns(at_once=0, aside=0, patience_s=0.01)
+    sample = await prober.probe(http(9))
+    assert (sample.refused, sample.problem) == (True, "not probed: no turn within 0.01 s")
 
 
 async def test_endpoints_that_hang_hold_up_nobody_else() -> None:
