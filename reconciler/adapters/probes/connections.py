@@ -13,6 +13,8 @@ from functools import cache
 from reconciler.adapters.probes.answers import Answer, Hearing
 
 MOST_KEPT = 16_384
+UNUSED_S = 600.0
+"""One that nobody has used for so long makes room for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,13 @@ class HungUp(OSError):
 class Connection(asyncio.Protocol):
     """Asks and hears. What comes unasked ends it."""
 
-    __slots__ = ("_answer", "_hearing", "_transport")
+    __slots__ = ("_answer", "_hearing", "_transport", "used")
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Answer] | None = None
         self._hearing: Hearing | None = None
+        self.used = 0.0
 
     @property
     def reusable(self) -> bool:
@@ -95,7 +98,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """Those that are kept, the longest unused first; at most `most` of them."""
+    """Those that are kept, the longest unused first; at most `most` of them, and those that came first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -140,16 +143,18 @@ class Connections:
         return None
 
     def _keep(self, place: Place, connection: Connection) -> None:
-        while self._count >= self._most and self._kept:
-            _, oldest = self._kept.popitem(last=False)
-            self._count -= len(oldest)
-            for one in oldest:
+        now = asyncio.get_running_loop().time()
+        while self._count >= self._most:
+            oldest = next(iter(self._kept), None)
+            if oldest is None or now - self._kept[oldest][-1].used < UNUSED_S:
+                connection.close()  # sweeps come round: to make room for this one would end that before its turn
+                return
+            for one in self._kept.pop(oldest):
+                self._count -= 1
                 one.close()
-        if self._most:
-            self._kept.setdefault(place, []).append(connection)
-            self._count += 1
-        else:
-            connection.close()
+        connection.used = now
+        self._kept.setdefault(place, []).append(connection)
+        self._count += 1
 
 
 async def reach(address: str, port: int) -> socket.socket:

@@ -48,7 +48,7 @@ class HttpProber:
     """Probes over HTTP(S), gRPC and TCP. Certificates are not verified, as a kubelet's probes do not.
 
     `loopback`: whether addresses of this machine may be probed, as the embedded cluster's pods need it. Connections
-    are kept for the next sweep, a quarter of the files that this process may open at most. Use it inside one event
+    are kept for the next sweep, half of the files that this process may open at most. Use it inside one event
     loop, and `close` it there.
     """
 
@@ -63,7 +63,7 @@ class HttpProber:
         quarter = room() // 4
         self._turns = Turns(at_once=self.at_once, aside=min(MOST_ASIDE, quarter))
         self._names = Names(loopback=self.loopback)
-        self._connections = Connections(min(MOST_KEPT, quarter))
+        self._connections = Connections(min(MOST_KEPT, 2 * quarter))
 
     async def probe(self, request: ProbeRequest) -> Sample:
         """One measurement; what goes wrong is said in it. Waiting for a turn does not count as latency."""

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.probes import HttpProber
+from reconciler.adapters.probes import connections as connection_module
 from reconciler.adapters.probes.addresses import refusal
 from reconciler.adapters.probes.answers import MAX_BODY
 from reconciler.adapters.probes.connections import Connections, Place
@@ -523,7 +524,7 @@ async def test_what_this_machine_has_run_out_of_is_no_fault_of_the_endpoint(prob
     assert sample.problem == "not probed: Too many open files"
 
 
-async def test_kept_connections_are_bounded_and_the_longest_unused_goes_first() -> None:
+async def test_kept_connections_are_bounded_and_those_long_unused_make_room(monkeypatch) -> None:
     connections = Connections(2)
     opened = 0
 
@@ -533,13 +534,18 @@ async def test_kept_connections_are_bounded_and_the_longest_unused_goes_first() 
         await answering(b"")(reader, writer)
 
     async with serving(counting) as one, serving(counting) as two, serving(counting) as three:
-        for port in (one, two, three):
-            await connections.ask(Place("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n")
-        assert opened == 3
-        await connections.ask(Place("127.0.0.1", three), b"GET / HTTP/1.1\r\n\r\n")
-        assert opened == 3
-        await connections.ask(Place("127.0.0.1", one), b"GET / HTTP/1.1\r\n\r\n")
-        assert opened == 4
+
+        async def ask(*ports: int) -> int:
+            for port in ports:
+                await connections.ask(Place("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n")
+            return opened
+
+        assert await ask(one, two, three) == 3
+        assert await ask(one, two) == 3, "sweeps come round: the first ones are kept"
+        assert await ask(three) == 4
+        monkeypatch.setattr(connection_module, "UNUSED_S", 0.0)
+        assert await ask(three) == 5
+        assert await ask(three) == 5
         connections.close()
 
 
