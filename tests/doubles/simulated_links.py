@@ -250,16 +250,14 @@ class LinkedCluster:
                 try:
                     await asyncio.wait({following, broken}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    if not following.done():
-                        following.cancel()
-                        with suppress(asyncio.CancelledError):
-                            await following
+                    following.cancel()
                 if broken.done():
                     raise ClusterUnavailable(f"the watch of {self.name} broke off", cluster=self.name)
                 yield following.result()
         finally:
             broken.cancel()
-            await watched.aclose()
+            with suppress(RuntimeError):  # it ends by itself where it is in the middle of something
+                await watched.aclose()
 
     async def capacity(self) -> Observation[Capacity]:
         return await self._read(self.inner.capacity)
