@@ -17,12 +17,15 @@ from reconciler.cli.looking import record_of
 from reconciler.cli.output import emit, note, wants_color
 from reconciler.cli.views.apply import closing
 from reconciler.cli.views.plan_words import hold_text
+from reconciler.daemon.standing import LEADER_LEASE
+from reconciler.engine.locks import LockHeld
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Policy
 from reconciler.model.registry import Record
 
 if TYPE_CHECKING:
     from reconciler.engine.operate import Hand
+    from reconciler.ports import Clock, Registry
 
 Wish = Callable[["Hand"], Awaitable[Record]]
 
@@ -38,7 +41,19 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
         before = await record_of(stores.registry, name)
         record = await wish(session.hand(stores, whoami()))
         emit(f"{name}: {told}." if record != before else f"{name}: nothing to change.")
-        return await _bring_about(session, name, "" if newest else record.commit)
+        try:
+            return await _bring_about(session, name, "" if newest else record.commit)
+        except LockHeld:
+            if not await _somebody_leads(stores.registry, session.clock):
+                raise
+            note(f"A daemon keeps this fleet, and is at work: it brings {name} to this as well.")
+            return 0
+
+
+async def _somebody_leads(registry: Registry, clock: Clock) -> bool:
+    """Whether a daemon looks after the fleet, or a part of it: wishes on record are seen by it at once."""
+    now_ms = clock.now_ms()
+    return any(lease.holder and lease.expires_ms > now_ms for lease in await registry.leases(LEADER_LEASE))
 
 
 async def go_back(name: AgentName, *, to: int | None, reason: str) -> int:

@@ -17,7 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.bootstrap import find_fleet, open_fleet
+from reconciler.daemon.standing import LEADER_LEASE
+from reconciler.engine.locks import APPLY_LEASE
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Manifest, Unreadable
 from reconciler.spec import read_fleet
@@ -287,6 +291,22 @@ def test_an_agent_is_scaled_suspended_and_resumed_by_hand(running: Program) -> N
     until(lambda: len(pods(running)) == 1)
     assert "pause" in running("history", "demo/hello", code=0).out
     assert "0 to 10000" in running("scale", "demo/hello", "99999", code=1).err
+
+
+@pytest.mark.parametrize("led", [True, False])
+def test_a_wish_is_left_to_the_daemon_that_is_at_work(running: Program, *, led: bool) -> None:
+    """Who keeps the fleet sees what is on record; another apply does not, and is not waited for."""
+
+    async def hold() -> None:
+        registry = await SqliteRegistry.open(running.folder / ".reconciler" / "registry.db", SystemClock())
+        for lease in (APPLY_LEASE, LEADER_LEASE)[: 1 + led]:
+            await registry.acquire(lease, holder="somebody", ttl_ms=60_000, now_ms=SystemClock().now_ms())
+        await registry.close()
+
+    asyncio.run(hold())
+    done = running("scale", "demo/hello", "2", code=0 if led else 1)
+    assert ("A daemon keeps this fleet" if led else "another apply holds this fleet") in done.err
+    assert "by hand" in running("why", "demo/hello", code=0).out
 
 
 def test_health_is_checked_once_and_shown_by_dimension(running: Program) -> None:
