@@ -142,10 +142,14 @@ def files() -> dict[str, str]:
     return {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas().items()}
 
 
+OPENAPI = "openapi.json"
+"""Lies beside the schemas, and is made and checked by the daemon's HTTP server."""
+
+
 def stale(folder: Path) -> list[str]:
     """The schema files in `folder` that are not as they should be, sorted."""
     wanted = files()
-    there = {path.name for path in folder.glob("*.json")}
+    there = {path.name for path in folder.glob("*.json")} - {OPENAPI}
     return sorted(
         {name for name, text in wanted.items() if name not in there or (folder / name).read_text("utf-8") != text}
         | (there - wanted.keys())

@@ -123,6 +123,7 @@ async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
 SINCE = {
     2: ("clusters",),
     3: ("projection", "search", "paths", "vals", "facts", "words"),
+    4: ("health_changes", "health_points"),
 }
 """What each version of the schema added."""
 

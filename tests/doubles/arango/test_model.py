@@ -119,8 +119,8 @@ class Both:
             expected = "conflict"
         if any(name in other.written for number, (_, other) in self.running.items() if number != who):
             expected = "blocked"
-        if value is None and name not in seen.state and self.versions.get(name, 0) <= seen.began:
-            expected = "missing"
+        if value is None and name not in seen.state:  # it is looked for before its key is waited for
+            expected = "conflict" if self.versions.get(name, 0) > seen.began else "missing"
         assert _write(trx, self.collection, name, value) == expected
         if expected == "done":
             seen.written.add(name)
