@@ -124,7 +124,11 @@ async def lift_what_is_held(world: World) -> str:
 
 async def _differs(world: World) -> str:
     snapshot = await world.snapshot()
-    away = [str(name) for name, record in snapshot.records.items() if record.home]
+    away = [  # one of no replicas has nothing to take home, and goes when it has
+        str(name)
+        for name, record in snapshot.records.items()
+        if record.home and any(placed.replicas for placed in record.placement)
+    ]
     if away:
         return f"not at home yet: {', '.join(away)}"
     if ill := [str(name) for name, record in snapshot.records.items() if _is_ill(record)]:
