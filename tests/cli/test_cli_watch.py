@@ -18,6 +18,7 @@ def test_rows_are_printed_as_they_change(fleet: Program, edit: Edit) -> None:
     (fleet.folder / "fleet.yaml").write_text(text + NOTHING)
     fleet.commit()
     fleet("apply", "--auto-approve", code=0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever tests in the background ignores it
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler.cli", "get", "agents", "--watch"],
         cwd=fleet.folder,
@@ -26,6 +27,7 @@ def test_rows_are_printed_as_they_change(fleet: Program, edit: Edit) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         assert process.stdout is not None
         read = reader(process.stdout)
