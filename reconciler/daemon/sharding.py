@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from reconciler.daemon import standing
-from reconciler.daemon.standing import either
+from reconciler.daemon.standing import either, reason_of
 from reconciler.daemon.telling import Teller, unhurried
 from reconciler.engine.shardlocks import ShardLost
 from reconciler.model.errors import ReconcilerError, RegistryConflict
@@ -139,7 +139,7 @@ class Sharding:
             except RegistryConflict as error:
                 reason = error.message
             except (ReconcilerError, TimeoutError) as error:
-                reason = problem = _reason(error)
+                reason = problem = reason_of(error)
             self.blind(problem)
             if self._shards:
                 return True
@@ -295,7 +295,3 @@ _SEATS = "daemon/seat-"
 
 async def _awaited(work: Awaitable[None]) -> None:
     await work
-
-
-def _reason(error: ReconcilerError | TimeoutError) -> str:
-    return "the registry does not answer" if isinstance(error, TimeoutError) else error.message

@@ -77,7 +77,7 @@ class Standing:
             try:
                 lease = await self._acquire(TTL_S * PART)
             except (ReconcilerError, TimeoutError) as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 self._stands_by(error, reason)
                 if unhurried(reason) != told:
                     told = unhurried(reason)
@@ -121,7 +121,7 @@ class Standing:
                 return error.message
             except (ReconcilerError, TimeoutError) as error:
                 if self.clock.monotonic() - renewed >= TTL_S * PART:
-                    return _reason(error)
+                    return reason_of(error)
                 continue
             if again.epoch != lease.epoch:
                 return "the lease had ended, and another daemon may have led meanwhile"
@@ -135,7 +135,8 @@ class Standing:
             )
 
 
-def _reason(error: ReconcilerError | TimeoutError) -> str:
+def reason_of(error: ReconcilerError | TimeoutError) -> str:
+    """Why the registry could not be asked, for people."""
     return "the registry does not answer" if isinstance(error, TimeoutError) else error.message
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.engine.operate import CONFLICTS, Hand
-from reconciler.engine.run import repeat_commit
-from reconciler.model.errors import RegistryConflict, RegistryError, UsageError
-from reconciler.model.objects import Found, Unreadable
+from reconciler.engine.operate import Hand, fleet_on_record, write_decided
+from reconciler.model.errors import UsageError
 from reconciler.model.plan import Hold, Plan
 from reconciler.model.registry import Approval, AuditFact, FleetRecord, Write
 from reconciler.plan.approval import approvable
@@ -40,26 +38,11 @@ async def approve(hand: Hand, plan: Plan, key: str, *, reason: str = "", for_ms:
         since_ms=now,
         until_ms=now + for_ms,
     )
-    for attempt in range(CONFLICTS):
-        fleet = await _fleet(hand, plan)
-        try:
-            await repeat_commit(hand.registry, _write(hand, fleet, made, hold), hand.clock, hand.retry)
-        except RegistryConflict:
-            if attempt + 1 == CONFLICTS:
-                raise
-        else:
-            return made
-    raise AssertionError("unreachable: the last attempt answers or raises")
 
+    async def decide() -> tuple[Approval, Write]:
+        return made, _write(hand, await fleet_on_record(hand, plan.fleet), made, hold)
 
-async def _fleet(hand: Hand, plan: Plan) -> FleetRecord:
-    match await hand.registry.snapshot():
-        case Found(value=snapshot):
-            return snapshot.fleet or FleetRecord(name=plan.fleet, version=0)
-        case Unreadable(reason=reason):
-            raise RegistryError(f"the registry cannot be read: {reason}")
-        case _:
-            return FleetRecord(name=plan.fleet, version=0)
+    return await write_decided(hand, decide)
 
 
 def _write(hand: Hand, fleet: FleetRecord, made: Approval, hold: Hold) -> Write:

@@ -7,9 +7,10 @@ rollback acts at once, under the apply lock, on the way that a failed change tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from reconciler.engine.apply import ApplyOptions, conclude, locked, told
 from reconciler.engine.exports import Exports
@@ -25,12 +26,23 @@ from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Scope, Unreadable
 from reconciler.model.plan import Action
-from reconciler.model.registry import AgentRevision, AgentState, AuditFact, Good, Record, ScaleOverride, Write
+from reconciler.model.registry import (
+    AgentRevision,
+    AgentState,
+    AuditFact,
+    FleetRecord,
+    Good,
+    Record,
+    ScaleOverride,
+    Write,
+)
 from reconciler.placement import PlacementRequest, place
 from reconciler.plan import guard
 from reconciler.ports import Clock, Registry
 from reconciler.render.render import render
 from reconciler.spec import read_fleet
+
+T = TypeVar("T")
 
 CONFLICTS = 5
 MAX_REPLICAS = 10_000
@@ -282,15 +294,29 @@ async def _goal(
 
 async def _write(hand: Hand, name: AgentName, action: str, reason: str, build: Callable[[Record], Record]) -> Record:
     """Read, change and write a record, again when somebody else wrote it meanwhile. Nothing to change, no write."""
-    for attempt in range(CONFLICTS):
+
+    async def decide() -> tuple[Record, Write | None]:
         record = await _read(hand, name)
         made = build(record)
         if made == record:
-            return record
+            return record, None
         now = hand.clock.now_ms()
         made = replace(made, version=record.version + 1, updated_ms=now)
         fact = AuditFact(actor=hand.actor, action=action, agent=name, message=reason)
-        write = Write(op_id=hand.registry.new_id(), at_ms=now, records=(made,), audit=(fact,))
+        return made, Write(op_id=hand.registry.new_id(), at_ms=now, records=(made,), audit=(fact,))
+
+    return await write_decided(hand, decide)
+
+
+async def write_decided(hand: Hand, decide: Callable[[], Awaitable[tuple[T, Write | None]]]) -> T:
+    """Commit what `decide` reads and answers, decided anew when somebody else wrote meanwhile; answers its first part.
+
+    No write, nothing to change. Raises what `decide` does, RegistryConflict after CONFLICTS attempts, RegistryError.
+    """
+    for attempt in range(CONFLICTS):
+        made, write = await decide()
+        if write is None:
+            return made
         try:
             await repeat_commit(hand.registry, write, hand.clock, hand.retry)
         except RegistryConflict:
@@ -299,6 +325,17 @@ async def _write(hand: Hand, name: AgentName, action: str, reason: str, build: C
         else:
             return made
     raise AssertionError("unreachable: the last attempt answers or raises")
+
+
+async def fleet_on_record(hand: Hand, name: str) -> FleetRecord:
+    """The fleet's record, a new one where there is none. Raises RegistryError."""
+    match await hand.registry.snapshot():
+        case Found(value=snapshot) if snapshot.fleet is not None:
+            return snapshot.fleet
+        case Unreadable(reason=reason):
+            raise RegistryError(f"the registry cannot be read: {reason}")
+        case _:
+            return FleetRecord(name=name, version=0)
 
 
 async def _read(hand: Hand, name: AgentName) -> Record:

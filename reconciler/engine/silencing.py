@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from reconciler.engine.operate import CONFLICTS, Hand
-from reconciler.engine.run import repeat_commit
+from reconciler.engine.operate import Hand, fleet_on_record, write_decided
 from reconciler.model.alert import Silence
-from reconciler.model.errors import RegistryConflict, RegistryError, UsageError
-from reconciler.model.objects import Absent, Found, Unreadable
+from reconciler.model.errors import UsageError
 from reconciler.model.registry import AuditFact, FleetRecord, Write
 
 MOST = 100
@@ -22,8 +20,7 @@ MOST = 100
 
 async def silences(hand: Hand) -> tuple[Silence, ...]:
     """Those that have not ended. Raises RegistryError."""
-    record = await _fleet(hand)
-    return _lasting(record, hand.clock.now_ms()) if record is not None else ()
+    return _lasting(await fleet_on_record(hand, ""), hand.clock.now_ms())
 
 
 async def silence(hand: Hand, fleet: str, wanted: Silence) -> Silence:
@@ -60,32 +57,18 @@ async def _write(
     hand: Hand, fleet: str, fact: AuditFact, build: Callable[[tuple[Silence, ...]], tuple[Silence, ...]]
 ) -> None:
     """Read, change and write the fleet's record, again when somebody else wrote it meanwhile."""
-    for attempt in range(CONFLICTS):
-        record = await _fleet(hand) or FleetRecord(name=fleet, version=0)
+
+    async def decide() -> tuple[None, Write]:
+        record = await fleet_on_record(hand, fleet)
         now_ms = hand.clock.now_ms()
         before = _lasting(record, now_ms)
         after = build(before)
         gone = ", ".join(one.id for one in before if one not in after)
         made = replace(record, version=record.version + 1, silences=after)
         told = replace(fact, message=fact.message or gone)
-        write = Write(op_id=hand.registry.new_id(), at_ms=now_ms, fleet=made, audit=(told,))
-        try:
-            await repeat_commit(hand.registry, write, hand.clock, hand.retry)
-        except RegistryConflict:
-            if attempt + 1 == CONFLICTS:
-                raise
-        else:
-            return
+        return None, Write(op_id=hand.registry.new_id(), at_ms=now_ms, fleet=made, audit=(told,))
 
-
-async def _fleet(hand: Hand) -> FleetRecord | None:
-    match await hand.registry.snapshot():
-        case Found(value=snapshot):
-            return snapshot.fleet
-        case Absent():
-            return None
-        case Unreadable(reason=reason):
-            raise RegistryError(f"the registry cannot be read: {reason}")
+    await write_decided(hand, decide)
 
 
 def _lasting(record: FleetRecord, now_ms: int) -> tuple[Silence, ...]:

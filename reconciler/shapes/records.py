@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from reconciler.model.registry import AgentRevision, AuditEntry, Record
+from reconciler.model.registry import AgentRevision, Approval, AuditEntry, Record
 
 
 class QuarantineShape(TypedDict):
@@ -155,4 +155,29 @@ def audit_json(entry: AuditEntry) -> AuditShape:
         "message": fact.message,
         "diff": fact.diff,
         "hash": entry.hash,
+    }
+
+
+class ApprovalShape(TypedDict):
+    """What may be deleted now although it was held."""
+
+    approval: str
+    commit: str
+    code: str
+    agents: list[str]
+    author: str
+    reason: str
+    until: str
+
+
+def approval_json(key: str, made: Approval) -> ApprovalShape:
+    """An approval by the `key` that it was given under."""
+    return {
+        "approval": key,
+        "commit": made.commit,
+        "code": made.code,
+        "agents": [str(name) for name in made.agents],
+        "author": made.author,
+        "reason": made.reason,
+        "until": moment(made.until_ms),
     }

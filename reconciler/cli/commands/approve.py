@@ -44,21 +44,11 @@ def approve(
     if approval is None:
         _list(run(_planned(ref)), output)
         return
+    from reconciler.shapes.records import approval_json
+
     made = run(_approve(approval, ref, reason, span))
     if output == "json":
-        emit(
-            to_json(
-                {
-                    "approval": approval,
-                    "commit": made.commit,
-                    "code": made.code,
-                    "agents": [str(name) for name in made.agents],
-                    "author": made.author,
-                    "reason": made.reason,
-                    "until": moment(made.until_ms),
-                }
-            )
-        )
+        emit(to_json(approval_json(approval, made)))
         return
     agents = f"{len(made.agents)} agent{'s' if len(made.agents) != 1 else ''}"
     emit(f"Approved for {made.commit[:7]} until {moment(made.until_ms)}: the deletion of {agents}.")

@@ -27,7 +27,7 @@ from reconciler.model.events import ChangeFinished, ChangeStarted
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import Record
 from reconciler.model.units import Duration
-from reconciler.shapes.records import RecordShape, moment, record_json
+from reconciler.shapes.records import ApprovalShape, RecordShape, approval_json, record_json
 
 LOCK_WAIT_S = 10.0
 MOST_ROLLBACKS = 4
@@ -63,18 +63,6 @@ class UnderWayShape(TypedDict):
     agent: str
     detail: str
     follow: str
-
-
-class ApprovalShape(TypedDict):
-    """What may be deleted now although it was held."""
-
-    approval: str
-    commit: str
-    code: str
-    agents: list[str]
-    author: str
-    reason: str
-    until: str
 
 
 @dataclass(slots=True)
@@ -135,16 +123,7 @@ class Changing:
         span = {"for_ms": _span(given.for_)} if given.for_ else {}
         made = await approve(by, plan, given.approval, reason=given.reason, **span)
         call.inside.look(f"{call.caller.name} approved {given.approval}")
-        value: ApprovalShape = {
-            "approval": given.approval,
-            "commit": made.commit,
-            "code": made.code,
-            "agents": [str(name) for name in made.agents],
-            "author": made.author,
-            "reason": made.reason,
-            "until": moment(made.until_ms),
-        }
-        return Answer(value=value)
+        return Answer(value=approval_json(given.approval, made))
 
     async def _back(self, call: Call, begun: asyncio.Future[None]) -> None:
         """The whole way; `begun` is over when it has begun, or has what kept it from that."""
