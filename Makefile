@@ -45,7 +45,7 @@ simulate: $(STAMP) ## weeks of a daemon in simulated time against a model: STEPS
 	$(BIN)/python -m tests.simulation --steps $(STEPS) --seed $(SEED) --jobs $(JOBS)
 
 coverage: $(STAMP) ## branch coverage of the core, held at 95 %
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \
+	RECONCILER_TEST_EXAMPLES=15 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \
 		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/alerting tests/query \
 		tests/cli_views tests/contracts/test_moving_contract.py
 
@@ -114,7 +114,7 @@ bench-health: $(STAMP) ## the health sweep over 1,000 and 10,000 endpoints, writ
 	$(BIN)/python -m benchmarks.sweep --write docs/performance.md
 
 mutation: $(STAMP) ## mutation run over plan/ and engine/journal
-	$(BIN)/mutmut run
+	RECONCILER_TEST_EXAMPLES=6 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 lock: ## write requirements/*.txt anew (needs uv)

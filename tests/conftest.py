@@ -9,13 +9,16 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.examples import FEW, at_most
+
 pytest_plugins = ["tests.controlplane.fixtures", "tests.helm.fixtures", "pytester"]
 
 # No deadlines: a test is not timed, and machines are shared. In CI the search is the same each time, so that a red run
 # means a change; everywhere else it goes on looking.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+settings.register_profile("few", settings.get_profile("ci"), max_examples=at_most(100))
+settings.load_profile("few" if FEW in os.environ else "ci" if os.environ.get("CI") else "here")
 
 
 PLANE_FAULTS = {

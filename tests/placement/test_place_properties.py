@@ -17,12 +17,13 @@ from reconciler.model.units import Quantity
 from reconciler.placement import PlacementRequest, PlacementResult, place
 from reconciler.placement.amounts import needed, reserved, show
 from reconciler.placement.policies import apportion
+from tests.examples import at_most
 from tests.placement.builders import agent, cluster, record, recorded, request, resources, rule
 
 CLUSTERS = (cluster("ap", weight=2), cluster("eu"), cluster("us", weight=3))
 NAMES = [f"{namespace}/{letter}" for namespace in ("one", "two") for letter in "abcd"]
 
-patient = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=at_most(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 selectors = st.sampled_from(
     [ClusterSelector(everything=True), ClusterSelector(names=("us", "eu")), ClusterSelector(names=("ap",))]
 )

@@ -15,6 +15,7 @@ from reconciler.model.plan import Action, HoldCode, Plan, Policy, Verb
 from reconciler.model.registry import ScaleOverride
 from reconciler.plan import PlanCache, PlanInput, make_plan
 from reconciler.plan.planfile import dump
+from tests.examples import at_most
 from tests.plan.builders import BASE, World, agent, fleet_files, path_of, ref
 
 NAMES = tuple(f"{space}/{name}" for space in ("research", "support") for name in ("ant", "bee", "cat", "dog"))
@@ -32,7 +33,7 @@ EVENTS = (
     "suspend", "resume", "override", "protect", "autoscale", "depend", "apply",
 )  # fmt: skip
 steps = st.lists(st.tuples(st.sampled_from(EVENTS), st.sampled_from(NAMES), st.integers(0, 5)), max_size=14)
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=at_most(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def happen(world: World, event: str, name: str, number: int) -> None:  # noqa: C901, PLR0912 - a table of events

@@ -26,10 +26,11 @@ from reconciler.model.registry import PlacedReplicas
 from reconciler.model.units import Duration, Quantity
 from reconciler.render import canonical, render
 from reconciler.render.metadata import label_value
+from tests.examples import at_most
 from tests.placement.builders import agent, resources, rule, scaling
 from tests.render.shapes import LABEL_VALUE, check
 
-patient = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=at_most(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?", fullmatch=True)
 quantities = st.sampled_from(["100m", "1000m", "1.50", "0.5Gi", "1024Mi", "1e3", "0.1Gi", "2E", "0", ".5"])
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20)

@@ -12,6 +12,7 @@ from reconciler.model.fleet import ArangoRegistry, Declaration, EmbeddedCluster,
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Revision
 from reconciler.spec import SpecCache, errors, origin, read_fleet
+from tests.examples import at_most
 from tests.spec.writing import API, BASE, FLEET, GOOD, agent, blob, codes, files, read, template
 
 ONE = AgentName(namespace="demo", name="one")
@@ -98,7 +99,7 @@ def _without_history(declaration: Declaration) -> object:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=at_most(150), deadline=None)
 @given(STEPS)
 def test_a_warm_reading_is_the_same_as_a_cold_one(steps: list[tuple[str, Mapping[str, str]]]) -> None:
     cache = SpecCache()

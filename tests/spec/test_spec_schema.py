@@ -16,6 +16,7 @@ from reconciler.spec.authoring_fleet import DOCUMENTS
 from reconciler.spec.documents import read_documents
 from reconciler.spec.meanings import MEANINGS
 from reconciler.spec.schema import BASE, files, main, schemas, shape, stale
+from tests.examples import at_most
 from tests.spec.test_spec_mistakes import MISTAKES
 from tests.spec.writing import API, agent, blob
 
@@ -189,7 +190,7 @@ ODD = st.sampled_from(
 CASES = [(name, place) for name, document in GOOD.items() for place in places(document) if place]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=at_most(400), deadline=None)
 @given(st.sampled_from(CASES), ODD, st.sampled_from(["replace", "remove", "add"]))
 def test_schema_and_models_never_disagree(case: tuple[str, tuple[Any, ...]], odd: Any, how: str) -> None:
     name, place = case
