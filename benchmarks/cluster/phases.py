@@ -36,6 +36,9 @@ class Rounds:
 QUICK = Rounds(applies=1, plans=1, commits=1, drifts=4, singles=2, steady_s=5)
 """To see that every phase comes to its end; what it measures is worth nothing."""
 
+BRIEF = Rounds(applies=1, plans=3, commits=1, drifts=12, singles=10, steady_s=30)
+"""What takes minutes once, what takes seconds often enough for a median: for a large fleet. The report says each n."""
+
 
 def numbers(timing: Timing) -> Result:
     """A timing without what the command said."""

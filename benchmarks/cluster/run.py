@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from benchmarks.cluster import ground
 from benchmarks.cluster.contenders import Contenders
-from benchmarks.cluster.phases import QUICK, Ours, Result, Rounds, Staying, baseline, forget, numbers
+from benchmarks.cluster.phases import BRIEF, QUICK, Ours, Result, Rounds, Staying, baseline, forget, numbers
 from benchmarks.cluster.report import report
 from tests.controlplane.plane import ControlPlane
 
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw wrote earlier")
     parser.add_argument("--write", type=Path, help="the document to write the report into, between its marks")
     parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
+    parser.add_argument("--brief", action="store_true", help="what takes minutes once, all else a few times")
     options = parser.parse_args()
     results = json.loads(options.from_raw.read_text()) if options.from_raw else _measured(options)
     text = report(results)
@@ -165,11 +166,11 @@ def main() -> None:
 def _asked(options: argparse.Namespace) -> str:
     """What of the command line says how it was measured."""
     skipped = f" --skip {options.skip}" if options.skip else ""
-    return f"--sizes {options.sizes}{' --quick' if options.quick else ''}{skipped}"
+    return f"--sizes {options.sizes}{' --quick' if options.quick else ''}{' --brief' if options.brief else ''}{skipped}"
 
 
 def _measured(options: argparse.Namespace) -> list[Result]:
-    rounds = QUICK if options.quick else Rounds()
+    rounds = QUICK if options.quick else BRIEF if options.brief else Rounds()
     results: list[Result] = []
     for size in map(int, options.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
