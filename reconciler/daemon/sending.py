@@ -35,9 +35,13 @@ class Senders:
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
 
     async def follow(self, routes: Sequence[Route]) -> None:
-        """These are the routes now. What is queued for others is dropped. Raises RegistryError."""
-        self._routes = {route.id: route for route in routes}
-        for id_ in [id_ for id_ in self._tasks if id_ not in self._routes]:
+        """These are the routes now. What is queued for others is dropped; what waits for a receiver that a route had
+        before goes to the one that it has now. Raises RegistryError.
+        """
+        before, self._routes = self._routes, {route.id: route for route in routes}
+        changed = [id_ for id_ in self._tasks if id_ not in self._routes or self._routes[id_].said != before[id_].said]
+        under_way = [id_ for id_ in changed if not self._tasks[id_].done()]
+        for id_ in changed:
             await _ended(self._tasks.pop(id_))
         for id_, (said, sink) in list(self._sinks.items()):
             route = self._routes.get(id_)
@@ -47,6 +51,7 @@ class Senders:
         dropped = await self.book.forget(frozenset(self._routes))
         if dropped:
             self.tell.say("warning", "alerts-dropped", number=dropped, reason="their routes are gone from the fleet")
+        self.send(under_way)
 
     def send(self, routes: Iterable[str]) -> None:
         """See that what is queued for `routes` is being sent."""

@@ -171,6 +171,34 @@ async def test_routes_that_are_gone_are_sent_nothing_and_their_sinks_are_closed(
     assert [line["number"] for line in post.lines if line["event"] == "alerts-dropped"] == [1]
 
 
+async def test_a_route_that_leads_elsewhere_now_is_sent_there_what_waits_for_where_it_led(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver is dead, and somebody names another one: what is queued does not wait for the dead one any more."""
+    waits = asyncio.Event()
+
+    async def for_long(_seconds: float) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(post.clock, "sleep", for_long)
+    dead, alive = Sink(lambda _told: later()), Sink(lambda _told: SENT)
+    post.senders.open_sink = lambda said: {"DEAD_URL": dead, "ALIVE_URL": alive}[str(said.settings["urlEnv"])]
+    await post.queue(told(1, "a"))
+    await post.senders.follow([route("a", settings={"urlEnv": "DEAD_URL"})])
+    post.senders.send(["a"])
+    await waits.wait()
+    await post.senders.follow([route("a", settings={"urlEnv": "ALIVE_URL"})])
+    await until(lambda: alive.heard)
+    await post.senders.idle()
+    assert dead.closed
+    assert ([one.id for one in dead.heard], [one.id for one in alive.heard]) == (["id1"], ["id1"])
+    await post.queue(told(2, "a"))
+    post.senders.send(["a"])
+    await post.senders.idle()
+    assert [one.id for one in alive.heard] == ["id1", "id2"]
+
+
 class Standing:
     """An alarm over a simulated clock, with one route, whose steps a test takes."""
 
