@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -150,6 +152,29 @@ def test_a_file_is_read_again_when_it_changes_and_lets_nobody_in_when_it_cannot_
     path.unlink()
     now[0] += LOOK_AGAIN_S
     assert not file.now().anybody
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_counts_again_when_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For want of files, or of a right that is given back: nothing of that shows in when it was changed."""
+    path, told, now = tmp_path / "callers", list[str](), [0.0]
+    path.write_text(f"rita read {hashed('t1')}\n")
+    file = FromFile(path=path, read=read_callers, none=NONE, monotonic=lambda: now[0], troubled=told.append)
+    file.first()
+    path.write_text(f"rita read {hashed('t1')} # changed\n")
+
+    def out_of_files(*_mode: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", out_of_files)
+        for _ in range(3):
+            now[0] += LOOK_AGAIN_S
+            assert not file.now().anybody
+    assert [line.rpartition(": ")[2] for line in told] == ["Too many open files"]
+    now[0] += LOOK_AGAIN_S
+    assert file.now().by_token("t1") is not None
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a read certificate\n" * 20_000])

@@ -1,6 +1,7 @@
 """What is known from files that change while a daemon runs: lists of callers, secrets of webhooks.
 
-A file is read again when it changed. One that cannot be used is as if it were empty: nobody gets in by an old list.
+A file is read again when it changed. One that cannot be used is as if it were empty: nobody gets in by an old list; it
+is read again until it can be.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class FromFile(Generic[T]):
     monotonic: Callable[[], float]
     troubled: Callable[[str], None] = lambda _why: None
     """Told why a file that could be used before cannot be."""
+    _trouble: str = ""
     _value: T | None = None
     _stamp: tuple[int, int, int] | None = None
     _looked: float | None = field(default=None)
@@ -44,13 +46,14 @@ class FromFile(Generic[T]):
             return self._value
         self._looked = now
         stamp = self._stamped()
-        if self._value is None or stamp != self._stamp:
-            self._stamp = stamp
+        if self._value is None or stamp is None or stamp != self._stamp:
             try:
-                self._value = self._read()
+                self._value, self._stamp, self._trouble = self._read(), stamp, ""
             except UsageError as error:
-                self._value = self.none
-                self.troubled(error.message)
+                self._value, self._stamp = self.none, None
+                if error.message != self._trouble:
+                    self._trouble = error.message
+                    self.troubled(error.message)
         return self._value
 
     def _stamped(self) -> tuple[int, int, int] | None:
