@@ -183,7 +183,7 @@ class Recovering:
             for name, why in refused.items():
                 self._say(name, why, remedy=wanted[name].remedy.value)
         for name in (*admitted, *(name for name, take in wanted.items() if take.remedy not in ACTS)):
-            await self._begin(swept, name, partial(self._treat, swept, name, wanted[name].state))
+            await self._remedy(swept, name, wanted[name].state)
 
     def _want(self, swept: Swept, name: AgentName, take: Take) -> Want:
         critical = swept.found.assessments[name].critical
@@ -200,10 +200,24 @@ class Recovering:
                 if item.remedy in ACTS and item.at_ms > since and not (going and name in self._going):
                     yield Spent(clusters=item.clusters, at_ms=item.at_ms, under_way=going)
 
-    async def _begin(self, swept: Swept, name: AgentName, work: Beside) -> None:
+    async def _remedy(self, swept: Swept, name: AgentName, state: RecoveryState) -> None:
+        """Begin a remedy. It counts from now on: it may wait for its turn, and those of later sweeps with it."""
+        taken = state.taken[-1]
+        spent = Spent(clusters=taken.clusters, at_ms=taken.at_ms, under_way=True)
+        if taken.remedy in ACTS:
+            self._going[name] = spent
+        begun = False
+        try:
+            begun = await self._begin(swept, name, partial(self._treat, swept, name, state))
+        finally:
+            if not begun and self._going.get(name) is spent:
+                del self._going[name]
+
+    async def _begin(self, swept: Swept, name: AgentName, work: Beside) -> bool:
         record, fleet = self._record(swept, name), swept.declared.fleet
-        if record is not None and fleet is not None:
-            await self.acting.beside(swept.stores, fleet.name, name, record.spec_hash, work)
+        if record is None or fleet is None:
+            return False
+        return await self.acting.beside(swept.stores, fleet.name, name, record.spec_hash, work)
 
     async def _treat(self, swept: Swept, name: AgentName, state: RecoveryState, run: Run) -> ChangeFinished:
         began, record = run.clock.monotonic(), self._record(swept, name)

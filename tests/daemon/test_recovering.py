@@ -289,6 +289,48 @@ async def test_no_more_remedies_are_under_way_than_the_budget_and_the_others_wai
     await asyncio.gather(*ward.doing.waiting)
 
 
+async def test_remedies_that_wait_for_their_turn_count_as_under_way(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow updates have all turns for minutes: what is let in meanwhile, sweep by sweep, would begin all at once."""
+    names, turn = [f"a{i:02}" for i in range(12)], asyncio.Event()
+    await ward.have(*names)
+
+    async def treated(_run: Run, _means: Means, _given: Treatment) -> Treated:
+        return Treated(how=Ended.DONE, text="")
+
+    async def in_turn(work: Beside) -> None:
+        await turn.wait()
+        await work(_run_of(ward))
+
+    monkeypatch.setattr(recovering, "treat", treated)
+    ward.doing.waits = True
+    monkeypatch.setattr(ward.doing, "_patiently", in_turn)
+    for _ in range(3):
+        await ward.sweep(ill=" ".join(names[:5]), well=" ".join(names[5:]))
+        ward.doing.busy = frozenset(ward.doing.asked)
+    assert len(ward.doing.asked) == 3
+    turn.set()
+    await asyncio.gather(*ward.doing.waiting)
+    ward.doing.busy = frozenset()
+    await ward.sweep(ill=names[4], well=" ".join(names[:4] + names[5:]))
+    assert ward.doing.asked[3:] == [name(names[4])], "those that have ended count no more"
+
+
+async def test_a_remedy_that_was_not_begun_counts_for_nothing(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"a{i:02}" for i in range(12)]
+    await ward.have(*names)
+
+    async def refused(*_: object) -> bool:
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ward.doing, "beside", refused)
+        await ward.sweep(ill=" ".join(names[:3]), well=" ".join(names[3:]))
+    await ward.sweep(ill=" ".join(names[:3]), well=" ".join(names[3:]))
+    assert len(ward.doing.asked) == 3
+
+
 def _run_of(ward: Ward) -> Run:
     class OnlyClock:
         clock = ward.clock
