@@ -220,6 +220,10 @@ class Recovering:
         return await self.acting.beside(swept.stores, fleet.name, name, record.spec_hash, work)
 
     async def _treat(self, swept: Swept, name: AgentName, state: RecoveryState, run: Run) -> ChangeFinished:
+        if run.stop.is_set():  # it waited for its turn, and nothing new is started any more
+            self._going.pop(name, None)
+            end = _finished(name, Ended.INTERRUPTED, "stopped before it began", 0.0)
+            return replace(end, outcome=Outcome.SKIPPED)
         began, record = run.clock.monotonic(), self._record(swept, name)
         fleet = swept.declared.fleet
         assert record is not None  # noqa: S101 - it was decided on

@@ -28,7 +28,7 @@ from reconciler.engine.world import Stores
 from reconciler.model.agent import Dimension, Remedy
 from reconciler.model.alert import Alert
 from reconciler.model.errors import RegistryError
-from reconciler.model.events import ChangeFinished
+from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.recovery import Ended, RecoveryState, Taken
@@ -331,11 +331,33 @@ async def test_a_remedy_that_was_not_begun_counts_for_nothing(ward: Ward, monkey
     assert len(ward.doing.asked) == 3
 
 
-def _run_of(ward: Ward) -> Run:
-    class OnlyClock:
-        clock = ward.clock
+async def test_a_remedy_that_is_stopped_before_its_turn_does_not_begin_and_costs_no_step(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon ends, or the agent goes to another one: nothing new is started then."""
+    await ward.have("a", "b", ladder="rollback, quarantine")
+    before = await ward.record("a")
 
-    return OnlyClock()  # type: ignore[return-value]
+    async def stopped(work: Beside) -> None:
+        run = _run_of(ward)
+        run.stop.set()
+        ward.doing.ends.append(await work(run))
+
+    ward.doing.waits = True
+    monkeypatch.setattr(ward.doing, "_patiently", stopped)
+    await ward.sweep(ill="a", well="b")
+    await asyncio.gather(*ward.doing.waiting)
+    assert [end.outcome for end in ward.doing.ends] == [Outcome.SKIPPED]
+    assert ward.told("remedy") == []
+    assert await ward.record("a") == before
+
+
+def _run_of(ward: Ward) -> Run:
+    class OnlyThese:
+        clock = ward.clock
+        stop = asyncio.Event()
+
+    return OnlyThese()  # type: ignore[return-value]
 
 
 async def test_budgets_hold_over_a_restart_of_the_daemon(ward: Ward) -> None:
