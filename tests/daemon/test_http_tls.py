@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,9 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from reconciler.daemon.http import server
 from reconciler.daemon.http.server import Tls
 from reconciler.model.errors import UsageError
-from tests.daemon.serving import READER, Daemon, open_daemon, serving
+from tests.daemon.serving import MANY, READER, Daemon, open_daemon, serving
+from tests.daemon.waiting import until
 
 FLEET = "/api/v1/fleet"
 
@@ -125,6 +128,31 @@ async def test_plain_http_is_not_spoken_there(world: World) -> None:
     async with serving(world.daemon, tls=world.tls()):
         with pytest.raises(aiohttp.ClientError):
             await world.daemon.ask("/healthz")
+
+
+async def test_who_opens_connections_and_says_nothing_holds_few_and_shuts_nobody_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They count from before their handshake, which may take seconds."""
+    monkeypatch.setattr(server, "HANDSHAKE_S", 600.0)
+    async with serving(world.daemon, tls=world.tls(), limits=replace(MANY, connections=8, connections_each=8)):
+        host, _, port = world.daemon.address.rpartition(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
+        try:
+            await until(lambda: sum(reader.at_eof() or bool(reader.exception()) for reader, _ in held) >= 32)
+            assert await world.ask("/healthz") == 200
+        finally:
+            for _, writer in held:
+                writer.close()
+
+
+async def test_a_handshake_that_takes_too_long_is_broken_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE_S", 0.1)
+    async with serving(world.daemon, tls=world.tls()):
+        host, _, port = world.daemon.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
 
 
 def test_files_that_are_no_certificate_are_told(tmp_path: Path) -> None:

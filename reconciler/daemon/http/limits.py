@@ -7,7 +7,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -51,6 +51,15 @@ class Limits:
     """Answers that are kept for who asks again with the same Idempotency-Key."""
 
 
+class Held(Protocol):
+    """A connection, as far as it is counted."""
+
+    working: bool
+
+    def drop(self) -> None:
+        """Hang up at once."""
+
+
 class Crowd:
     """The connections of one listener: so many in all, so many of one client.
 
@@ -60,14 +69,14 @@ class Crowd:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._open: dict[Connection, str] = {}
+        self._open: dict[Held, str] = {}
         self._each: dict[str, int] = {}
         self.refused = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def admits(self, connection: Connection, client: str) -> bool:
+    def admits(self, connection: Held, client: str) -> bool:
         """Whether a new connection may stay."""
         if self._each.get(client, 0) >= self.limits.connections_each and not self._drop_idle(client):
             return False
@@ -77,7 +86,7 @@ class Crowd:
         self._each[client] = self._each.get(client, 0) + 1
         return True
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Held) -> None:
         """A connection is gone."""
         client = self._open.pop(connection, None)
         if client is None:

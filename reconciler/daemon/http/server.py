@@ -16,6 +16,7 @@ from reconciler.daemon.http import openapi, probes, reading
 from reconciler.daemon.http.access import Callers, Right
 from reconciler.daemon.http.changing import Changing
 from reconciler.daemon.http.guard import Guard, loopback_hosts
+from reconciler.daemon.http.handshakes import Handshake
 from reconciler.daemon.http.inside import Inside
 from reconciler.daemon.http.limits import Connection, Crowd, Limits, Rates
 from reconciler.daemon.http.repeats import Repeats
@@ -155,15 +156,11 @@ async def _bound(
             auto_decompress=False,
         )
 
+    def begun() -> asyncio.Protocol:
+        return connection() if context is None else Handshake(connection(), crowd, context, HANDSHAKE_S)
+
     try:
-        return await asyncio.get_running_loop().create_server(
-            connection,
-            host,
-            port,
-            ssl=context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HANDSHAKE_S if context is not None else None,
-        )
+        return await asyncio.get_running_loop().create_server(begun, host, port, backlog=BACKLOG)
     except OSError as error:
         raise UsageError(
             f"cannot listen at {address}: {error.strerror or error}", hint="choose another port"
