@@ -110,20 +110,19 @@ async def rollback(
     reason: str = "",
     options: ApplyOptions,
     stop: asyncio.Event,
+    fleet: FleetSpec | None = None,
 ) -> AsyncGenerator[ApplyEvent, None]:
     """Return an agent to its last good revision before the present one, or to revision `to`, at once.
 
     The revision is read again from its commit, placed and rendered as what is wished now says (replicas by hand, a
     suspension), and brought up by the code of automatic rollbacks. The spec that is left is quarantined until it
-    changes in Git or `resume`. Tells events as `apply` does: one change, APPLIED when the agent is back and ready,
-    FAILED when it is not. It is journalled: when it stops in the middle the next apply goes on with it.
+    changes in Git or `resume`. `fleet` is the one it belongs to, None for what is checked out. Tells events as `apply`
+    does: one change, APPLIED when the agent is back and ready, FAILED when it is not. It is journalled: when it stops
+    in the middle the next apply goes on with it.
     Raises, before anything is done: UsageError where there is no such agent or revision, ReconcilerError where it
     cannot be read, placed or brought up now, LockHeld, RegistryError. Later LockLost.
     """
-    declared = read_fleet(now := await world.source.revision(""), await world.source.blobs(now))
-    if declared.fleet is None:
-        raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
-    fleet = declared.fleet
+    fleet = fleet or await _fleet_here(world)
     stores = await world.stores(fleet)
     why = f"rolled back by hand by {options.actor}" + (f": {reason}" if reason else "")
 
@@ -154,6 +153,14 @@ async def rollback(
     async with aclosing(events):
         async for event in events:
             yield event
+
+
+async def _fleet_here(world: World) -> FleetSpec:
+    """The fleet that is checked out. Raises UsageError, SourceError."""
+    declared = read_fleet(now := await world.source.revision(""), await world.source.blobs(now))
+    if declared.fleet is None:
+        raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
+    return declared.fleet
 
 
 async def go_back(

@@ -215,6 +215,15 @@ async def test_a_way_back_that_cannot_be_gone_is_told_before_it_begins(server: D
     assert "no revision 9" in body["detail"]
 
 
+async def test_a_way_back_is_that_of_the_fleet_that_the_daemon_follows_whatever_other_branches_say(
+    server: Daemon,
+) -> None:
+    """The default branch has another fleet.yaml, with other clusters and another registry, or one that is broken."""
+    server.world.source.commit({"fleet.yaml": "nonsense"})
+    status, body = await change(server, f"{AT}/rollback", {"to": 9})
+    assert (status, body["detail"]) == (409, "support/triage has no revision 9")
+
+
 async def when(server: Daemon, holds: Callable[[Any], bool]) -> Any:
     """The agent as it is told, once that holds."""
     async with asyncio.timeout(60):

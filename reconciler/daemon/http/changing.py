@@ -131,9 +131,11 @@ class Changing:
         given: Rollback = call.given
         holder = f"{actor} ({inside.options.holder})"
         options = replace(inside.options, actor=actor, holder=holder, lock_wait_s=LOCK_WAIT_S)
+        declared = inside.declared()
         events = operate.rollback(
-            inside.world, name, to=given.to, reason=given.reason, options=options, stop=self._stop
-        )
+            inside.world, name, to=given.to, reason=given.reason, options=options, stop=self._stop,
+            fleet=declared.fleet if declared is not None else None,
+        )  # fmt: skip
         try:
             async with aclosing(events):
                 async for event in events:
