@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from reconciler.alerting import Decision, Outlook, decide, routes_of
@@ -296,8 +295,8 @@ class Alarming:
         finally:
             for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            # not each by itself: who cancels this meanwhile has to be heard
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _change(kept: AlertState, active: Active, decision: Decision) -> AlertChange:

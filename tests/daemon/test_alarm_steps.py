@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,18 @@ import pytest
 
 from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
 from reconciler.alerting.raising import BLIND_AFTER_MS, FAILING_AFTER_MS, UNWELL_AFTER_MS
-from reconciler.daemon.alarming import CONFIRMED_WITHIN, Scope
+from reconciler.daemon.alarming import CONFIRMED_WITHIN, Alarming, Scope
 from reconciler.daemon.sweeping import Swept
+from reconciler.daemon.wakes import Pace
 from reconciler.engine.sweep import Sweep
-from reconciler.model.alert import Covers, Silence
+from reconciler.model.alert import AlertState, Covers, Silence
 from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import FleetRecord
 from tests.alerting.builders import HOUR, MIN, S, alert, name, route, silence
 from tests.daemon.test_sending import Post, Sink, Standing
+from tests.doubles.clock import ShiftedClock
 from tests.placement.builders import agent, record
 
 ILL, WELL = HealthState.UNHEALTHY, HealthState.HEALTHY
@@ -204,3 +207,43 @@ async def test_many_alerts_are_decided_on_beside_the_loop(story: Story) -> None:
     await story.sweep({name(f"team/a{number:03}"): ILL for number in range(600)})
     assert len(await story.after(S)) == 20 + 50
     assert await story.after(MIN) == []
+
+
+class Blank:
+    """A book in which nothing stands."""
+
+    async def state(self) -> AlertState:
+        return AlertState(active={}, groups={})
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+@pytest.mark.parametrize("moments", range(8))
+async def test_an_alarm_that_is_to_end_ends_whatever_it_is_just_about(
+    story: Story, monkeypatch: pytest.MonkeyPatch, moments: int
+) -> None:
+    """A report wakes it, and so many moments later it is told to end; else a daemon that is to stop waits for ever."""
+    post, clock = story.post, ShiftedClock()
+
+    async def opened(_seat: str) -> Any:
+        return Blank()
+
+    async def due_in_an_hour(*_: object) -> int:
+        return clock.now_ms() + HOUR
+
+    monkeypatch.setattr(Alarming, "step", due_in_an_hour)
+    alarm = Alarming(
+        clock=clock, open_book=opened, open_sink=post.open, declared=lambda: None, pace=Pace(jitter=lambda: 1.0),
+        tell=post.tell, measures=post.measures,
+    )  # fmt: skip
+    running = asyncio.create_task(alarm.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    alarm.raise_(alert())
+    for _ in range(moments):
+        await asyncio.sleep(0)
+    running.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert running.cancelled()
