@@ -257,6 +257,22 @@ async def test_more_than_can_be_worked_on_at_once_is_told_to_come_back(daemon: D
         assert (await daemon.ask("/healthz"))[0] == 200
 
 
+async def test_one_client_whose_bodies_come_slowly_does_not_take_all_there_is_to_work_with(daemon: Daemon) -> None:
+    """Nobody has to be known to begin a delivery, and each may take its body's time."""
+    limits = replace(MANY, at_once=4, at_once_each=2, body_s=600.0)
+    async with serving(daemon, limits=limits):
+        host, _, port = daemon.address.rpartition(":")
+        held = [await asyncio.open_connection(host, int(port), local_addr=("127.0.0.2", 0)) for _ in range(8)]
+        try:
+            for _, writer in held:
+                writer.write(head(Content_Length="10", X_Gitlab_Token=SECRET))
+            await until(lambda: b'http_requests_total{route="webhook",status="503"} 6.0' in daemon.measures.text())
+            assert (await daemon.ask("/api/v1/fleet"))[0] == 200
+        finally:
+            for _, writer in held:
+                writer.close()
+
+
 def test_clients_that_are_remembered_are_bounded() -> None:
     now = [0.0]
     rates = Rates(Limits(clients=10, burst=2, rate=1.0), lambda: now[0])

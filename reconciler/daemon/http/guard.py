@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import ipaddress
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,7 +47,8 @@ class Guard:
     rates: Rates
     repeats: Repeats
     _served: dict[Handler, Route] = field(default_factory=dict)
-    _working: int = 0
+    _working: Counter[str] = field(default_factory=Counter)
+    """Requests that are worked on, by client."""
 
     def app(self, routes: Sequence[Route]) -> web.Application:
         """An application that serves them."""
@@ -90,7 +92,7 @@ class Guard:
         route = self._served.get(request.match_info.handler)
         exempt = route is not None and route.exempt
         client = client_of(request.transport)
-        self._working += not exempt
+        self._working[client] += not exempt
         try:
             self._admit(request, client, exempt=exempt)
             async with asyncio.timeout(self.limits.work_s):
@@ -109,7 +111,8 @@ class Guard:
             self.inside.tell.say("error", "http-fault", route=route.name if route else "", error=text)
             answer = of_problem(Problem(500, "fault", "a fault of the daemon's own; its log says more"))
         finally:
-            self._working -= not exempt
+            self._working[client] -= not exempt
+            self._working += Counter()  # without those of whom nothing is
         if answer.status == 401:
             self.rates.take(client, self.limits.refusal_cost)
         self._finish(answer, route)
@@ -132,7 +135,7 @@ class Guard:
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
             raise Problem(429, "too-often", "this client asks too often", headers=retry)
-        if self._working > self.limits.at_once:
+        if self._working.total() > self.limits.at_once or self._working[client] > self.limits.at_once_each:
             raise Problem(503, "crowded", "too many requests at once", headers={"Retry-After": str(RETRY_S)})
 
     def _for_us(self, request: web.Request) -> None:

@@ -26,6 +26,8 @@ class Limits:
     """Of one client."""
     at_once: int = 32
     """Requests that are worked on; probes and metrics are not counted."""
+    at_once_each: int = 16
+    """Of one client: a body that comes slowly is worked on as well."""
     head_s: float = 10.0
     """From the connection to the end of the first request's head."""
     body_s: float = 10.0
