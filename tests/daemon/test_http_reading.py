@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -160,6 +161,16 @@ async def test_a_plan_is_told_in_pages_and_a_token_of_an_older_one_is_refused(se
     assert ([item["agent"] for item in second["changes"]], second["continue"]) == (["a/a2"], "")
     server.plan = plan(*changes[1:])
     assert (await server.ask(f"{API}/plan?limit=2&continue={first['continue']}"))[0] == 400
+
+
+async def test_a_token_that_was_made_up_for_a_plan_is_refused(server: Daemon) -> None:
+    changes = tuple(replace(change(AgentName(namespace="a", name=f"a{i}")), fingerprint=str(i)) for i in range(3))
+    server.plan = plan(*changes)
+    real = base64.urlsafe_b64decode((await server.ask(f"{API}/plan?limit=2"))[1]["continue"] + "==").decode()
+    for place in ("x", "-1", "9" * 400, "\u00b2"):
+        made_up = base64.urlsafe_b64encode(f"{real[:-1]}{place}".encode()).decode().rstrip("=")
+        status, body = await server.ask(f"{API}/plan?continue={made_up}")
+        assert (status, body["type"]) == (400, "urn:reconciler:problem:bad-continue")
 
 
 async def test_the_audit_log_is_read_on_from_where_one_was(server: Daemon) -> None:

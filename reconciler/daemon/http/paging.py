@@ -9,6 +9,7 @@ import hashlib
 from reconciler.daemon.http.problems import Problem
 
 MAX_TOKEN = 1024
+MAX_DIGITS = 12
 
 
 def written(of: str, place: str) -> str:
@@ -26,10 +27,21 @@ def read(token: str, of: str) -> str:
     except (ValueError, binascii.Error):
         text = ""
     if not text or text[:16] != _digest(of) or not text[16:]:
-        raise Problem(
-            400, "bad-continue", "`continue` is no token of this list as it is now", hint="begin again without it"
-        )
+        raise _none()
     return text[16:]
+
+
+def number(token: str, of: str, most: int) -> int:
+    """The place that a token names, which is a number up to `most`; 0 for none. Raises Problem, as `read` does."""
+    place = read(token, of) or "0"
+    if not (place.isascii() and place.isdigit() and len(place) < MAX_DIGITS and int(place) <= most):
+        raise _none()
+    return int(place)
+
+
+def _none() -> Problem:
+    hint = "begin again without it"
+    return Problem(400, "bad-continue", "`continue` is no token of this list as it is now", hint=hint)
 
 
 def _digest(of: str) -> str:

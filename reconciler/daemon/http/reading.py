@@ -219,8 +219,7 @@ async def plan(call: Call) -> Answer:
 def plan_page(made: Plan, *, limit: int, after: str) -> PlanPageShape:
     """A plan with some of its changes. Raises Problem for a token of another plan."""
     of = f"plan {made.revision.commit} " + " ".join(f"{change.name}={change.fingerprint}" for change in made.changes)
-    place = paging.read(after, of)
-    start = int(place) if place else 0
+    start = paging.number(after, of, len(made.changes))
     lists = {"drift": made.drift, "held": made.holds, "blastRadius": made.blast_radius, "diagnostics": made.diagnostics}
     cut = [name for name, items in lists.items() if len(items) > MAX_LISTED]
     shown = replace(
