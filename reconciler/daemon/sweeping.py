@@ -186,7 +186,8 @@ class Sweeping:
             if name in known and self.mine(name) and not (agent.spec.suspend or known[name].suspended)
         }
         if strangers := agents.keys() - self.found.keys():  # this daemon began, took them over, or they are new
-            self.found = {**self.found, **await self.recall(stores, strangers)}
+            stood = await self.recall(stores, strangers)
+            self.found = {**stood, **self.found}  # which may have grown meanwhile, by one that was late
         return _Ground(declared=declared, stores=stores, records=known, fleet=records.value.fleet, agents=agents)
 
     async def _later(self, ground: _Ground, begun: Round) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from reconciler.daemon.sweeping import Sweeping, Swept
 from reconciler.daemon.telling import Teller
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores
-from reconciler.model.health import HealthState, HttpProbe, ProbeRequest, Sample
+from reconciler.model.health import Assessment, HealthState, HttpProbe, ProbeRequest, Sample
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Observation, Scope, Unreadable, Usage
 from reconciler.model.registry import RegistrySnapshot
@@ -132,6 +132,26 @@ async def test_an_agent_that_hangs_is_judged_later_and_the_others_in_time(world:
     await until(lambda: watch.heard[-1].found.assessed == {SLOW})
     await until(lambda: not watch.sweeping.under_way)
     assert watch.sweeping.found[SLOW].state is HealthState.HEALTHY
+
+
+async def test_what_ends_while_history_is_asked_about_others_is_not_forgotten(world: SmallWorld, monkeypatch) -> None:
+    monkeypatch.setattr("reconciler.daemon.sweeping.SETTLE_S", 0.05)
+    prober = Hanging("/hangs")
+    watch = Watch(world, prober)
+    await watch.commit(fast=every("10s"), slow=every("10s", "/hangs"))
+    await watch.sweeping.once()
+    assert SLOW not in watch.sweeping.found
+
+    async def asked(_stores: Stores, names: Collection[AgentName]) -> Mapping[AgentName, Assessment]:
+        prober.go_on.set()
+        await until(lambda: SLOW in watch.sweeping.found)
+        return {}
+
+    watch.sweeping.recall = asked
+    await watch.commit(new=every("1m"))
+    world.fake.advance(5)
+    await watch.sweeping.once()
+    assert watch.sweeping.found.keys() == {FAST, SLOW, AgentName.parse("support/new")}
 
 
 async def test_a_fault_of_ours_in_one_agent_leaves_the_others_alone(world: SmallWorld) -> None:
