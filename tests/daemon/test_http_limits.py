@@ -251,14 +251,30 @@ async def test_one_client_that_asks_too_often_waits_and_probes_do_not(daemon: Da
 async def test_more_than_can_be_worked_on_at_once_is_told_to_come_back(daemon: Daemon) -> None:
     async with serving(daemon, limits=replace(MANY, at_once=1)), line(daemon) as raw:
         await raw.send(head(Content_Length="10", X_Gitlab_Token=SECRET))
-        while (answer := await daemon.whole("/api/v1/fleet"))[0] != 503:
+        while (answer := await daemon.whole("/webhook", "POST"))[0] != 503:
             pass  # until the one before is worked on
         assert answer[2]["Retry-After"] == "5"
         assert (await daemon.ask("/healthz"))[0] == 200
 
 
-async def test_one_client_whose_bodies_come_slowly_does_not_take_all_there_is_to_work_with(daemon: Daemon) -> None:
+async def test_bodies_that_come_slowly_from_anybody_leave_callers_their_places(daemon: Daemon) -> None:
     """Nobody has to be known to begin a delivery, and each may take its body's time."""
+    limits = replace(MANY, at_once=4, at_once_each=2, body_s=600.0)
+    async with serving(daemon, limits=limits):
+        host, _, port = daemon.address.rpartition(":")
+        sources = ["127.0.0.2"] * 8 + ["127.0.0.3"] * 8 + ["127.0.0.4"] * 8
+        held = [await asyncio.open_connection(host, int(port), local_addr=(source, 0)) for source in sources]
+        try:
+            for _, writer in held:
+                writer.write(head(Content_Length="10", X_Gitlab_Token=SECRET))
+            await until(lambda: b'http_requests_total{route="webhook",status="503"} 20.0' in daemon.measures.text())
+            assert (await daemon.ask("/api/v1/fleet"))[0] == 200
+        finally:
+            for _, writer in held:
+                writer.close()
+
+
+async def test_one_client_does_not_take_all_places_of_the_webhook(daemon: Daemon) -> None:
     limits = replace(MANY, at_once=4, at_once_each=2, body_s=600.0)
     async with serving(daemon, limits=limits):
         host, _, port = daemon.address.rpartition(":")
@@ -267,7 +283,7 @@ async def test_one_client_whose_bodies_come_slowly_does_not_take_all_there_is_to
             for _, writer in held:
                 writer.write(head(Content_Length="10", X_Gitlab_Token=SECRET))
             await until(lambda: b'http_requests_total{route="webhook",status="503"} 6.0' in daemon.measures.text())
-            assert (await daemon.ask("/api/v1/fleet"))[0] == 200
+            assert (await daemon.ask("/webhook", "POST", headers={"X-Gitlab-Token": SECRET}, data=b"x"))[0] == 202
         finally:
             for _, writer in held:
                 writer.close()

@@ -47,8 +47,9 @@ class Guard:
     rates: Rates
     repeats: Repeats
     _served: dict[Handler, Route] = field(default_factory=dict)
-    _working: Counter[str] = field(default_factory=Counter)
-    """Requests that are worked on, by client."""
+    _known: Counter[str] = field(default_factory=Counter)
+    _anybody: Counter[str] = field(default_factory=Counter)
+    """Requests that are worked on, by client: those that callers of the API make, and those that anybody may make."""
 
     def app(self, routes: Sequence[Route]) -> web.Application:
         """An application that serves them."""
@@ -92,9 +93,10 @@ class Guard:
         route = self._served.get(request.match_info.handler)
         exempt = route is not None and route.exempt
         client = client_of(request.transport)
-        self._working[client] += not exempt
+        working = self._anybody if route is None or route.right is None else self._known
+        working[client] += not exempt
         try:
-            self._admit(request, client, exempt=exempt)
+            self._admit(request, client, working, exempt=exempt)
             async with asyncio.timeout(self.limits.work_s):
                 answer = await handler(request)
                 assert isinstance(answer, web.Response)  # noqa: S101 - handlers are ours
@@ -111,8 +113,8 @@ class Guard:
             self.inside.tell.say("error", "http-fault", route=route.name if route else "", error=text)
             answer = of_problem(Problem(500, "fault", "a fault of the daemon's own; its log says more"))
         finally:
-            self._working[client] -= not exempt
-            self._working += Counter()  # without those of whom nothing is
+            working[client] -= not exempt
+            working += Counter()  # without those of whom nothing is
         if answer.status == 401:
             self.rates.take(client, self.limits.refusal_cost)
         self._finish(answer, route)
@@ -126,7 +128,7 @@ class Guard:
             answer.force_close()
         self.inside.measures.answered(route.name if route is not None else "none", answer.status)
 
-    def _admit(self, request: web.Request, client: str, *, exempt: bool) -> None:
+    def _admit(self, request: web.Request, client: str, working: Counter[str], *, exempt: bool) -> None:
         """Raises Problem for what is not even looked at."""
         self._for_us(request)
         if exempt:
@@ -135,7 +137,7 @@ class Guard:
         if wait:
             retry = {"Retry-After": str(math.ceil(wait))}
             raise Problem(429, "too-often", "this client asks too often", headers=retry)
-        if self._working.total() > self.limits.at_once or self._working[client] > self.limits.at_once_each:
+        if working.total() > self.limits.at_once or working[client] > self.limits.at_once_each:
             raise Problem(503, "crowded", "too many requests at once", headers={"Retry-After": str(RETRY_S)})
 
     def _for_us(self, request: web.Request) -> None:

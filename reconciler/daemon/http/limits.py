@@ -25,7 +25,7 @@ class Limits:
     connections_each: int = 64
     """Of one client."""
     at_once: int = 32
-    """Requests that are worked on; probes and metrics are not counted."""
+    """Requests that are worked on, of the API and of the webhook each; probes and metrics are not counted."""
     at_once_each: int = 16
     """Of one client: a body that comes slowly is worked on as well."""
     head_s: float = 10.0
