@@ -187,8 +187,11 @@ class Registry(Protocol):
     def changes(self, since: int) -> AsyncIterator[tuple[int, AgentName]]:
         """(sequence, agent) of every record write after `since`, ascending, each once; ends at the present."""
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
-        """Take or renew a lease. Raises RegistryConflict naming the holder and when it expires."""
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
+        """Take or renew a lease, and let others know what it `says`.
+
+        Raises RegistryConflict naming the holder and when it expires.
+        """
 
     async def leases(self, prefix: str) -> tuple[Lease, ...]:
         """All leases that were ever taken whose names begin so, by name: who holds each, "" for nobody, and until when.

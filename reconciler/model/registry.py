@@ -312,3 +312,5 @@ class Lease:
     holder: str
     epoch: int
     expires_ms: int
+    says: str = ""
+    """What its holder lets those know who list leases, since it last took or renewed it."""

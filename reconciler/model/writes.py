@@ -100,7 +100,7 @@ def _check_version(what: str, version: int, held: int) -> None:
         )
 
 
-def taken(held: Lease, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+def taken(held: Lease, *, holder: str, ttl_ms: int, now_ms: int, says: str) -> Lease:
     """The lease after `holder` took or renewed it; `held` has no holder and epoch 0 where it never was.
 
     Raises RegistryError without a holder or a time to live, RegistryConflict while somebody else holds it.
@@ -113,4 +113,4 @@ def taken(held: Lease, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
             hint="wait for it to finish; a holder that is gone loses it by itself after that time",
         )
     epoch = held.epoch + (held.holder != holder)
-    return Lease(name=held.name, holder=holder, epoch=epoch, expires_ms=now_ms + ttl_ms)
+    return Lease(name=held.name, holder=holder, epoch=epoch, expires_ms=now_ms + ttl_ms, says=says)

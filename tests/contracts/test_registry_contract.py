@@ -460,13 +460,23 @@ async def test_a_write_may_depend_on_several_leases_and_is_fenced_by_each(regist
 
 
 async def test_leases_are_listed_with_who_holds_them(registry) -> None:
-    two = await registry.acquire("daemon/2", holder="bob", ttl_ms=5000, now_ms=1000)
+    two = await registry.acquire("daemon/2", holder="bob", ttl_ms=5000, now_ms=1000, says="I am here")
     one = await registry.acquire("daemon/1", holder="ada", ttl_ms=5000, now_ms=1000)
     await registry.acquire("apply", holder="cyd", ttl_ms=5000, now_ms=1000)
     await registry.release(two)
     listed = await registry.leases("daemon/")
     assert listed == (one, Lease(name="daemon/2", holder="", epoch=1, expires_ms=0))
     assert await registry.leases("nobody/") == ()
+
+
+async def test_a_lease_says_to_others_what_its_holder_said_last(open_registry) -> None:
+    one, two = await open_registry(), await open_registry()
+    for said in ("3 of 9", "4 of 9"):
+        lease = await one.acquire("daemon/1", holder="ada", ttl_ms=5000, now_ms=1000, says=said)
+        assert (await two.leases("daemon/"), lease.epoch) == ((lease,), 1)
+        assert lease.says == said
+    await one.acquire("daemon/1", holder="ada", ttl_ms=5000, now_ms=1000)
+    assert [lease.says for lease in await two.leases("daemon/")] == [""]
 
 
 async def test_a_committed_write_is_not_fenced_when_repeated(registry) -> None:

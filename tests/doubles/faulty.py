@@ -299,10 +299,10 @@ class FaultyRegistry:
     def changes(self, since: int) -> AsyncIterator[tuple[int, AgentName]]:
         return self.inner.changes(since)
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
         return await self.faults.call(
             "registry.acquire",
-            lambda: self.inner.acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms),
+            lambda: self.inner.acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says),
             error=self._refused,
             unknown=lambda: _raise(OutcomeUnknown("the registry: no reply")),
         )

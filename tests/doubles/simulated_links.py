@@ -357,8 +357,10 @@ class LinkedRegistry:
         for item in await self._ask(listed):
             yield item
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
-        return await self._cross(lambda: self.inner.acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms))
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
+        return await self._cross(
+            lambda: self.inner.acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says)
+        )
 
     async def leases(self, prefix: str) -> tuple[Lease, ...]:
         return await self._ask(lambda: self.inner.leases(prefix))

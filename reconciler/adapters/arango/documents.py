@@ -183,6 +183,7 @@ def lease_document(lease: Lease) -> Document:
         "holder": lease.holder,
         "epoch": lease.epoch,
         "expires_ms": lease.expires_ms,
+        "says": lease.says,
     }
 
 

@@ -32,7 +32,9 @@ RETURN {{
 }}
 """
 _GET = f"FOR d IN agents FILTER d._key == @key AND d.live == true RETURN {RECORD}"
-_LEASES = "FOR d IN leases RETURN {name: d.name, holder: d.holder, epoch: d.epoch, expires_ms: d.expires_ms}"
+_LEASES = """
+FOR d IN leases RETURN {name: d.name, holder: d.holder, epoch: d.epoch, expires_ms: d.expires_ms, says: d.says}
+"""
 _JOURNAL = 'FOR d IN apply_journal FILTER d.phase == "intent" SORT d.position RETURN d.body'
 _REVISIONS = "FOR d IN revisions FILTER d.agent == @agent SORT d.number DESC RETURN d.body"
 _CHANGES = "FOR d IN changes FILTER d.seq > @since SORT d.seq LIMIT @limit RETURN {seq: d.seq, ns: d.ns, name: d.name}"
@@ -52,7 +54,13 @@ RETURN {{
 def read_leases(db: Database, prefix: str) -> tuple[Lease, ...]:
     """Leases by name. There are a few dozen at most, so they are picked here."""
     found = [
-        Lease(name=row["name"], holder=row["holder"], epoch=row["epoch"], expires_ms=row["expires_ms"])
+        Lease(
+            name=row["name"],
+            holder=row["holder"],
+            epoch=row["epoch"],
+            expires_ms=row["expires_ms"],
+            says=row["says"] or "",  # one of an older program says nothing
+        )
         for row in run(db, _LEASES)
         if row["name"].startswith(prefix)
     ]

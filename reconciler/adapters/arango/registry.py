@@ -136,13 +136,14 @@ class ArangoRegistry:
                 yield item
             since = page[-1][0]
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
         """Take, renew or, when it has expired, take over a lease.
 
         The epoch grows with every change of holder, and when a released lease is taken again.
         """
         return await self._write(
-            f"take lease {lease}", lambda db: take_lease(db, lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+            f"take lease {lease}",
+            lambda db: take_lease(db, lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says),
         )
 
     async def leases(self, prefix: str) -> tuple[Lease, ...]:

@@ -158,12 +158,12 @@ def _put_audit(db: Database, write: Write, head: Document) -> None:
     _put(db, "audit", links)
 
 
-def take_lease(db: Database, name: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+def take_lease(db: Database, name: str, *, holder: str, ttl_ms: int, now_ms: int, says: str) -> Lease:
     """Take or renew a lease. Moves the head too: a write that read the older epoch then cannot be committed."""
     row = one(db, "RETURN FIRST(FOR d IN leases FILTER d._key == @key RETURN d)", key=documents.hashed(name))
     row = row or {"holder": "", "epoch": 0, "expires_ms": 0}
     held = Lease(name=name, holder=row["holder"], epoch=row["epoch"], expires_ms=row["expires_ms"])
-    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says)
     _put(db, "leases", [documents.lease_document(lease)])
     run(db, _MOVE_HEAD, head={"leases_ms": now_ms})
     return lease
@@ -174,7 +174,7 @@ def free_lease(db: Database, lease: Lease) -> None:
     run(
         db,
         "FOR d IN leases FILTER d._key == @key AND d.holder == @holder AND d.epoch == @epoch "
-        'UPDATE d WITH {holder: "", expires_ms: 0} IN leases',
+        'UPDATE d WITH {holder: "", expires_ms: 0, says: ""} IN leases',
         key=documents.hashed(lease.name),
         holder=lease.holder,
         epoch=lease.epoch,

@@ -45,8 +45,8 @@ class Passing:
         async for item in (await self._registry()).changes(since):
             yield item
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
-        return await (await self._registry()).acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
+        return await (await self._registry()).acquire(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says)
 
     async def leases(self, prefix: str) -> tuple[Lease, ...]:
         return await (await self._registry()).leases(prefix)

@@ -224,7 +224,7 @@ class SqliteRegistry:
                 yield seq, AgentName(namespace=namespace, name=name)
             since = rows[-1][0]
 
-    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int, says: str = "") -> Lease:
         """Take, renew or, when it has expired, take over a lease.
 
         The epoch grows with every change of holder, and when a released lease is taken again.
@@ -232,16 +232,18 @@ class SqliteRegistry:
 
         def work(connection: sqlite3.Connection) -> Lease:
             with self._database.transaction(connection):
-                return _take(connection, lease, holder, now_ms=now_ms, ttl_ms=ttl_ms)
+                return _take(connection, lease, holder, now_ms=now_ms, ttl_ms=ttl_ms, says=says)
 
         return await self._database.run(f"take lease {lease}", work)
 
     async def leases(self, prefix: str) -> tuple[Lease, ...]:
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            rows = connection.execute("SELECT name, holder, epoch, expires_ms FROM leases ORDER BY name").fetchall()
+            rows = connection.execute(
+                "SELECT name, holder, epoch, expires_ms, says FROM leases ORDER BY name"
+            ).fetchall()
             return tuple(
-                Lease(name=name, holder=holder, epoch=epoch, expires_ms=expires_ms)
-                for name, holder, epoch, expires_ms in rows
+                Lease(name=name, holder=holder, epoch=epoch, expires_ms=expires_ms, says=says)
+                for name, holder, epoch, expires_ms, says in rows
                 if name.startswith(prefix)
             )
 
@@ -251,7 +253,8 @@ class SqliteRegistry:
         def work(connection: sqlite3.Connection) -> None:
             with self._database.transaction(connection):
                 connection.execute(
-                    "UPDATE leases SET holder = '', expires_ms = 0 WHERE name = ? AND holder = ? AND epoch = ?",
+                    "UPDATE leases SET holder = '', expires_ms = 0, says = '' "
+                    "WHERE name = ? AND holder = ? AND epoch = ?",
                     (lease.name, lease.holder, lease.epoch),
                 )
 
@@ -351,13 +354,13 @@ def _read_clusters(connection: sqlite3.Connection) -> dict[str, ClusterHealth]:
     return {name: codec.decode_cluster(body) for name, body in rows}
 
 
-def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int) -> Lease:
+def _take(connection: sqlite3.Connection, name: str, holder: str, *, now_ms: int, ttl_ms: int, says: str) -> Lease:
     row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
     held_by, epoch, expires_ms = row or ("", 0, 0)
     held = Lease(name=name, holder=held_by, epoch=epoch, expires_ms=expires_ms)
-    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+    lease = taken(held, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms, says=says)
     connection.execute(
-        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)", (name, holder, lease.epoch, lease.expires_ms)
+        "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", (name, holder, lease.epoch, lease.expires_ms, says)
     )
     return lease
 

@@ -149,7 +149,11 @@ CREATE TABLE health_points (       -- what was measured, of many agents in one r
 CREATE INDEX health_points_by_time ON health_points (span_ms, start_ms, part);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS, _SEARCH, _HEALTH)
+_SAYING = """
+ALTER TABLE leases ADD COLUMN says TEXT NOT NULL DEFAULT ''; -- to those who list leases
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _CLUSTERS, _SEARCH, _HEALTH, _SAYING)
 
 
 def migrate(connection: sqlite3.Connection, *, now_ms: int, path: str) -> None:
