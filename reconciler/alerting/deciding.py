@@ -61,7 +61,9 @@ def pace_of(route: Route) -> Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """All that is decided by. `unsent` are groups of which something is still to be sent: they are not repeated."""
+    """All that is decided by. `unsent` are groups of which something is still to be sent: they are not repeated.
+    `elsewhere` are keys of active alerts that another daemon tells of: here they only stand for others.
+    """
 
     fleet: str
     active: Mapping[str, Alert]
@@ -70,6 +72,7 @@ class Outlook:
     groups: Mapping[Key, AlertGroup]
     now_ms: int
     unsent: Collection[Key] = frozenset()
+    elsewhere: Collection[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,8 @@ class Decision:
 def decide(look: Outlook) -> Decision:
     """What is to be told now."""
     quiet = {key: found for key, alert in look.active.items() if (found := silenced(alert, look.silences, look.now_ms))}
-    held = {key: _said(silence) for key, silence in quiet.items()}
+    held = dict.fromkeys(look.elsewhere, "another daemon tells of it")
+    held |= {key: _said(silence) for key, silence in quiet.items()}
     known: dict[str, dict[str, AlertGroup]] = defaultdict(dict)
     for (route_id, key), group in look.groups.items():
         known[route_id][key] = group
@@ -99,7 +103,7 @@ def decide(look: Outlook) -> Decision:
         over = held_back(alerts)
         for key, root in over.items():
             held.setdefault(key, f"it comes from {root.agent or root.cluster or root.name}")
-        muted = over.keys() | quiet.keys()
+        muted = over.keys() | quiet.keys() | set(look.elsewhere)
         one = _OneRoute(look=look, route=route, pace=pace_of(route), stands=_stands(over, look.active), muted=muted)
         one.decide([alert for alert in alerts if alert.key not in muted], known[route.id], {one.key for one in alerts})
         groups |= {(route.id, key): group for key, group in one.groups.items()}

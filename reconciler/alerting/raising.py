@@ -26,7 +26,9 @@ PASSES = "PassesFailing"
 REGISTRY = "RegistryAway"
 OWN = frozenset({UNHEALTHY, FAILED, HELD, UNWELL, PASSES, REGISTRY})
 """What is raised here, and therefore ended here too."""
-OF_THE_FLEET = frozenset({HELD, UNWELL})
+FLEET = "FleetUnhealthy"
+PART = "ShardsUnhealthy"
+OF_THE_FLEET = frozenset({HELD, UNWELL, FLEET})
 """What all daemons of a fleet see alike: one of them is enough to tell."""
 
 MAX_TEXT = 600

@@ -202,7 +202,7 @@ class Alarming:
         decision = await self._decided(book)
         unsent = {route for route, _key in await book.unsent()} if first else set()
         senders.send(unsent | {one.route for one in decision.notifications})
-        self.measures.alerts_active(self._active.values())
+        self.measures.alerts_active(alert for alert in self._active.values() if not self._elsewhere(alert))
         self.measures.alerts_waiting(await book.waiting(), self._routes)
         return decision.due_ms
 
@@ -216,14 +216,17 @@ class Alarming:
             groups=self._groups(),
             now_ms=self.clock.now_ms(),
             unsent=await book.unsent() if self._active else frozenset(),
+            elsewhere=frozenset(key for key, alert in self._active.items() if self._elsewhere(alert)),
         )
         many = len(look.active) > MANY  # then it takes a while, and others go on meanwhile
         decision = await asyncio.to_thread(decide, look) if many else decide(look)
         change = _change(self._kept, self._active, decision)
         if not change.empty:
             dropped = await book.commit(change)
+            receivers = {route.id: route.said.receiver for route in self._routes}
             for route, number in dropped.items():
                 self.tell.say("error", "alerts-dropped", route=route, number=number, reason="too many wait to be sent")
+                self.measures.alerts_dropped(receivers.get(route, "gone"), number)
             self._kept = AlertState(active=dict(self._active), groups=decision.groups)
         return decision
 
@@ -247,16 +250,20 @@ class Alarming:
             self._unconfirmed.clear()
 
     def _ours(self, alert: Alert) -> bool:
-        if alert.agent is not None:
-            return self._scope.mine(alert.agent) or alert.agent not in self._known.records
-        return alert.name not in made.OF_THE_FLEET or self._scope.speaks()
+        return alert.agent is None or self._scope.mine(alert.agent) or alert.agent not in self._known.records
+
+    def _elsewhere(self, alert: Alert) -> bool:
+        """Whether all daemons know of it, and another one tells. Here it stands for alerts of agents all the same."""
+        return alert.agent is None and alert.name in made.OF_THE_FLEET and not self._scope.speaks()
 
     def _groups(self) -> Mapping[tuple[str, str], AlertGroup]:
         """What routes were told, without what is another daemon's to tell now."""
         assert self._kept is not None  # noqa: S101 - as above
         groups = {}
         for key, group in self._kept.groups.items():
-            told = {name: alert for name, alert in group.told.items() if self._ours(alert)}
+            told = {
+                name: alert for name, alert in group.told.items() if self._ours(alert) and not self._elsewhere(alert)
+            }
             if told or not group.told:
                 groups[key] = group if len(told) == len(group.told) else replace(group, told=told)
         return groups

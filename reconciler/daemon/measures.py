@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import prometheus_client as prometheus
 
 from reconciler.model.agent import Remedy
-from reconciler.model.alert import Alert, Route, Severity, Waiting
+from reconciler.model.alert import Alert, Route, Severity, Verdict, Waiting
 from reconciler.model.events import ChangeFinished
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.plan import Action, Plan
@@ -35,6 +35,9 @@ class Measures:
             return prometheus.Counter(name, text, labels, namespace="reconciler", registry=kept)
 
         self._leads = gauge("leader", "Whether this daemon leads (1) or stands by (0)")
+        self._shards = gauge("shards", "Parts that daemons divide the fleet into; 1 where one leads")
+        self._shards.set(1)
+        self._held_shards = gauge("shards_held", "Parts of the fleet that this daemon looks after")
         self._passes = histogram("pass_seconds", "How long passes took", buckets=PASSES)
         self._failed = counter("pass_failures", "Passes that made no plan")
         self._pending = gauge("planned_changes", "Changes in the last plan", "action")
@@ -56,7 +59,7 @@ class Measures:
             "alert_attempts", "Attempts to send alerts, by what became of them", "receiver", "outcome"
         )
         self._waiting = gauge("alerts_queued", "Messages that are still to be sent", "receiver")
-        self._dropped = gauge("alerts_dropped", "Messages that were never sent: too many waited", "receiver")
+        self._dropped = counter("alerts_dropped", "Messages that were never sent: too many waited", "receiver")
         self._requests = counter("http_requests", "Answers over HTTP, by route and status", "route", "status")
         self._deliveries = counter("webhook_deliveries", "Deliveries of webhooks, by what became of them", "outcome")
 
@@ -125,22 +128,34 @@ class Measures:
     def alerts_waiting(self, waiting: Iterable[Waiting], routes: Iterable[Route]) -> None:
         """What routes have not been sent."""
         receivers = {route.id: route.said.receiver for route in routes}
-        queued, dropped = Counter[str](), Counter[str]()
+        queued = Counter[str]()
         for one in waiting:
             queued[receivers.get(one.route, "gone")] += one.queued
-            dropped[receivers.get(one.route, "gone")] += one.dropped
         for receiver in {*receivers.values(), *queued}:
             self._waiting.labels(receiver).set(queued[receiver])
-            self._dropped.labels(receiver).set(dropped[receiver])
+        for receiver in {*receivers.values()}:  # a counter that appears with its first count has risen for nobody
+            self.alerts_dropped(receiver, 0)
+            for verdict in Verdict:
+                self._tried.labels(receiver, verdict.value).inc(0)
+
+    def alerts_dropped(self, receiver: str, number: int) -> None:
+        """Messages were given up, because too many waited."""
+        self._dropped.labels(receiver).inc(number)
 
     def leads(self, yes: bool) -> None:  # noqa: FBT001 - a setter
         """Whether this daemon acts. Of a fleet that another one looks after nothing is known here."""
         self._leads.set(int(yes))
+        self._held_shards.set(int(yes))  # of a fleet in shards it is told how many
         if not yes:
             for labelled in (self._pending, self._held, self._health, self._alerts, self._waiting):
                 labelled.clear()
             self._agents.set(0)
             self._doubts.set(0)
+
+    def shards(self, held: int, of: int) -> None:
+        """How many parts of the fleet are this daemon's."""
+        self._held_shards.set(held)
+        self._shards.set(of)
 
     def answered(self, route: str, status: int) -> None:
         """A request was answered. `route` is the name of one that is served, or "none"."""

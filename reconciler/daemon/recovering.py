@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler.daemon.acting import LOCK_AGAIN_S, Acting, Beside
+from reconciler.daemon.doubting import Doubting, Peers
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.sweeping import Swept
 from reconciler.daemon.telling import Teller
@@ -20,7 +21,7 @@ from reconciler.engine.locks import LockHeld
 from reconciler.engine.recover import Means, Treated, Treatment, note, treat
 from reconciler.engine.run import Run
 from reconciler.engine.world import World
-from reconciler.health.budgets import Limits, Spent, Suspicion, Want, admit, suspect
+from reconciler.health.budgets import Limits, Spent, Want, admit
 from reconciler.health.ladder import (
     ACTS,
     Case,
@@ -35,7 +36,7 @@ from reconciler.health.ladder import (
     ill_since_ms,
 )
 from reconciler.model.agent import Agent, Remedy
-from reconciler.model.alert import Alert, Covers, Severity
+from reconciler.model.alert import Alert, Severity
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, HealthState
@@ -80,8 +81,14 @@ class Recovering:
     _told: dict[AgentName, str] = field(default_factory=dict)
     _left: dict[AgentName, Alert] = field(default_factory=dict)
     """What is told of agents that are left to people."""
-    _doubt: Suspicion | None = None
-    _alarm: Alert | None = None
+    peers: Peers | None = None
+    """Who looks after the rest of a fleet in shards."""
+    _doubting: Doubting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._doubting = Doubting(
+            clock=self.world.clock, tell=self.tell, measures=self.measures, raise_=self.raise_, peers=self.peers
+        )
 
     async def heard(self, swept: Swept) -> None:
         """A sweep has ended."""
@@ -115,7 +122,7 @@ class Recovering:
         running = _running(swept)
         await asyncio.sleep(0)  # of ten thousand agents each of these takes tens of ms, and others wait
         self._time(swept, running)
-        stopped = self._doubts(running)
+        stopped = self._doubting.stopped(running.values())
         await asyncio.sleep(0)
         self._tell_people(swept)
         await asyncio.sleep(0)
@@ -320,28 +327,6 @@ class Recovering:
                 self._told.pop(name, None)
             elif found.state is HealthState.UNHEALTHY and swept.records[name].state not in CHANGING:
                 self._ill.setdefault(name, ill_since_ms(found))
-
-    def _doubts(self, running: Assessments) -> bool:
-        """Whether so much fails at once that the observer is suspected: then remedies stop, and one alert goes out."""
-        now_ms, before = self.world.clock.now_ms(), self._doubt
-        self._doubt = now = suspect(running.values(), before=before, now_ms=now_ms)
-        self.measures.doubts(now.remedies_stop)
-        text = (
-            f"{now.red} of {now.measured} agents fail at once: more likely they cannot be seen from here than are ill"
-        )
-        if now.remedies_stop != (before is not None and before.remedies_stop):
-            event, level = ("remedies-stop", "error") if now.remedies_stop else ("remedies-go-on", "info")
-            self.tell.say(level, event, red=now.red, agents=now.measured, reason=text if now.remedies_stop else "")
-        if now.alarms and self._alarm is None:
-            self._alarm = Alert(
-                key="FleetUnhealthy", name="FleetUnhealthy", severity=Severity.CRITICAL, at_ms=now_ms,
-                text=f"{text}; nothing is done to them meanwhile", covers=Covers.AGENTS,
-            )  # fmt: skip
-            self.raise_(self._alarm)
-        elif self._alarm is not None and not now.remedies_stop:
-            self.raise_(replace(self._alarm, resolved=True, at_ms=now_ms))
-            self._alarm = None
-        return now.remedies_stop
 
     def _tell_people(self, swept: Swept) -> None:
         """Raise and resolve by what is on record, so that nothing is forgotten over a restart."""

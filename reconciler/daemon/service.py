@@ -128,7 +128,7 @@ class Service:
             return Standing(registry=registry, clock=clock, holder=holder, tell=self.tell, changed=self.measures.leads)
         return Sharding(
             registry=registry, clock=clock, holder=holder, tell=self.tell, changed=self.measures.leads,
-            count=self.settings.shards,
+            count=self.settings.shards, counted=self.measures.shards,
         )  # fmt: skip
 
     def not_ready(self) -> str:
@@ -191,8 +191,8 @@ class Service:
         wakes = self._wakes = Wakes()
         timers = Timers(wakes)
         loop = self._loop = self._looping(wakes, timers)
-        recovering = self._recovering(loop.acting)
         shards = self.standing if isinstance(self.standing, Sharding) else None
+        recovering = self._recovering(loop.acting, shards)
         if shards is not None and loop.acting is not None:
             loop.acting.shards = shards
             shards.hand_over = loop.acting.hand_over
@@ -304,14 +304,14 @@ class Service:
             cache=self.cache,
         )
 
-    def _recovering(self, acting: Acting | None) -> tuple[Recovering, ...]:
+    def _recovering(self, acting: Acting | None, peers: Sharding | None) -> tuple[Recovering, ...]:
         """Who takes remedies; nobody where nothing is done."""
         if acting is None:
             return ()
         return (
             Recovering(
                 world=self.world, prober=self.prober, tell=self.tell, measures=self.measures, acting=acting,
-                raise_=self.raise_, chance=self.jitter,
+                raise_=self.raise_, chance=self.jitter, peers=peers,
             ),
         )  # fmt: skip
 

@@ -57,7 +57,14 @@ class Sharding:
     """Told when it stands by because the registry cannot be asked, and why; "" when it could be."""
     behind: Callable[[], None] = lambda: None
     """Told when it stands by because others have all there is."""
+    counted: Callable[[int, int], None] = lambda _held, _of: None
+    """Told how many shards are held, and of how many, whenever that may have changed."""
     leads: bool = False
+    others: tuple[str, ...] = ()
+    """What each of the other daemons that live says: see daemon.doubting.Peers."""
+    _says: str = ""
+    _said: str = ""
+    """What this one says with its seat, and what it said when it last took or renewed it."""
     _seat: tuple[int, _Held] | None = None
     _shards: dict[int, _Held] = field(default_factory=dict)
     _leaving: dict[int, asyncio.Task[None]] = field(default_factory=dict)
@@ -84,6 +91,10 @@ class Sharding:
         """See Shards."""
         shard = shard_of(name, self.count)
         return shard in self._shards and shard not in self._leaving
+
+    def say(self, text: str) -> None:
+        """See daemon.doubting.Peers; the others hear of it within two of their rounds."""
+        self._says = text
 
     def fence(self, name: AgentName) -> Fence:
         """See Shards."""
@@ -122,6 +133,7 @@ class Sharding:
     def _set(self, *, leads: bool) -> None:
         self.leads = leads
         self.changed(leads)
+        self.counted(len(self._shards), self.count)
 
     def _age(self, held: _Held) -> float:
         return self.clock.monotonic() - held.asked
@@ -184,35 +196,39 @@ class Sharding:
         if not await self._seated():
             return f"all {self.count} seats are taken"
         now = self.clock.now_ms()
-        seats = [
-            int(lease.name.removeprefix(_SEATS).partition("-")[0])
+        seats = {
+            int(lease.name.removeprefix(_SEATS).partition("-")[0]): lease.says
             for lease in await self.registry.leases(_SEATS)
             if lease.name.endswith(f"-of-{self.count}") and lease.holder and lease.expires_ms > now
-        ]
+        }
         own = self._seat[0] if self._seat is not None else -1
+        self.others = tuple(says for seat, says in sorted(seats.items()) if seat != own)
         wanted = {shard for shard, seat in assigned(self.count, seats).items() if seat == own}
         waits = ""
         for shard in sorted(wanted - self._shards.keys()):
             waits = await self._take(shard) or waits
         for shard in sorted(self._shards.keys() - wanted - self._leaving.keys()):
             self._leaving[shard] = asyncio.create_task(self._leave(shard))
+        self.counted(len(self._shards), self.count)
         return waits
 
     async def _seated(self) -> bool:
         """Whether this daemon has a seat: its own again, or the first that is free."""
-        if self._seat is not None and self._age(self._seat[1]) < standing.TTL_S / 3:
+        says = self._says
+        if self._seat is not None and self._said == says and self._age(self._seat[1]) < standing.TTL_S / 3:
             return True
         if self._seat is not None:
             try:
-                again = await self._acquire(self._seat[1].lease.name)
+                again = await self._acquire(self._seat[1].lease.name, says)
             except RegistryConflict:
                 self._seat = None
             else:
-                self._seat = self._seat[0], again
+                self._seat, self._said = (self._seat[0], again), says
                 return True
         for number in range(self.count):
             with suppress(RegistryConflict):
-                self._seat = number, await self._acquire(f"{_SEATS}{number}-of-{self.count}")
+                self._seat = number, await self._acquire(f"{_SEATS}{number}-of-{self.count}", says)
+                self._said = says
                 return True
         return False
 
@@ -273,7 +289,8 @@ class Sharding:
         leases = [held.lease for held in self._shards.values()]
         leases += [self._seat[1].lease] if self._seat is not None else []
         self._shards.clear()
-        self._seat = None
+        self._seat, self._says, self.others = None, "", ()
+        self.counted(0, self.count)
         with suppress(ReconcilerError, TimeoutError):
             async with asyncio.timeout(standing.STEP_S):
                 for lease in leases:
@@ -282,10 +299,10 @@ class Sharding:
     def _name(self, shard: int) -> str:
         return f"daemon/shard-{shard}-of-{self.count}"
 
-    async def _acquire(self, name: str) -> _Held:
+    async def _acquire(self, name: str, says: str = "") -> _Held:
         asked = self.clock.monotonic()
         lease = await self.registry.acquire(
-            name, holder=self.holder, ttl_ms=round(standing.TTL_S * 1000), now_ms=self.clock.now_ms()
+            name, holder=self.holder, ttl_ms=round(standing.TTL_S * 1000), now_ms=self.clock.now_ms(), says=says
         )
         return _Held(lease, asked)
 

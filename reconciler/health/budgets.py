@@ -103,22 +103,28 @@ def _full(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """Whether the observer is suspected: then `remedies_stop`, and once most are unhealthy by their own thresholds
-    `alarms`. `red` of `measured` agents failed their last measurement.
+class Tally:
+    """How some agents fare: how many were `measured`, of these how many failed their last measurement (`red`), began to
+    of late (`fresh`), and are unhealthy by their own thresholds (`ill`).
     """
 
-    remedies_stop: bool
-    alarms: bool
-    red: int
-    measured: int
+    measured: int = 0
+    red: int = 0
+    fresh: int = 0
+    ill: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            measured=self.measured + other.measured,
+            red=self.red + other.red,
+            fresh=self.fresh + other.fresh,
+            ill=self.ill + other.ill,
+        )
 
 
-def suspect(assessments: Iterable[Assessment], *, before: Suspicion | None, now_ms: int) -> Suspicion:
-    """Judge a whole sweep. What fails because of what it depends on is explained, and says nothing of the observer.
-
-    Only what began to fail of late raises a suspicion; one that stands lasts for as long as most fail.
-    """
+def tally(assessments: Iterable[Assessment], *, now_ms: int) -> Tally:
+    """Count a whole sweep. What fails because of what it depends on is explained, and says nothing of the observer."""
     measured = red = fresh = ill = 0
     for found in assessments:
         critical = [check for check in found.checks if check.critical and (check.failures or check.successes)]
@@ -129,9 +135,33 @@ def suspect(assessments: Iterable[Assessment], *, before: Suspicion | None, now_
         red += bool(failing)
         fresh += any(now_ms - check.since_ms < AT_ONCE_MS for check in failing)
         ill += any(check.state is HealthState.UNHEALTHY for check in failing)
+    return Tally(measured=measured, red=red, fresh=fresh, ill=ill)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """Whether the observer is suspected: then `remedies_stop`, and once most are unhealthy by their own thresholds
+    `alarms`. `seen` is what it is judged by: the fleet, or where `alone` what one observer of several sees.
+    """
+
+    remedies_stop: bool
+    alarms: bool
+    seen: Tally
+    alone: bool = False
+
+
+def suspect(own: Tally, others: Iterable[Tally] = (), *, before: Suspicion | None) -> Suspicion:
+    """Judge what this observer sees, with what `others` see of the rest of the fleet.
+
+    It is suspected when most of the fleet fails, and also when most of its own part does and the others see nothing of
+    that. Only what began to fail of late raises a suspicion; one that stands lasts for as long as most fail.
+    """
     stands = before is not None and before.remedies_stop
-    stop = _most(red if stands else fresh, measured)
-    return Suspicion(remedies_stop=stop, alarms=stop and _most(ill, measured), red=red, measured=measured)
+    fleet = sum(others, own)
+    for seen, alone in ((fleet, False), (own, True)):
+        if _most(seen.red if stands else seen.fresh, seen.measured):
+            return Suspicion(remedies_stop=True, alarms=_most(seen.ill, seen.measured), seen=seen, alone=alone)
+    return Suspicion(remedies_stop=False, alarms=False, seen=fleet)
 
 
 def _most(red: int, measured: int) -> bool:

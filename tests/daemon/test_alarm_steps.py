@@ -148,6 +148,36 @@ async def test_who_falls_to_another_daemon_is_neither_told_of_nor_told_as_over(s
     assert await story.after(S) == []
 
 
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_of_several_daemons_one_tells_that_the_fleet_fell_and_none_tells_of_its_agents(
+    story: Story, *, speaks: bool
+) -> None:
+    story.alarm._scope = Scope(seat="0-of-2", speaks=lambda: speaks)
+    story.alarm.raise_(alert("", name="FleetUnhealthy", covers=Covers.AGENTS))
+    await story.sweep({NAMES[0]: ILL, NAMES[1]: ILL})
+    assert await story.after(S) == (["FleetUnhealthy"] if speaks else [])
+    counted = b'reconciler_alerts{severity="critical"}'
+    assert counted + (b" 3.0" if speaks else b" 2.0") in story.post.measures.text()
+    story.alarm.raise_(alert("", name="FleetUnhealthy", resolved=True))
+    await story.sweep({NAMES[0]: WELL, NAMES[1]: WELL})
+    assert await story.after(S) == (["-FleetUnhealthy"] if speaks else [])
+
+
+async def test_who_comes_to_speak_for_the_fleet_tells_what_stands(story: Story) -> None:
+    seats = {"speaks": False}
+    story.alarm._scope = Scope(seat="0-of-2", speaks=lambda: seats["speaks"])
+    story.alarm.raise_(alert("", name="FleetUnhealthy", covers=Covers.AGENTS))
+    await story.sweep({NAMES[0]: ILL})
+    assert await story.after(S) == []
+    seats["speaks"] = True
+    await story.sweep({NAMES[0]: ILL})
+    assert await story.after(S) == ["FleetUnhealthy"]
+    seats["speaks"] = False
+    story.alarm.raise_(alert("", name="FleetUnhealthy", resolved=True))
+    await story.sweep({NAMES[0]: WELL})
+    assert await story.after(S) == [], "the one that speaks now tells the end"
+
+
 async def test_a_cluster_that_stumbles_is_no_news_and_one_that_stays_away_stands_for_its_agents(story: Story) -> None:
     await story.sweep({}, unreadable=["eu"])
     assert await story.after(UNWELL_AFTER_MS - S) == []
@@ -247,3 +277,21 @@ async def test_an_alarm_that_is_to_end_ends_whatever_it_is_just_about(
     for _ in range(50):
         await asyncio.sleep(0)
     assert running.cancelled()
+
+
+async def test_what_too_many_wait_for_is_dropped_and_counted_from_nothing_on(tmp_path: Path) -> None:
+    book = await SqliteAlertBook.open(tmp_path / "small.db", bound=2)
+    story = Story(book)
+    await story.standing.begin()
+    await story.after(S)
+    dropped = 'reconciler_alerts_dropped_total{receiver="webhook"} '
+    assert dropped + "0.0" in story.post.measures.text().decode(), "a rise from nothing is seen as one"
+    assert (
+        'reconciler_alert_attempts_total{outcome="sent",receiver="webhook"} 0.0' in story.post.measures.text().decode()
+    )
+    await story.sweep(dict.fromkeys(NAMES, ILL))
+    await story.alarm.step(book, story.post.senders)
+    assert dropped + "2.0" in story.post.measures.text().decode()
+    assert 'reconciler_alerts_queued{receiver="webhook"} 2.0' in story.post.measures.text().decode()
+    await story.post.senders.close()
+    await book.close()

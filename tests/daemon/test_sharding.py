@@ -267,6 +267,22 @@ async def test_shards_that_could_not_be_renewed_in_time_are_nobodys(registry, mo
     assert one.over.is_set()
 
 
+async def test_what_one_says_the_others_hear_until_it_is_gone(registry) -> None:
+    members = [Member(registry, f"m{number}") for number in range(3)]
+    tasks = [member.start() for member in members]
+    await until(lambda: all(member.held for member in members))
+    for number, member in enumerate(members):
+        member.sharding.say(f"sees {number}")
+    await until(lambda: set(members[0].sharding.others) == {"sees 1", "sees 2"})
+    members[1].sharding.say("sees more")
+    await until(lambda: set(members[0].sharding.others) == {"sees more", "sees 2"})
+    members[1].stop.set()
+    await until(lambda: members[0].sharding.others == ("sees 2",))
+    for member in members:
+        member.stop.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_more_daemons_than_shards_stand_by_until_a_seat_is_free(registry) -> None:
     members = [Member(registry, f"m{number}") for number in range(COUNT + 1)]
     tasks = [member.start() for member in members]

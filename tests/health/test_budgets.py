@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.health.budgets import AT_ONCE_MS, RED_LEAST, Limits, Spent, Suspicion, Want, admit, suspect
+from reconciler.health.budgets import (
+    AT_ONCE_MS,
+    RED_LEAST,
+    Limits,
+    Spent,
+    Suspicion,
+    Tally,
+    Want,
+    admit,
+    suspect,
+    tally,
+)
 from reconciler.model.agent import Dimension
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
@@ -107,7 +118,7 @@ def fleet(red: int, well: int, **more: int | bool) -> list[Assessment]:
 
 
 def judged(assessments: list[Assessment], before: Suspicion | None = None) -> tuple[bool, bool]:
-    suspicion = suspect(assessments, before=before, now_ms=NOW)
+    suspicion = suspect(tally(assessments, now_ms=NOW), before=before)
     return suspicion.remedies_stop, suspicion.alarms
 
 
@@ -129,7 +140,7 @@ def test_remedies_stop_at_the_first_bad_sweep_and_people_are_told_when_it_lasts(
 def test_what_has_long_been_red_raises_no_doubt_and_keeps_one_that_stands() -> None:
     old = fleet(9, 1, since_ms=NOW - AT_ONCE_MS)
     assert judged(old) == (False, False)
-    stands = suspect(fleet(9, 1), before=None, now_ms=NOW)
+    stands = suspect(tally(fleet(9, 1), now_ms=NOW), before=None)
     assert judged(old, stands) == (True, True)
     assert judged(fleet(5, 5), stands) == (False, False)
 
@@ -143,5 +154,38 @@ def test_who_was_never_measured_counts_for_nothing() -> None:
     unmeasured = [found(i) for i in range(50)]
     for each in unmeasured:
         object.__setattr__(each.checks[0], "successes", 0)
-    suspicion = suspect([*unmeasured, *fleet(6, 1)], before=None, now_ms=NOW)
-    assert (suspicion.red, suspicion.measured, suspicion.remedies_stop) == (6, 7, True)
+    suspicion = suspect(tally([*unmeasured, *fleet(6, 1)], now_ms=NOW), before=None)
+    assert (suspicion.seen.red, suspicion.seen.measured, suspicion.remedies_stop) == (6, 7, True)
+
+
+def red(number: int, of: int) -> Tally:
+    return Tally(measured=of, red=number, fresh=number, ill=number)
+
+
+def test_of_several_observers_each_judges_the_fleet_by_what_all_of_them_see() -> None:
+    few = [red(2, 3), red(2, 3), red(2, 3)]
+    assert not suspect(few[0], before=None).remedies_stop, "of so few nothing can be told"
+    assert suspect(few[0], few[1:], before=None) == Suspicion(remedies_stop=True, alarms=True, seen=red(6, 9))
+    well = suspect(red(4, 10), [red(8, 10)], before=None)
+    assert (well.remedies_stop, well.seen) == (True, red(12, 20)), "most of the fleet fails, though not of its own part"
+    assert not suspect(red(4, 10), [red(7, 10)], before=None).remedies_stop
+
+
+def test_an_observer_that_alone_sees_most_of_its_part_fail_suspects_itself() -> None:
+    blind = suspect(red(10, 10), [red(0, 10), red(1, 10)], before=None)
+    assert blind == Suspicion(remedies_stop=True, alarms=True, seen=red(10, 10), alone=True)
+    assert not suspect(red(0, 10), [red(10, 10), red(1, 10)], before=None).remedies_stop
+    assert suspect(red(6, 12), [red(0, 12)], before=blind) == Suspicion(
+        remedies_stop=False, alarms=False, seen=red(6, 24)
+    )
+
+
+PARTS = st.lists(st.integers(0, 9).flatmap(lambda of: st.integers(0, of).map(lambda some: red(some, of))), min_size=1)
+
+
+@given(PARTS)
+def test_where_the_fleet_as_a_whole_is_suspect_every_observer_suspects_it(parts: list[Tally]) -> None:
+    whole = suspect(sum(parts, Tally()), before=None)
+    for number, own in enumerate(parts):
+        judged = suspect(own, [*parts[:number], *parts[number + 1 :]], before=None)
+        assert judged == whole or (judged.alone and not whole.remedies_stop)
