@@ -85,6 +85,12 @@ def test_a_query_asks_for_what_daemons_measure(query: str) -> None:
     assert set(found.grouped) <= labels
 
 
+def test_the_dashboard_shows_all_that_daemons_measure() -> None:
+    shown = {metric for panel in panels() for target in panel["targets"] for metric in asked(target["expr"]).metrics}
+    names = {re.sub(r"_(sum|count|bucket)$", "", metric) for metric in measured()}
+    assert names == {re.sub(r"_(sum|count|bucket)$", "", metric) for metric in shown}
+
+
 def test_what_is_no_query_is_found_out() -> None:
     for query in ("sum(reconciler_leader", "reconciler_leader{a}", "reconciler_leader # x", 'x{a="b}'):
         with pytest.raises(ValueError, match=r"\w"):
