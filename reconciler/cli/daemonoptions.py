@@ -26,6 +26,10 @@ PluginDir = Annotated[
     str | None, _option("--plugin-dir", "Where executables lie that are health checks of yours.", "DIR")
 ]
 Shards = Annotated[str | None, _option("--shards", "Share the agents out, in N parts, among all daemons told so.", "N")]
+SharedRegistry = Annotated[
+    bool | None,
+    typer.Option("--shared-registry", help="Begin only with a registry that daemons on other machines reach too."),
+]
 Listen = Annotated[
     str | None, _option("--listen", "Serve probes, metrics, the webhook and the API there.", "HOST:PORT")
 ]

@@ -153,6 +153,12 @@ SETTINGS: Mapping[str, Setting] = {
             text="age from which on the daemon prunes revisions and feed of the registry; empty keeps all",
         ),
         Setting(key="shards", default="1", check=_shards, text="parts in which daemons share the agents out"),
+        Setting(
+            key="sharedRegistry",
+            default="false",
+            check=_one_of("true", "false"),
+            text="whether a daemon begins only with a registry that other machines reach too",
+        ),
         Setting(key="listen", default="", check=_any, text="HOST:PORT where the daemon answers over HTTP"),
         Setting(key="access", default="", check=_any, text="file that says who may use the daemon's API"),
         Setting(

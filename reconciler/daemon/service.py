@@ -27,6 +27,7 @@ from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
 from reconciler.model.alert import Alert
 from reconciler.model.errors import ReconcilerError, RegistryError
+from reconciler.model.fleet import SqliteRegistry
 from reconciler.model.health import Assessment
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
@@ -49,6 +50,8 @@ class Settings:
     """How often agents are swept, whatever they declare; None: as each declares."""
     shards: int = 1
     """More than one: several daemons look after parts of the fleet; all of them have to be told the same."""
+    shared_registry: bool = False
+    """It is one of several on several machines: a registry in a file would be its own, and two would act."""
     keep_revisions_s: float | None = None
     """Revisions and lines of the feed that are older go from a registry that we look after; None: all are kept."""
 
@@ -153,9 +156,13 @@ class Service:
             try:
                 await self._fetched()
                 declared = await declare(self.world, await self.world.source.revision(self.settings.ref), self.cache)
-                if declared.fleet is not None:
+                if declared.fleet is None:
+                    reason, hint = "fleet.yaml cannot be used", "`reconciler validate` says why"
+                elif self.settings.shared_registry and isinstance(declared.fleet.registry, SqliteRegistry):
+                    reason = "the registry is a file, and daemons on other machines would each have another"
+                    hint = "let fleet.yaml name one in ArangoDB, or run one daemon without --shared-registry"
+                else:
                     return await self.world.stores(declared.fleet)
-                reason, hint = "fleet.yaml cannot be used", "`reconciler validate` says why"
             except ReconcilerError as error:
                 reason, hint = error.message, error.hint
                 if self.alarming is not None and isinstance(error, RegistryError):

@@ -162,6 +162,17 @@ async def test_a_fleet_that_moves_to_another_registry_is_stood_for_there_before_
     assert "change-started" not in events[moved : events.index("leads", moved)]
 
 
+async def test_one_of_several_on_several_machines_does_nothing_with_a_registry_that_is_a_file(made: Making) -> None:
+    fleet = made()
+    fleet.service.settings = replace(fleet.service.settings, shared_registry=True)
+    async with running(fleet):
+        await until(lambda: fleet.told("cannot-start"))
+        assert "the registry is a file" in fleet.told("cannot-start")[0]["reason"]
+        assert "ArangoDB" in fleet.told("cannot-start")[0]["hint"]
+        assert fleet.service.not_ready() == "the fleet or its registry cannot be opened"
+    assert fleet.registries == {}
+
+
 async def test_work_that_breaks_off_by_a_fault_rests_as_what_fails_does(
     made: Making, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from reconciler.adapters.git.command import Limits
 from reconciler.cli.commands import daemon
+from reconciler.cli.settings import SETTINGS
 from tests.controlplane.plane import ControlPlane
-from tests.deploy.shipped import CHART, DEPLOY, only
+from tests.deploy.shipped import CHART, DEPLOY, kustomized, only
 from tests.helm.helm import Helm, HelmFailed
 
 GIVEN = (
@@ -57,11 +58,81 @@ def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
 
 @pytest.mark.helm
 @pytest.mark.parametrize(
-    "mistake", ["daemon.image=", "daemon.mode=destroy", "daemon.branch=--upload-pack=x", "daemon.replicas=2"]
+    "mistake",
+    [
+        "daemon.image=",
+        "daemon.mode=destroy",
+        "daemon.branch=--upload-pack=x",
+        "daemon.replicas=0",
+        "daemon.shards=65",
+        "daemon.shards=2.5",
+        "daemon.existingClaim=one,daemon.replicas=2",
+        "daemon.replicas=2,daemon.mode=plan-only",
+    ],
 )
 def test_the_chart_refuses_what_cannot_run(helm: Helm, mistake: str) -> None:
     with pytest.raises(HelmFailed, match=mistake.split("=", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]):
         helm.template(CHART, *GIVEN, "--set", mistake, namespace="ops")
+
+
+SEVERAL = (*GIVEN, "--set", "daemon.replicas=3", "--set", "daemon.shards=8")
+
+
+@pytest.mark.helm
+def test_several_daemons_have_a_volume_each_and_begin_only_with_a_registry_that_they_share(helm: Helm) -> None:
+    objects = helm.template(CHART, *SEVERAL, namespace="ops")
+    several = only(objects, "StatefulSet")
+    assert not {"Deployment", "PersistentVolumeClaim"} & {one["kind"] for one in objects}
+    assert (several["spec"]["replicas"], several["spec"]["podManagementPolicy"]) == (3, "Parallel")
+    assert several["spec"]["serviceName"] == only(objects, "Service")["metadata"]["name"]
+    pod = several["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert arguments(container["args"]) <= options()
+    assert {"--shards=8", "--shared-registry"} <= set(container["args"])
+    (claim,) = several["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] in {one["name"] for one in container["volumeMounts"]}
+    helm("lint", str(CHART), *SEVERAL)
+
+
+@pytest.mark.helm
+def test_one_daemon_may_hold_all_shards_until_others_come(helm: Helm) -> None:
+    deployment = only(helm.template(CHART, *GIVEN, "--set", "daemon.shards=8", namespace="ops"), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "--shards=8" in container["args"]
+    assert "--shared-registry" not in container["args"]
+
+
+@pytest.mark.helm
+@pytest.mark.controlplane
+def test_both_ways_to_install_several_have_the_same_pods(helm: Helm) -> None:
+    mine = only(helm.template(CHART, *SEVERAL, namespace="reconciler"), "StatefulSet")["spec"]
+    objects = kustomized(DEPLOY / "kustomize" / "overlays" / "several")
+    theirs = only(objects, "StatefulSet")["spec"]
+    (settings,) = [one["data"] for one in objects if one["kind"] == "ConfigMap" and "RECONCILER_REPO" in one["data"]]
+    known = {setting.variable: setting for setting in SETTINGS.values()}
+    for variable, value in settings.items():
+        known[variable].check(value)
+    assert theirs["serviceName"] == only(objects, "Service")["metadata"]["name"]
+    assert theirs["selector"]["matchLabels"].items() <= theirs["template"]["metadata"]["labels"].items()
+    assert theirs["template"]["spec"]["serviceAccountName"] == only(objects, "ServiceAccount")["metadata"]["name"]
+    assert arguments(theirs["template"]["spec"]["containers"][0]["args"]) <= options()
+    assert _bare(theirs) == _bare(mine)
+
+
+def _bare(spec: dict[str, Any]) -> dict[str, Any]:
+    """A set of daemons without what differs by design: names, settings, and files that only one of them is given."""
+    pod = dict(spec["template"]["spec"])
+    (container,) = pod["containers"]
+    container = {key: value for key, value in container.items() if key not in {"args", "envFrom"}}
+    container["volumeMounts"] = [one for one in container["volumeMounts"] if not one["name"].startswith("files-")]
+    (spread,) = pod["topologySpreadConstraints"]
+    pod |= {
+        "containers": [container],
+        "volumes": [one for one in pod["volumes"] if not one["name"].startswith("files-")],
+        "topologySpreadConstraints": [spread | {"labelSelector": ""}],
+        "serviceAccountName": "",
+    }
+    return spec | {"template": pod, "selector": "", "serviceName": ""}
 
 
 @pytest.mark.helm
@@ -71,6 +142,8 @@ def test_a_namespace_that_restricts_pods_takes_the_daemons(
 ) -> None:
     """The pod is judged by admission as if it were made: a Deployment alone would only be warned about."""
     control_plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    several = only(helm.template(CHART, *SEVERAL, namespace=namespace), "StatefulSet")
+    control_plane.kubectl("create", "--dry-run=server", "-f", _written(tmp_path / "several.json", several))
     deployment = only(helm.template(CHART, *GIVEN, namespace=namespace), "Deployment")
     spec: dict[str, Any] = deployment["spec"]["template"]["spec"] | {"serviceAccountName": "default"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "try", "namespace": namespace}, "spec": spec}

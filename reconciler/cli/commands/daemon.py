@@ -39,6 +39,7 @@ def daemon(  # noqa: PLR0917 - options of a command
     sweep: own.Sweep = None,
     plugin_dir: own.PluginDir = None,
     shards: own.Shards = None,
+    shared_registry: own.SharedRegistry = None,
     listen: own.Listen = None,
     access: own.Access = None,
     anonymous_read: own.AnonymousRead = None,
@@ -66,7 +67,7 @@ def daemon(  # noqa: PLR0917 - options of a command
         shards=shards, listen=listen, history=history, keepRevisions=keep_revisions, log=log, logLevel=log_level,
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, access=access, tlsCert=tls_cert,
         anonymousRead=None if anonymous_read is None else str(anonymous_read).lower(), tlsKey=tls_key,
-        clientCa=client_ca,
+        clientCa=client_ca, sharedRegistry=None if shared_registry is None else str(shared_registry).lower(),
     )  # fmt: skip
     if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")
@@ -118,6 +119,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
             resync_s=settings.length("resync"),
             sweep_s=settings.seconds("sweep"),
             shards=settings.number("shards"),
+            shared_registry=settings.text("sharedRegistry") == "true",
             keep_revisions_s=settings.seconds("keepRevisions"),
         ),
         options=ApplyOptions(
