@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,8 @@ settings.register_profile("few", settings.get_profile("ci"), max_examples=at_mos
 settings.load_profile("few" if FEW in os.environ else "ci" if os.environ.get("CI") else "here")
 
 
+FAULTS = {"boundaries": "boundaries", "remedies": "boundaries of remedies"}
+"""What the fault harness counts in memory, by the property that its tests say."""
 PLANE_FAULTS = {
     "plane_writes": "applies with one fault at a write, all converged",
     "plane_reads": "applies with one fault at a read, all converged",
@@ -54,21 +57,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"registry: {told['rounds']} of 16 writers killed with SIGKILL, {told['writes']} writes whole, none lost"
         )
-    for value in sorted(value for key, value in passed if key == "recovered"):
-        terminalreporter.write_line(f"recovery of real processes: {value}")
+    for key, text in (("recovered", "recovery of real processes"), ("handed-over", "several daemons")):
+        for value in sorted(value for name, value in passed if name == key):
+            terminalreporter.write_line(f"{text}: {value}")
     judged = sum(key == "drift" for key, _ in passed)
     if judged:
         terminalreporter.write_line(f"drift: {judged} kinds of foreign change judged right on a real API server")
     settled = Counter(value for key, value in passed if key == "settled")
     for what, count in sorted(settled.items()):
         terminalreporter.write_line(f"no perpetual diff: {count} {what} found as they were applied")
+    for line in _faults(terminalreporter, passed):
+        terminalreporter.write_line(line)
+
+
+def _faults(terminalreporter: pytest.TerminalReporter, passed: list[tuple[str, str]]) -> Iterator[str]:
     for key, text in PLANE_FAULTS.items():
-        count = sum(int(value) for name, value in passed if name == key)
-        if count:
-            terminalreporter.write_line(f"faults on a real API server: {count} {text}")
-    played = sum(int(value) for key, value in passed if key == "boundaries")
-    failed = [item for item in terminalreporter.stats.get("failed", []) if "test_every_boundary" in item.nodeid]
-    if played and not failed:
-        terminalreporter.write_line(
-            f"fault harness: {played // 5} boundaries x 5 faults = {played} runs, all converged"
-        )
+        if count := sum(int(value) for name, value in passed if name == key):
+            yield f"faults on a real API server: {count} {text}"
+    if any("test_every_boundary" in item.nodeid for item in terminalreporter.stats.get("failed", [])):
+        return
+    for key, text in FAULTS.items():
+        if played := sum(int(value) for name, value in passed if name == key):
+            yield f"fault harness: {played // 5} {text} x 5 faults = {played} runs, all converged"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -63,14 +63,14 @@ def prepare(scenario: Scenario, folder: Path) -> MemorySource:
     source.commit(scenario.before)
 
     async def work() -> None:
-        async with _Stores(scenario, folder, CLOCK_MS) as stores:
+        async with Shelf(scenario.clusters, folder, CLOCK_MS) as stores:
             world = GivenWorld(source, stores.clock, stores.plain)
-            await _pass(world, "before")
+            await one_pass(world, "before")
             for chapter in scenario.since:
                 source.commit(chapter.commit)
                 stores.clock.advance(chapter.wait_s)
                 stores.turn(chapter.away)
-                await _pass(world, "since")
+                await one_pass(world, "since")
             for body in scenario.theirs:
                 manifest = Manifest(ref=ref_of(body), body=body, hash="", agent=AgentName.parse("some/body"))
                 await stores.clusters[scenario.clusters[0]].apply(manifest, AnyState(), manager="kubectl")
@@ -94,27 +94,28 @@ def replay(
 async def _replay(scenario: Scenario, source: MemorySource, folder: Path, faults: Faults) -> End:
     ledger = Ledger()
     now_ms = CLOCK_MS + scenario.lasts_ms
-    async with _Stores(scenario, folder, now_ms) as stores:
+    async with Shelf(scenario.clusters, folder, now_ms) as stores:
         stores.turn(scenario.away)
         quiet_faults = Faults()
         old = Revision(commit=source.commits[-2], ref="main")
         faulty = GivenWorld(FaultySource(source, faults, old), stores.clock, stores.faulty(faults, ledger))
         with contextlib.suppress(Crash, ReconcilerError):
-            await _pass(faulty, "first")
+            await one_pass(faulty, "first")
         now_ms = stores.clock.now_ms()
     clock_ms = now_ms + round(LEASE_OVER_S * 1000)
-    async with _Stores(scenario, folder, clock_ms) as stores:  # a new process
+    async with Shelf(scenario.clusters, folder, clock_ms) as stores:  # a new process
         stores.turn(scenario.away)
         world = GivenWorld(source, stores.clock, stores.faulty(quiet_faults, ledger))
         passes = 1
         while passes < PASSES and not await _quiet(world, stores.registry):
             with contextlib.suppress(ReconcilerError):
-                await _pass(world, f"pass {passes}")
+                await one_pass(world, f"pass {passes}")
             passes += 1
         return await _end(world, stores, ledger, faults, passes)
 
 
-async def _pass(world: World, holder: str) -> Plan:
+async def one_pass(world: World, holder: str) -> Plan:
+    """Plan and apply once."""
     retry = Retry(jitter=lambda: 0.5)
     plan = await compute_plan(world, policy=Policy(), noter=Noter(actor="harness", retry=retry))
     options = ApplyOptions(actor="harness", holder=holder, retry=retry)
@@ -131,18 +132,19 @@ async def _quiet(world: World, registry: SqliteRegistry) -> bool:
     return seen and at == plan.revision.commit and not plan.changes and not await registry.open_journal()
 
 
-class _Stores:
+class Shelf:
     """Real stores on a folder, with a fake clock; an asynchronous context, so that they are closed."""
 
-    def __init__(self, scenario: Scenario, folder: Path, now_ms: int) -> None:
-        self._names = scenario.clusters
-        self._folder = folder
+    def __init__(
+        self, names: Sequence[str], folder: Path, now_ms: int, kind: type[NeverReadyCluster] = NeverReadyCluster
+    ) -> None:
+        self._names, self._folder, self._kind = names, folder, kind
         self.clock = FakeClock(now_ms)
 
     async def __aenter__(self) -> Self:
         self.registry = await open_registry(self._folder, self.clock)
         self.clusters = {
-            name: WeatherCluster(open_cluster(NeverReadyCluster, self._folder / name, name)) for name in self._names
+            name: WeatherCluster(open_cluster(self._kind, self._folder / name, name)) for name in self._names
         }
         self.plain = Stores(registry=self.registry, clusters=dict(self.clusters))
         return self
@@ -151,6 +153,10 @@ class _Stores:
         for cluster in self.clusters.values():
             await cast("NeverReadyCluster", cluster.inner).close()
         await self.registry.close()
+
+    def inner(self, name: str) -> NeverReadyCluster:
+        """A cluster itself."""
+        return cast("NeverReadyCluster", self.clusters[name].inner)
 
     def turn(self, away: Collection[str]) -> None:
         """Let some clusters be away, and the others be well."""
@@ -162,10 +168,10 @@ class _Stores:
         return Stores(registry=FaultyRegistry(self.registry, faults), clusters=dict(faulty))
 
 
-async def _end(world: World, stores: _Stores, ledger: Ledger, faults: Faults, passes: int) -> End:
+async def _end(world: World, stores: Shelf, ledger: Ledger, faults: Faults, passes: int) -> End:
     plan = await compute_plan(world, policy=Policy())
     verdict = await stores.registry.verify_audit()
-    objects, records = await _state(stores)
+    objects, records = await state_of(stores)
     return End(
         objects=objects,
         records=records,
@@ -181,7 +187,8 @@ async def _end(world: World, stores: _Stores, ledger: Ledger, faults: Faults, pa
     )
 
 
-async def _state(stores: _Stores) -> tuple[Any, Any]:
+async def state_of(stores: Shelf) -> tuple[Any, Any]:
+    """Objects and records, without what differs from run to run."""
     answer = await stores.registry.snapshot()
     assert isinstance(answer, Found)
     objects: dict[str, Any] = {}
