@@ -292,7 +292,7 @@ class Sharding:
         self._seat, self._says, self.others = None, "", ()
         self.counted(0, self.count)
         with suppress(ReconcilerError, TimeoutError):
-            async with asyncio.timeout(standing.STEP_S):
+            async with asyncio.timeout(standing.GIVE_UP_S):
                 for lease in leases:
                     await self.registry.release(lease)
 

@@ -19,6 +19,8 @@ from reconciler.ports import Clock, Registry
 LEADER_LEASE = "daemon"
 TTL_S = 15.0
 STEP_S = 3.0
+GIVE_UP_S = 3.0
+"""Who ends tries for so long to say that others may begin; then its leases end by themselves."""
 PART = 2 / 3
 """Of the lease's time: who could not renew for so long acts no more."""
 
@@ -62,7 +64,7 @@ class Standing:
     async def _give_up(self, lease: Lease) -> None:
         """Let the next one lead at once. Where that cannot be said in a moment, the lease ends by itself."""
         with suppress(ReconcilerError, TimeoutError):
-            async with asyncio.timeout(STEP_S):
+            async with asyncio.timeout(GIVE_UP_S):
                 await self.registry.release(lease)
 
     def _set(self, *, leads: bool) -> None:

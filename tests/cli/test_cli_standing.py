@@ -1,6 +1,6 @@
 """Several daemons as processes: what a dead one leaves is another's, and a stale one writes nothing.
 
-Hand-over times are printed (`pytest -s`); nothing depends on them.
+Hand-over times are printed at the end of a run; nothing depends on them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -38,10 +37,6 @@ def commit(fleet: Program, image: str, count: int = AGENTS) -> None:
     for number in range(count):
         (fleet.folder / "agents" / f"a{number}.yaml").write_text(agent(number, image))
     fleet.commit()
-
-
-def tell(text: str) -> None:
-    sys.stdout.write(f"\n{text}\n")
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -79,7 +74,9 @@ def audit(fleet: Program) -> str:
     return fleet("audit", "list", "-o", "json", code=0).out
 
 
-def test_the_agents_of_a_daemon_that_is_killed_are_taken_over(fleet: Program) -> None:
+def test_the_agents_of_a_daemon_that_is_killed_are_taken_over(
+    fleet: Program, record_property: Callable[[str, object], None]
+) -> None:
     (fleet.folder / "fleet.yaml").write_text(NOTHING)
     commit(fleet, "acme/agent:1")
     with started(fleet, "--shards", "4") as one:
@@ -91,7 +88,8 @@ def test_the_agents_of_a_daemon_that_is_killed_are_taken_over(fleet: Program) ->
             two.process.wait()
             killed = time.monotonic()
             assert {one.until("shard-taken")["shard"] for _ in range(2)} == theirs
-            tell(f"the shards of a daemon that was killed were taken over after {time.monotonic() - killed:.1f} s")
+            took = time.monotonic() - killed
+            record_property("handed-over", f"the shards of one that was killed were taken over after {took:.1f} s")
         commit(fleet, "acme/agent:2")
         updated: set[str] = set()
         while len(updated) < AGENTS:
@@ -102,7 +100,7 @@ def test_the_agents_of_a_daemon_that_is_killed_are_taken_over(fleet: Program) ->
 
 @pytest.mark.parametrize("options", [(), ("--shards", "2")], ids=["one leads", "shards"])
 def test_one_that_was_stopped_in_the_middle_of_its_work_writes_nothing_when_it_goes_on(
-    fleet: Program, options: tuple[str, ...]
+    fleet: Program, options: tuple[str, ...], record_property: Callable[[str, object], None]
 ) -> None:
     file = fleet.folder / "agents" / "demo" / "hello.yaml"
     well = file.read_text()
@@ -116,7 +114,10 @@ def test_one_that_was_stopped_in_the_middle_of_its_work_writes_nothing_when_it_g
         with started(fleet, "--log-level", "debug", *options) as second:
             second.until("change-started", agent="demo/hello")
             took = time.monotonic() - stopped
-            tell(f"the work of a daemon that was stopped was gone on with after {took:.1f} s {' '.join(options)}")
+            how = "which shared the fleet" if options else "which led"
+            record_property(
+                "handed-over", f"the work of one that was stopped, {how}, was gone on with after {took:.1f} s"
+            )
             file.write_text(well)
             fleet.commit()
             second.until("change-ended", agent="demo/hello", outcome="applied")

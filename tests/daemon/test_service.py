@@ -30,7 +30,7 @@ from reconciler.engine.reconcile import PlanningCache
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Failed, Run
 from reconciler.engine.turns import Turn
-from reconciler.engine.world import Stores
+from reconciler.engine.world import Patience, Stores
 from reconciler.model.errors import SourceError
 from reconciler.model.events import ChangeFinished
 from reconciler.model.fleet import FleetSpec
@@ -40,7 +40,7 @@ from reconciler.model.objects import RENDERED_KINDS, Found, Scope
 from reconciler.model.plan import Change
 from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.daemon.test_wakes import change, plan
-from tests.daemon.waiting import until
+from tests.daemon.waiting import PATIENTLY_S, until
 from tests.doubles.never_ready import SILENT, NeverReadyCluster
 from tests.doubles.prober import TableProber
 from tests.doubles.source import MemorySource
@@ -66,6 +66,7 @@ class Fleet:
         self.folder, self.source, self.clock = folder, source, SystemClock()
         self.cluster = open_cluster(NeverReadyCluster, folder)
         self.registries: dict[str, SqliteRegistry] = {}
+        self.patience = Patience()
         self.lines: list[dict[str, Any]] = []
         self.stop = asyncio.Event()
         self.service = Service(
@@ -85,7 +86,8 @@ class Fleet:
 
     async def stores(self, fleet: FleetSpec) -> Stores:
         assert isinstance(fleet.registry, Declared)
-        return Stores(registry=await self.registry(fleet.registry.path), clusters={"local": self.cluster})
+        registry = await self.registry(fleet.registry.path)
+        return Stores(registry=registry, clusters={"local": self.cluster}, patience=self.patience)
 
     async def registry(self, path: str = "registry.db") -> SqliteRegistry:
         if path not in self.registries:
@@ -106,7 +108,7 @@ async def running(fleet: Fleet) -> AsyncIterator[Fleet]:
         yield fleet
     finally:
         fleet.stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, PATIENTLY_S)
         await fleet.cluster.close()
         for registry in fleet.registries.values():
             await registry.close()
@@ -195,6 +197,7 @@ async def test_work_that_breaks_off_by_a_fault_rests_as_what_fails_does(
 
 async def test_it_ends_while_it_plans_and_a_cluster_is_silent(made: Making, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = made()
+    fleet.patience = Patience(connect_s=3600.0, read_s=3600.0, call_s=3600.0)
     asked = asyncio.Event()
 
     async def silent(_ref: object) -> None:
@@ -205,9 +208,9 @@ async def test_it_ends_while_it_plans_and_a_cluster_is_silent(made: Making, monk
         await until(lambda: fleet.told("change-ended", outcome="applied"))
         monkeypatch.setattr(fleet.cluster, "observe", silent)
         fleet.source.commit({"README.md": "x"})
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(asked.wait(), PATIENTLY_S)
         fleet.stop.set()
-        await until(lambda: fleet.service.standing is not None and not fleet.service.standing.leads, within_s=4)
+        await until(lambda: fleet.service.standing is not None and not fleet.service.standing.leads)
 
 
 async def test_a_way_back_that_fails_rests(made: Making, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +300,7 @@ async def test_while_it_rests_it_gives_the_lock_up_and_hears_that_it_is_over(
     async with running(made()) as fleet:
         await until(lambda: fleet.told("change-ended", outcome="applied"))
         registry = await fleet.registry()
-        async with apply_lock(registry, fleet.clock, holder="ann", wait_s=20):
+        async with apply_lock(registry, fleet.clock, holder="ann", wait_s=PATIENTLY_S):
             pass
 
 

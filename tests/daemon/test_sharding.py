@@ -19,17 +19,20 @@ from reconciler.daemon.service import Settings
 from reconciler.daemon.sharding import Sharding
 from reconciler.daemon.telling import Teller
 from reconciler.engine.shardlocks import ShardLost
+from reconciler.model.alert import Alert
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AuditFact, Lease, Write
 from reconciler.model.shards import shard_of
 from tests.daemon.test_service import Fleet, running
-from tests.daemon.waiting import until
+from tests.daemon.waiting import PATIENTLY_S, until
 from tests.doubles.clock import ShiftedClock
 from tests.doubles.never_ready import SILENT
+from tests.doubles.pods_cluster import PodsCluster
+from tests.doubles.prober import TableProber
 from tests.doubles.source import MemorySource
-from tests.doubles.world import open_registry
-from tests.engine.fleets import NOTHING, OPTIONS, agent
+from tests.doubles.world import open_cluster, open_registry
+from tests.engine.fleets import NOTHING, OPTIONS, PROCESSES, agent
 
 COUNT = 4
 NAMES = [AgentName.parse(f"support/a{number}") for number in range(12)]
@@ -38,6 +41,8 @@ NAMES = [AgentName.parse(f"support/a{number}") for number in range(12)]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "STEP_S", 0.05)
+    monkeypatch.setattr(standing, "GIVE_UP_S", PATIENTLY_S)
+    monkeypatch.setattr(standing, "TTL_S", 120.0)  # a machine that is busy must not take a lease away
     monkeypatch.setattr(services, "REGISTRY_POLL_S", 0.05)
 
 
@@ -188,6 +193,48 @@ async def test_work_under_way_on_a_shard_that_goes_is_gone_on_with_where_it_goes
         assert not theirs & {line["agent"] for line in one.told("change-ended", action="update", outcome="applied")}
 
 
+CHECKED = """\
+  ports: [{name: http, port: 8080}]
+  health: {failureThreshold: 20, checks: [{name: answers, connectivity: {http: {path: /healthz, port: http}}}]}
+"""
+
+
+async def test_when_most_of_a_fleet_fails_at_once_none_of_those_that_share_it_takes_a_remedy(
+    tmp_path: Path, source: MemorySource, made: Making
+) -> None:
+    """Each sees four agents fail: too few to tell anything by itself."""
+    few = [name for shard in range(COUNT) for name in [one for one in NAMES if shard_of(one, COUNT) == shard][:2]]
+    gone: dict[str, str | None] = {f"agents/{name.name}.yaml": None for name in NAMES if name not in few}
+    source.commit(gone | {f"agents/{name.name}.yaml": agent(name.name, CHECKED) for name in few})
+    source.commit({"fleet.yaml": PROCESSES})
+    alerts: dict[str, list[Alert]] = {"one": [], "two": []}
+    ill = False
+
+    def begun(holder: str) -> Fleet:
+        fleet = made(holder)
+        fleet.cluster = open_cluster(PodsCluster, tmp_path)
+        fleet.service.settings = replace(fleet.service.settings, sweep_s=0.1)
+        fleet.service.prober = TableProber(lambda _request: "HTTP 500" if ill else "")
+        fleet.service.raise_ = alerts[holder].append
+        return fleet
+
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(running(begun("one")))
+        await until(lambda: has_done(one, few))
+        two = await stack.enter_async_context(running(begun("two")))
+        await until(lambda: len(shards_of(two)) == COUNT // 2 and len(one.service.assessed) == len(few) // 2)
+        await until(lambda: all(found.is_healthy for each in (one, two) for found in each.service.assessed.values()))
+        ill = True
+        await until(lambda: alerts["one"] and alerts["two"])
+        assert {alert.key for each in alerts.values() for alert in each} == {"FleetUnhealthy"}
+        assert "8 of 8 agents fail at once" in alerts["two"][0].text
+        assert one.told("remedies-stop")
+        assert two.told("remedies-stop")
+        ill = False
+        await until(lambda: one.told("remedies-go-on") and two.told("remedies-go-on"))
+        assert not one.told("remedy") + two.told("remedy")
+
+
 class Member:
     """A sharding alone, without a fleet."""
 
@@ -243,11 +290,12 @@ async def test_a_shard_that_another_took_is_written_for_no_more_even_before_that
     await registry.acquire(f"daemon/shard-2-of-{COUNT}", holder="two", ttl_ms=60_000, now_ms=later)
     with pytest.raises(RegistryConflict, match="daemon/shard-2-of-4 has moved on"):
         await put(registry, one)
+    one.sharding._shards[2].asked -= standing.TTL_S / 3  # it is time to renew it
     await until(lambda: 2 not in one.held and one.gone)
     assert any("shard-lost" in line and "two" in line for line in one.lines)
     await put(registry, one)
     one.stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
 
 
 async def test_shards_that_could_not_be_renewed_in_time_are_nobodys(registry, monkeypatch) -> None:
@@ -262,7 +310,7 @@ async def test_shards_that_could_not_be_renewed_in_time_are_nobodys(registry, mo
     monkeypatch.setattr(standing, "TTL_S", 0.0)
     with pytest.raises(ShardLost):
         one.sharding.fences()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert one.over is not None
     assert one.over.is_set()
 
@@ -294,5 +342,5 @@ async def test_more_daemons_than_shards_stand_by_until_a_seat_is_free(registry) 
     await until(lambda: len(last.held) == 1)
     for member in members:
         member.stop.set()
-    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENTLY_S)
     assert all(not lease.holder for lease in await registry.leases("daemon/")), "all is given up"

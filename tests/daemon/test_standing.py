@@ -15,13 +15,14 @@ from reconciler.daemon.standing import LEADER_LEASE, Standing
 from reconciler.daemon.telling import Teller
 from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.registry import Lease
-from tests.daemon.waiting import until
+from tests.daemon.waiting import PATIENTLY_S, until
 from tests.doubles.world import open_registry
 
 
 @pytest.fixture
 async def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteRegistry]:
     monkeypatch.setattr(standing, "STEP_S", 0.02)
+    monkeypatch.setattr(standing, "GIVE_UP_S", PATIENTLY_S)
     opened = await open_registry(tmp_path, SystemClock())
     yield opened
     await opened.close()
@@ -55,14 +56,14 @@ class Watcher:
 async def test_the_second_stands_by_until_the_first_ends(registry: SqliteRegistry) -> None:
     one, two = Watcher(registry, "one"), Watcher(registry, "two")
     first, second = one.start(), two.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
     await until(lambda: two.lines)
     assert "stands-by" in two.lines[0]
     assert "one" in two.lines[0]
     assert not two.began.is_set()
     one.stop.set()
     await first
-    await asyncio.wait_for(two.began.wait(), 5)
+    await asyncio.wait_for(two.began.wait(), PATIENTLY_S)
     assert (one.led, two.led) == ([True, False], [True])
     two.stop.set()
     await second
@@ -71,9 +72,9 @@ async def test_the_second_stands_by_until_the_first_ends(registry: SqliteRegistr
 async def test_one_that_is_asked_to_stop_while_it_stands_by_never_works(registry: SqliteRegistry) -> None:
     one, two = Watcher(registry, "one"), Watcher(registry, "two")
     first, second = one.start(), two.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
     two.stop.set()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, PATIENTLY_S)
     assert not two.began.is_set()
     one.stop.set()
     await first
@@ -82,11 +83,11 @@ async def test_one_that_is_asked_to_stop_while_it_stands_by_never_works(registry
 async def test_who_lost_the_lease_to_another_ends_its_work(registry: SqliteRegistry) -> None:
     one = Watcher(registry, "one")
     task = one.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
     clock = SystemClock()
     later = clock.now_ms() + 3_600_000  # as if `one` had slept for an hour
     taken = await registry.acquire(LEADER_LEASE, holder="two", ttl_ms=60_000, now_ms=later)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert one.over is not None
     assert one.over.is_set()
     assert any("leads-no-more" in line and "two" in line for line in one.lines)
@@ -98,7 +99,7 @@ async def test_a_registry_that_is_away_for_moments_ends_nothing_and_for_long_end
 ) -> None:
     one = Watcher(registry, "one")
     task = one.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
     asked = asyncio.Event()
 
     async def away(*_: object, **__: object) -> Lease:
@@ -106,11 +107,11 @@ async def test_a_registry_that_is_away_for_moments_ends_nothing_and_for_long_end
         raise RegistryError("it is away")
 
     monkeypatch.setattr(registry, "acquire", away)
-    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.wait_for(asked.wait(), PATIENTLY_S)
     assert one.over is not None
     assert not one.over.is_set()
     monkeypatch.setattr(standing, "TTL_S", 0.0)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert one.over.is_set()
 
 
@@ -119,7 +120,7 @@ async def test_a_registry_that_does_not_answer_ends_the_work_before_the_lease_ma
 ) -> None:
     one = Watcher(registry, "one")
     task = one.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
 
     async def silent(*_: object, **__: object) -> Lease:
         await asyncio.Event().wait()
@@ -127,20 +128,20 @@ async def test_a_registry_that_does_not_answer_ends_the_work_before_the_lease_ma
 
     monkeypatch.setattr(standing, "TTL_S", 0.3)
     monkeypatch.setattr(registry, "acquire", silent)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert any("does not answer" in line for line in one.lines)
 
 
 async def test_a_fault_of_the_keeper_ends_the_work(registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Watcher(registry, "one")
     task = one.start()
-    await asyncio.wait_for(one.began.wait(), 5)
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
 
     async def faulty(*_: object, **__: object) -> Lease:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(registry, "acquire", faulty)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert any("ZeroDivisionError" in line for line in one.lines)
 
 
@@ -159,5 +160,5 @@ async def test_who_leads_is_told_once_while_the_lease_counts_down(
     task = two.start()
     await until(lambda: asked > 3)
     two.stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENTLY_S)
     assert len(two.lines) == 1

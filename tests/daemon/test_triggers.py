@@ -20,7 +20,7 @@ from reconciler.model.objects import AnyState, Manifest
 from reconciler.model.source import Revision
 from reconciler.ports import Clock, Source
 from tests.contracts.values import record, write
-from tests.daemon.waiting import until
+from tests.daemon.waiting import PATIENTLY_S, until
 from tests.doubles.clock import FakeClock
 from tests.doubles.never_ready import NeverReadyCluster
 from tests.doubles.source import MemorySource
@@ -90,10 +90,10 @@ async def test_what_is_written_here_is_seen_at_once_and_where_that_cannot_be_tol
     source.commit({"fleet.yaml": "a"})
     here = feed(source, wakes, SystemClock(), 3600.0, lines)
     tasks = [asyncio.create_task(here.follow()), asyncio.create_task(here.watch())]
-    await asyncio.wait_for(wakes.wait(), 5)
+    await asyncio.wait_for(wakes.wait(), PATIENTLY_S)
     second = source.commit({"fleet.yaml": "b"})
     source.told.put_nowait(True)
-    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {second[:7]}",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == (f"commit {second[:7]}",)
     source.told.put_nowait(True)  # whatever it was, the commit is the same
     source.told.put_nowait(False)
     await until(lambda: lines)
@@ -113,9 +113,9 @@ async def test_files_that_are_written_wake_where_files_are_what_counts() -> None
     source.working_tree = True
     here = feed(source, wakes, SystemClock(), 3600.0)
     tasks = [asyncio.create_task(here.follow()), asyncio.create_task(here.watch())]
-    await asyncio.wait_for(wakes.wait(), 5)
+    await asyncio.wait_for(wakes.wait(), PATIENTLY_S)
     source.told.put_nowait(True)
-    assert await asyncio.wait_for(wakes.wait(), 5) == ("files were written",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == ("files were written",)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,9 +125,9 @@ async def test_a_commit_wakes_once() -> None:
     source, wakes, clock = MemorySource(), Wakes(), SystemClock()
     first = source.commit({"fleet.yaml": "a"})
     task = asyncio.create_task(feed(source, wakes, clock, 0.01).follow())
-    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {first[:7]}",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == (f"commit {first[:7]}",)
     second = source.commit({"fleet.yaml": "b"})
-    assert await asyncio.wait_for(wakes.wait(), 5) == (f"commit {second[:7]}",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == (f"commit {second[:7]}",)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(wakes.wait(), 0.1)
     task.cancel()
@@ -162,14 +162,16 @@ async def test_a_wish_by_hand_wakes_and_our_own_writes_do_not(tmp_path: Path) ->
     ours, theirs = AgentName.parse("support/ours"), AgentName.parse("support/theirs")
     feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda name: name == ours, pause_s=0.01)
     task = asyncio.create_task(feed.follow())
-    assert await asyncio.wait_for(wakes.wait(), 5) == ("the registry is followed",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == ("the registry is followed",)
     await until(lambda: clock.slept)
     done = await registry.commit(write(record(ours, id_="o"), op_id=registry.new_id()))
     feed.wrote(done, 1)
     await registry.commit(write(record(theirs, id_="t"), op_id=registry.new_id()))
-    assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {theirs}",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == (f"the record of {theirs}",)
     await registry.commit(write(record(ours, id_="o", version=2), op_id=registry.new_id()))
-    assert await asyncio.wait_for(wakes.wait(), 5) == (f"the record of {ours}",), "a wish while it is worked on"
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == (f"the record of {ours}",), (
+        "a wish while it is worked on"
+    )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await registry.close()
@@ -191,7 +193,7 @@ class Turns(FakeClock):
         """Let one turn pass, and answer when the next sleep has begun."""
         self.sleeps.clear()
         self.go_on.set()
-        await asyncio.wait_for(self.sleeps.wait(), 5)
+        await asyncio.wait_for(self.sleeps.wait(), PATIENTLY_S)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -201,7 +203,7 @@ async def test_a_write_of_ours_that_is_read_before_we_know_of_it_wakes_nobody(tm
     feed = RegistryFeed(registry=registry, wakes=wakes, clock=clock, busy=lambda _name: True, pause_s=1.0)
     task = asyncio.create_task(feed.follow())
     await wakes.wait()
-    await asyncio.wait_for(clock.sleeps.wait(), 5)
+    await asyncio.wait_for(clock.sleeps.wait(), PATIENTLY_S)
     done = await registry.commit(write(record(name), op_id=registry.new_id()))
     await clock.turn()  # it is read, and nobody has said whose it is
     if known:
@@ -229,7 +231,7 @@ async def test_what_is_written_while_nobody_listens_wakes_when_somebody_does_aga
     again = asyncio.create_task(feed.follow())
     told: list[str] = []
     while f"the record of {name}" not in told:
-        told += await asyncio.wait_for(wakes.wait(), 5)
+        told += await asyncio.wait_for(wakes.wait(), PATIENTLY_S)
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
     await registry.close()
@@ -242,7 +244,7 @@ async def test_of_two_timers_for_one_reason_the_earlier_counts() -> None:
     timers.after(0.01, "an agent may be tried again")
     timers.after(60, "an agent may be tried again")
     timers.after(60, "other")
-    assert await asyncio.wait_for(wakes.wait(), 5) == ("an agent may be tried again",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == ("an agent may be tried again",)
     timers.after(0.01, "an agent may be tried again")
-    assert await asyncio.wait_for(wakes.wait(), 5) == ("an agent may be tried again",)
+    assert await asyncio.wait_for(wakes.wait(), PATIENTLY_S) == ("an agent may be tried again",)
     timers.close()
