@@ -32,6 +32,7 @@ from reconciler.ports import AlertBook, AlertSink, Clock, Cluster, Prober, Regis
 if TYPE_CHECKING:
     from reconciler.adapters.arango import Access
     from reconciler.adapters.arango import ArangoRegistry as OpenArango
+    from reconciler.adapters.cache import Used
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
     from reconciler.adapters.sqlite import SqliteRegistry as OpenSqlite
@@ -96,6 +97,7 @@ class Session:
         self._registries: dict[SqliteRegistry | ArangoRegistry, Registry] = {}
         self._clusters: dict[str, tuple[ClusterDeclaration, Cluster]] = {}
         self._opened: list[OpenCluster | ReachedCluster] = []
+        self._used: Used | None = None
 
     @property
     def source(self) -> Source:
@@ -144,6 +146,12 @@ class Session:
 
         return open_sink(route, os.environ, self._clock)
 
+    def keep_answers(self, used: Used) -> None:
+        """Keep what registries answer also in this process, as long as it is true: for one that stays. To be called
+        before they are opened; `used` hears what the caches are good for.
+        """
+        self._used = used
+
     async def stores(self, fleet: FleetSpec) -> Stores:
         """See World. Raises ReconcilerError when the registry cannot be opened."""
         if not self._registries:
@@ -156,13 +164,23 @@ class Session:
         return Stores(registry=registry, clusters=clusters)
 
     async def _near(self, declared: SqliteRegistry | ArangoRegistry) -> Registry:
-        """A registry, and where it is far with a copy on this machine, which answers queries also while it is away.
+        """A registry, with the caches that it is to have. Raises RegistryError when it cannot be opened."""
+        if isinstance(declared, SqliteRegistry):
+            registry: Registry = await self.open_registry(declared)
+        else:
+            registry = await self._mirrored(declared)
+        if self._used is None:
+            return registry
+        from reconciler.adapters.cache import CachedRegistry
+
+        return CachedRegistry(registry, self._clock, used=self._used)
+
+    async def _mirrored(self, declared: ArangoRegistry) -> Registry:
+        """A registry that is far, with a copy on this machine, which answers queries also while it is away.
 
         Raises RegistryError when it cannot be opened, and there is no copy.
         """
-        if isinstance(declared, SqliteRegistry):
-            return await self.open_registry(declared)
-        from reconciler.adapters.cache import MirroredRegistry
+        from reconciler.adapters.cache import MirroredRegistry, unheard
         from reconciler.adapters.sqlite.mirror import SqliteMirror
         from reconciler.adapters.stored.ids import IdMaker
 
@@ -171,7 +189,7 @@ class Session:
 
         source = f"{declared.url}/{declared.database}"
         mirror = await SqliteMirror.open(self.state_dir / RECORDS_MIRROR, self._clock, source=source)
-        near = MirroredRegistry(reach, mirror, self._clock, IdMaker(self._clock))
+        near = MirroredRegistry(reach, mirror, self._clock, IdMaker(self._clock), used=self._used or unheard)
         try:
             await near.open()
         except BaseException:

@@ -61,6 +61,10 @@ class Measures:
         self._waiting = gauge("alerts_queued", "Messages that are still to be sent", "receiver")
         self._dropped = counter("alerts_dropped", "Messages that were never sent: too many waited", "receiver")
         self._requests = counter("http_requests", "Answers over HTTP, by route and status", "route", "status")
+        self._kept = counter(
+            "registry_cache", "Questions to what is kept of the registry, by what they were answered from",
+            "cache", "outcome",
+        )  # fmt: skip
         self._deliveries = counter("webhook_deliveries", "Deliveries of webhooks, by what became of them", "outcome")
 
     def planned(self, plan: Plan) -> None:
@@ -160,6 +164,12 @@ class Measures:
     def answered(self, route: str, status: int) -> None:
         """A request was answered. `route` is the name of one that is served, or "none"."""
         self._requests.labels(route, str(status)).inc()
+
+    def cached(self, cache: str, outcome: str) -> None:
+        """A cache of the registry was asked. Two of this process, records and answers, and the copy of one that is far;
+        hit, miss or stale.
+        """
+        self._kept.labels(cache, outcome).inc()
 
     def delivered(self, outcome: str) -> None:
         """A delivery came to the webhook: taken, repeated or refused."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.adapters.cache import Outcome as Kept
 from reconciler.daemon.http.server import routes
 from reconciler.daemon.measures import Measures
 from reconciler.model.events import Outcome
@@ -33,6 +34,7 @@ VALUES: Mapping[tuple[str, str], type[StrEnum]] = {
     ("reconciler_planned_changes", "action"): Action,
     ("reconciler_change_seconds", "outcome"): Outcome,
     ("reconciler_agents_by_health", "state"): HealthState,
+    ("reconciler_registry_cache", "outcome"): Kept,
 }
 PROMTOOL = shutil.which("promtool")
 

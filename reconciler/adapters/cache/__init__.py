@@ -5,5 +5,6 @@ Must not know: any back end, nor any other adapter. What keeps a mirror on disk 
 
 from reconciler.adapters.cache.cached import CachedRegistry
 from reconciler.adapters.cache.mirrored import MirroredRegistry
+from reconciler.adapters.cache.told import Outcome, Used, unheard
 
-__all__ = ["CachedRegistry", "MirroredRegistry"]
+__all__ = ["CachedRegistry", "MirroredRegistry", "Outcome", "Used", "unheard"]

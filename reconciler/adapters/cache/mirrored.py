@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from reconciler.adapters.cache.passing import Passing
+from reconciler.adapters.cache.told import AWAY_S, Outcome, Told, Used, unheard
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found, Observation, Unreadable
@@ -27,8 +28,6 @@ MOST_SINGLE = 200
 """So many changed agents are read one by one; for more the whole registry is read again."""
 ROUNDS = 5
 """How often what changed while it was read is read again, before the copy is taken as good enough for now."""
-AWAY_S = 5.0
-"""So long a registry that was away is left alone: each try may cost a time-out."""
 _FROM_COPY = "it is answered from the copy of the registry on this machine"
 NOBODY = Query(where=Compare("id", Comparator.EQUAL, "-"))
 """Asked for how far the registry has come: no id is like that."""
@@ -40,19 +39,25 @@ class MirroredRegistry(Passing):
     """
 
     def __init__(
-        self, reach: Callable[[], Awaitable[Registry]], mirror: Mirror, clock: Clock, new_id: Callable[[], str]
+        self,
+        reach: Callable[[], Awaitable[Registry]],
+        mirror: Mirror,
+        clock: Clock,
+        new_id: Callable[[], str],
+        *,
+        used: Used = unheard,
     ) -> None:
-        self._reach, self._mirror, self._clock, self.new_id = reach, mirror, clock, new_id
+        self._reach, self._mirror, self._clock, self.new_id, self._used = reach, mirror, clock, new_id, used
         self._far: Registry | None = None
         self._reaching, self._syncing = asyncio.Lock(), asyncio.Lock()
         self._checked = self._spoilt = False
         self._away_until_s = float("-inf")
         self._why = ""
-        self._stale: Stale | None = None
+        self._told = Told()
 
     @property
     def stale(self) -> Stale | None:
-        return self._stale
+        return self._told.stale
 
     async def open(self) -> None:
         """Reach the registry; one that is away is no failure where there is a copy of it. Raises RegistryError."""
@@ -117,26 +122,30 @@ class MirroredRegistry(Passing):
 
         Raises RegistryError where neither can answer.
         """
+        stale = None
         async with self._syncing:
             try:
                 await self._sync()
-                self._stale = None
             except RegistryError as error:
                 if not self._spoilt:
-                    await self._note_age(error)
+                    stale = await self._age(error)
         if not self._spoilt:
             with contextlib.suppress(RegistryError), self._copying():
-                return await ask(self._mirror)
-        self._stale = None
+                answer = await ask(self._mirror)
+                self._told.stale = stale
+                self._used("copy", Outcome.HIT if stale is None else Outcome.STALE)
+                return answer
+        self._told.stale = None
+        self._used("copy", Outcome.MISS)
         return await ask(await self._registry())
 
-    async def _note_age(self, away: RegistryError) -> None:
-        """The registry is away: say of when the copy is. Raises `away` where there is none yet."""
+    async def _age(self, away: RegistryError) -> Stale:
+        """The registry is away: of when the copy is. Raises `away` where there is none yet."""
         with self._copying():
             position = await self._mirror.position()
         if not position.as_of_ms:
             raise away
-        self._stale = Stale(as_of_ms=position.as_of_ms, reason=away.message)
+        return Stale(as_of_ms=position.as_of_ms, reason=away.message)
 
     async def _sync(self) -> None:
         if self._spoilt:

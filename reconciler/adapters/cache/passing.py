@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from reconciler.model.audit import AuditVerdict
+from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Observation
 from reconciler.model.registry import (
@@ -14,13 +16,15 @@ from reconciler.model.registry import (
     JournalEntry,
     Lease,
     RegistrySnapshot,
+    Write,
 )
 from reconciler.model.series import HealthChange, HealthPoint, Retention
-from reconciler.ports import Registry
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
+from reconciler.ports import Registry, Upkeep
 
 
 class Passing:
-    """The part of the Registry port that goes to the registry itself. `_registry` raises RegistryError."""
+    """The part of the Registry port that goes to the registry itself, and Upkeep. `_registry` raises RegistryError."""
 
     @abstractmethod
     async def _registry(self) -> Registry: ...
@@ -69,3 +73,18 @@ class Passing:
 
     async def prune_health(self, retention: Retention, *, now_ms: int, most: int) -> int:
         return await (await self._registry()).prune_health(retention, now_ms=now_ms, most=most)
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        return await (await self._upkeep()).integrity()
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        return await (await self._upkeep()).prune(before_ms=before_ms, said=said)
+
+    async def backup(self, target: Path) -> BackedUp:
+        return await (await self._upkeep()).backup(target)
+
+    async def _upkeep(self) -> Upkeep:
+        registry = await self._registry()
+        if isinstance(registry, Upkeep):
+            return registry
+        raise RegistryError("this registry is not looked after by reconciler", hint="use its own tools")

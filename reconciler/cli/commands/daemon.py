@@ -109,6 +109,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
         clock=world.clock, write=_line, as_json=settings.text("log") == "json", level=settings.text("logLevel")
     )
     measures = Measures()
+    world.keep_answers(measures.cached)
     service = Service(
         world=world,
         settings=Daemon(

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from reconciler.adapters.cache import MirroredRegistry
 from reconciler.adapters.cache import mirrored as module
+from reconciler.adapters.cache.told import AWAY_S, Outcome, Used, unheard
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.adapters.sqlite.mirror import SqliteMirror
 from reconciler.adapters.stored.ids import IdMaker
@@ -51,14 +52,14 @@ async def near(far: Any, tmp_path: Path, clock: FakeClock):
     """Opens the registry with its copy, as each start of the program does."""
     opened: list[MirroredRegistry] = []
 
-    async def opener(source: str = "there") -> MirroredRegistry:
+    async def opener(source: str = "there", used: Used = unheard) -> MirroredRegistry:
         async def reach() -> Any:
             if far.away:
                 raise RegistryError("the line is cut")
             return far
 
         mirror = await SqliteMirror.open(tmp_path / "near" / "mirror.db", clock, source=source)
-        opened.append(MirroredRegistry(reach, mirror, clock, IdMaker(clock)))
+        opened.append(MirroredRegistry(reach, mirror, clock, IdMaker(clock), used=used))
         return opened[-1]
 
     yield opener
@@ -88,6 +89,19 @@ async def test_queries_are_answered_from_the_copy(far: Any, near: Open) -> None:
     assert [group.count for group in await registry.count(ALL)] == [5]
     assert (far.calls["find"] - asked, far.calls["count"], far.calls["get"]) == (0, 0, 0)
     assert registry.stale is None
+
+
+async def test_what_the_copy_was_good_for_is_told(far: Any, near: Open, clock: FakeClock) -> None:
+    heard: list[tuple[str, Outcome]] = []
+    registry = await near(used=lambda *told: heard.append(told))
+    await versions(registry)
+    far.away = True
+    await versions(registry)
+    await registry._mirror.close()
+    far.away = False
+    await clock.sleep(AWAY_S + 1)
+    await versions(registry)
+    assert heard == [("copy", Outcome.HIT), ("copy", Outcome.STALE), ("copy", Outcome.MISS)]
 
 
 async def test_what_others_write_is_read_at_once(far: Any, near: Open) -> None:
@@ -133,7 +147,7 @@ async def test_a_registry_that_is_away_is_not_tried_with_every_question(far: Any
     for _ in range(5):
         await versions(registry)
     assert far.calls["changes"] == before + 1
-    await clock.sleep(module.AWAY_S + 1)
+    await clock.sleep(AWAY_S + 1)
     await versions(registry)
     assert far.calls["changes"] == before + 2
 
