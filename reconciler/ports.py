@@ -308,14 +308,18 @@ class Upkeep(Protocol):
         """What is wrong with how records are kept: files, indexes, rows. Raises RegistryError when it cannot look."""
 
     async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
-        """Take away history that is older, in one transaction with `said`, which is what the audit says of it.
+        """Take away history that is older. `said`, which is what the audit says of it, is written in the same
+        transaction, or in the first of several.
 
         With None it is only counted. Kept whatever its age: of each live agent the newest revision and the last good
         one, the last change of each agent, open journal entries, and the whole audit log. Raises RegistryError.
         """
 
     async def backup(self, target: Path) -> BackedUp:
-        """Copy all of it as it is at one moment into a file, while others write. Raises RegistryError."""
+        """Copy all of it as it is at one moment into a file, while others write: a registry's file, or an export.
+
+        Raises RegistryError.
+        """
 
 
 class Signer(Protocol):

@@ -27,10 +27,11 @@ LEAST_AGE_MS = 3_600_000
 
 
 def check(output: options.Output = "text") -> None:
-    """Check that the registry is whole: its file, the audit chain, and that records agree with one another.
+    """Check that the registry is whole: how it is kept, the audit chain, and that records agree with one another.
 
-    Looked at are pages, indexes and rows; the chain of hashes; the change feed; revisions; objects and ids that two
-    agents say they own; reservations. It only reads. Exit 1 when something is wrong.
+    Looked at are pages, indexes and rows of a file, documents in ArangoDB; the chain of hashes; the change feed;
+    revisions; objects and ids that two agents say they own; reservations. It only reads. Exit 1 when something is
+    wrong.
     """
     verdict, faults, counts = run(_check())
     if output == "json":
@@ -82,8 +83,8 @@ def backup(
 ) -> None:
     """Copy the whole registry into a file, as it is at one moment. Others may write meanwhile.
 
-    The copy is checked before it is put in place, and only its owner can read it. docs/audit.md says how to go back to
-    it.
+    The copy is checked before it is put in place, and only its owner can read it. Of a registry in ArangoDB it is an
+    export. docs/audit.md says how to go back to it.
     """
     target = invocation().folder() / file
     done = run(_backup(target))
@@ -109,7 +110,7 @@ def backup(
 
 async def _backup(target: Path) -> BackedUp:
     async with opened() as session:
-        return await _upkeep(await session.stores(), "backed up").backup(target)
+        return await _upkeep(await session.stores()).backup(target)
 
 
 def prune(
@@ -155,18 +156,15 @@ async def _prune(age: Duration, *, pretend: bool) -> tuple[Pruned, int]:
         before_ms = now_ms - age.ms
         fact = AuditFact(actor=whoami(), action="prune", agent=None, message=f"history from before {moment(before_ms)}")
         said = Write(op_id=stores.registry.new_id(), at_ms=now_ms, audit=(fact,))
-        done = await _upkeep(stores, "pruned").prune(before_ms=before_ms, said=None if pretend else said)
+        done = await _upkeep(stores).prune(before_ms=before_ms, said=None if pretend else said)
         return done, before_ms
 
 
-def _upkeep(stores: OpenStores, done: str) -> Upkeep:
+def _upkeep(stores: OpenStores) -> Upkeep:
     """The registry, if it is one that we look after. Raises UsageError."""
     if isinstance(stores.registry, Upkeep):
         return stores.registry
-    raise UsageError(
-        f"the registry of this fleet is not {done} by reconciler",
-        hint="it is a server's: use that server's own tools",
-    )
+    raise UsageError("the registry of this fleet is not looked after by reconciler", hint="use its own tools")
 
 
 MEMBERS = {

@@ -25,6 +25,14 @@ class Pruned:
     journal: int = 0
     """Journal entries that have an outcome."""
 
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(
+            revisions=self.revisions + other.revisions,
+            changes=self.changes + other.changes,
+            operations=self.operations + other.operations,
+            journal=self.journal + other.journal,
+        )
+
     @property
     def total(self) -> int:
         return self.revisions + self.changes + self.operations + self.journal

@@ -58,6 +58,10 @@ def test_a_fleet_moves_to_arangodb_and_back(applied: Program, double: ArangoDoub
     assert "0 agents" not in there("get", "agents", "--where", "state = running or exists name", code=0).out
     looks = json.loads(there("doctor", "-o", "json", code=0).out)
     assert {look["name"]: look["state"] for look in looks}["arangodb schema"] == "ok"
+    assert "The registry is whole: 1 agent" in there("registry", "check", code=0).out
+    copied = there("registry", "backup", str(applied.folder.parent / "kept.jsonl"), "-o", "json", code=0)
+    assert json.loads(copied.out)["agents"] == 1
+    assert "Took away what is older" in there("registry", "prune", "--older-than", "90d", code=0).out
     there("suspend", "demo/hello", "--reason", "a holiday", code=0)
     after = records(there)
     assert after != before

@@ -57,19 +57,34 @@ def ordered(number: int) -> str:
 def record_document(record: Record, columns: codec.RecordColumns, seq: int) -> Document:
     return {
         "_key": agent_key(record.name),
+        "seq": seq,
+        "body": columns.body.decode(),
+        "document": _text(columns.document),
+        "manifests": None if columns.manifests is None else _text(columns.manifests),
+        "shared": columns.shared,
+        **told_of(record),
+    }
+
+
+def told_of(record: Record) -> Document:
+    """What stands beside a record's body, so that the server can check it and search by it."""
+    return {
         "ns": record.name.namespace,
         "name": record.name.name,
         "id": record.id,
         "version": record.version,
         "state": record.state.value,
         "live": record.state is not AgentState.GONE,
-        "seq": seq,
-        "body": columns.body.decode(),
-        "document": _text(columns.document),
-        "manifests": None if columns.manifests is None else _text(columns.manifests),
-        "shared": columns.shared,
+        **aged(record),
         **searchable(record),
     }
+
+
+def aged(record: Record) -> Document:
+    """What says how old a record is, and which revisions it needs."""
+    good = (record.good.number,) if record.good is not None else ()
+    needs = [] if record.state is AgentState.GONE else sorted({record.revision, *good})
+    return {"updated_ms": record.updated_ms, "needs": needs}
 
 
 RECORD = (
@@ -113,6 +128,7 @@ def journal_document(entry: JournalEntry, position: int) -> Document:
         "id": entry.id,
         "phase": entry.phase.value,
         "position": position,
+        "at_ms": entry.at_ms,
         "body": codec.encode(entry).decode(),
     }
 
@@ -122,6 +138,8 @@ def revision_document(revision: AgentRevision) -> Document:
         "_key": f"{agent_key(revision.agent)}:{ordered(revision.number)}",
         "agent": agent_term(revision.agent),
         "number": revision.number,
+        "of": agent_key(revision.agent),
+        "at_ms": revision.at_ms,
         "body": codec.encode(revision).decode(),
     }
 

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Self, TypeVar
 
 from arango.database import StandardDatabase, TransactionDatabase
 
-from reconciler.adapters.arango import health, moving, reading, schema, search, upkeep
+from reconciler.adapters.arango import health, keeping, moving, reading, schema, search, upkeep
 from reconciler.adapters.arango.documents import reading as reading_of
 from reconciler.adapters.arango.faults import FAILURES, Denied, translate
 from reconciler.adapters.arango.servers import Access, Patience, Servers
@@ -34,6 +35,7 @@ from reconciler.model.registry import (
 )
 from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.transfer import Intake, Kept, Tally
+from reconciler.model.upkeep import BackedUp, Fault, Pruned
 from reconciler.ports import Clock
 from reconciler.query import tokens
 
@@ -206,6 +208,34 @@ class ArangoRegistry:
                 await self._read("empty the registry again", moving.reset)
             raise
         return intake.counts
+
+    async def integrity(self) -> tuple[Fault, ...]:
+        """See Upkeep. What the server itself keeps, its files and indexes, it checks itself."""
+
+        def work(db: StandardDatabase) -> tuple[Fault, ...]:
+            transaction = db.begin_transaction(read=[*moving.READ, LOCK])
+            try:
+                return tuple(keeping.faults(transaction))
+            finally:
+                _abandon(transaction)
+
+        return await self._read("check it", work)
+
+    async def prune(self, *, before_ms: int, said: Write | None) -> Pruned:
+        """See Upkeep. Much is taken away in several transactions, so that others write in between."""
+        doing = "prune its history"
+        if said is None:
+            return await self._read(doing, lambda db: keeping.old(db, before_ms))
+        encoded: Encoded | None = await self._run(self._readers, lambda: Encoded(said))
+        done, more = Pruned(), True
+        while more:
+            some, more = await self._write(doing, partial(keeping.prune, before_ms=before_ms, said=encoded))
+            done, encoded = done + some, None
+        return done
+
+    async def backup(self, target: Path) -> BackedUp:
+        """See Upkeep. It is written as an export is, and goes back into an empty database as one."""
+        return await keeping.backup(self.export(), target)
 
     async def close(self) -> None:
         """Close the connections, when what runs has ended."""

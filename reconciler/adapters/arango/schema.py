@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from arango.database import StandardDatabase
 from reconciler.adapters.arango.faults import DUPLICATE_NAME, FAILURES, Kind, NoDatabase, code_of, kind_of
 from reconciler.adapters.arango.servers import Servers
 from reconciler.adapters.arango.statements import collections, one, run
-from reconciler.adapters.arango.upkeep import make_search_anew
+from reconciler.adapters.arango.upkeep import make_search_anew, note_ages
 from reconciler.model.audit import GENESIS
 from reconciler.model.errors import RegistryError
 from reconciler.query.facts import VERSION as FACTS
@@ -75,8 +75,16 @@ _HEALTH = (
     Index(HEALTH_POINTS, "by_time", ("span", "start", "part"), unique=True),
 )
 
-MIGRATIONS: tuple[tuple[Index, ...], ...] = (_FIRST, _HEALTH)
+_AGES = (
+    Index(AGENTS, "by_time", ("updated_ms",)),
+    Index(REVISIONS, "by_time", ("at_ms",)),
+    Index(JOURNAL, "by_time", ("at_ms",)),
+)
+
+MIGRATIONS: tuple[tuple[Index, ...], ...] = (_FIRST, _HEALTH, _AGES)
 """Version n of the schema has all collections, and the indexes of MIGRATIONS[:n]."""
+FILLED: Mapping[int, Callable[[StandardDatabase], None]] = {3: note_ages}
+"""What a version puts into documents that an older one wrote."""
 
 
 def empty_head() -> dict[str, Any]:
@@ -129,6 +137,8 @@ def migrate(db: StandardDatabase, *, now_ms: int, place: str, half_filled: bool 
         for number in range(version + 1, len(MIGRATIONS) + 1):
             for index in MIGRATIONS[number - 1]:
                 _make(partial(make_index, db, index), place, f"index {index.name} on {index.collection}")
+            if version and number in FILLED:
+                FILLED[number](db)
         run(db, 'INSERT @head INTO counters OPTIONS {overwriteMode: "ignore"}', head=empty_head())
         if facts < FACTS:
             make_search_anew(db)

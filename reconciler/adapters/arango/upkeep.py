@@ -5,12 +5,17 @@ Both may be done by several processes at once, and twice: they change no record,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from arango.database import StandardDatabase
 
 from reconciler.adapters.arango import documents
-from reconciler.adapters.arango.documents import RECORD
+from reconciler.adapters.arango.documents import RECORD, Document
 from reconciler.adapters.arango.statements import one, run
 from reconciler.adapters.arango.terms import searchable
+from reconciler.adapters.stored import codec
+from reconciler.model.registry import Record
 
 PAGE = 500
 KEPT_FEED = 100_000
@@ -23,11 +28,36 @@ FOR made IN @made
   FOR d IN agents FILTER d._key == made.key AND d.seq == made.seq
   UPDATE d WITH made.found IN agents OPTIONS {mergeObjects: false}
 """
+_AGELESS = "FOR d IN @@collection FILTER d.at_ms == null LIMIT @limit RETURN {key: d._key, body: d.body}"
+_AGE = "FOR made IN @made UPDATE made.key WITH made.found IN @@collection"
 
 
 def make_search_anew(db: StandardDatabase) -> None:
-    """Make what is searched of every record as this version makes it. A record that changes meanwhile is left alone:
-    whoever wrote it made its own.
+    """Make what is searched of every record as this version makes it."""
+    _told_anew(db, searchable)
+
+
+def note_ages(db: StandardDatabase) -> None:
+    """Say beside records, revisions and journal entries how old they are: so that what is old is found by an index."""
+    _told_anew(db, documents.aged)
+    ages: tuple[tuple[str, Callable[[Any], Document]], ...] = (
+        ("revisions", _age_of_revision),
+        ("apply_journal", lambda body: {"at_ms": codec.decode_journal(body).at_ms}),
+    )
+    for collection, age in ages:
+        named = {"@collection": collection}
+        while rows := run(db, _AGELESS, limit=PAGE, **named):
+            run(db, _AGE, made=[{"key": row["key"], "found": age(row["body"])} for row in rows], **named)
+
+
+def _age_of_revision(body: Any) -> Document:
+    revision = codec.decode_revision(body)
+    return {"at_ms": revision.at_ms, "of": documents.agent_key(revision.agent)}
+
+
+def _told_anew(db: StandardDatabase, told: Callable[[Record], Document]) -> None:
+    """Put beside every record what `told` makes of it. One that changes meanwhile is left alone: whoever wrote it made
+    its own.
     """
     since = 0
     while rows := run(db, _RECORDS, since=since, limit=PAGE):
@@ -35,7 +65,7 @@ def make_search_anew(db: StandardDatabase) -> None:
             {
                 "key": documents.agent_key(documents.name_of(row)),
                 "seq": row["at"],
-                "found": searchable(documents.record_of(row)),
+                "found": told(documents.record_of(row)),
             }
             for row in rows
         ]

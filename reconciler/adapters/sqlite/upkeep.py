@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from reconciler.adapters.newfile import replacing
 from reconciler.adapters.sqlite.database import translate
 from reconciler.adapters.sqlite.projection import agrees
 from reconciler.adapters.stored import codec, series
@@ -169,27 +168,14 @@ def backup(connection: sqlite3.Connection, path: Path, target: Path) -> BackedUp
             f"{target} lies where the registry itself does, and would be lost with it",
             hint="name a file elsewhere, best on another disk",
         )
-    if target.exists() and not target.is_file():
-        raise RegistryError(f"{target} is not a regular file", hint="name a file to write the backup to")
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        os.close(descriptor)
-    except OSError as error:
-        raise RegistryError(
-            f"cannot write {target}: {error.strerror}", hint="name a file in a folder that can be written"
-        ) from error
-    temporary = Path(name)
-    try:
-        done = _copy(connection, temporary)
-        _put(temporary, target)
-    except sqlite3.Error as error:
-        raise translate(error, target, "write the backup") from error
-    except OSError as error:
-        raise RegistryError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        for leftover in (temporary, Path(f"{name}-wal"), Path(f"{name}-shm"), Path(f"{name}-journal")):
-            leftover.unlink(missing_ok=True)
-    return done
+    with replacing(target) as temporary:
+        try:
+            return _copy(connection, temporary)
+        except sqlite3.Error as error:
+            raise translate(error, target, "write the backup") from error
+        finally:
+            for end in ("-wal", "-shm", "-journal"):
+                temporary.with_name(f"{temporary.name}{end}").unlink(missing_ok=True)
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> BackedUp:
@@ -207,14 +193,3 @@ def _copy(connection: sqlite3.Connection, path: Path) -> BackedUp:
         seq, audit_seq, audit_hash = copy.execute("SELECT seq, audit_seq, audit_hash FROM head").fetchone()
         (records,) = copy.execute("SELECT count(*) FROM records WHERE state <> ?", (AgentState.GONE.value,)).fetchone()
     return BackedUp(seq=seq, audit_seq=audit_seq, audit_hash=audit_hash, records=records, size=path.stat().st_size)
-
-
-def _put(temporary: Path, target: Path) -> None:
-    for path, flags in ((temporary, os.O_RDWR), (target.parent, os.O_RDONLY)):
-        if path == target.parent:
-            temporary.replace(target)
-        descriptor = os.open(path, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
