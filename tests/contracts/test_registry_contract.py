@@ -39,7 +39,7 @@ from reconciler.model.registry import (
 )
 from reconciler.query.checking import read_query
 from reconciler.query.paths import RECORD, SPEC, Kind, joined
-from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
+from tests.contracts.values import MINER, ODD, TRIAGE, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
 OTHER = AgentName(namespace="support", name="other")
@@ -604,13 +604,6 @@ async def test_no_choice_is_no_agent_and_no_condition_is_every_one(registry) -> 
         assert sum(group.count for group in await registry.count(Query(nothing))) == 0
     for every in (And(), Not(Or()), Or((And(), Or()))):
         assert len((await registry.find(Query(every), limit=5)).records) == 2
-
-
-ODD = [
-    "'; DROP TABLE records; --", '" OR 1=1 --', "%", "_", "*", "[a-z]", "NEAR(a b)", '"a" * OR b', "\\", "a\\%", "{}",
-    "@p", "?", ":x", "\u2029", "\U0001f600", "'''", "x' OR 'x'='x", "/*", "${x}",
-    "FOR a IN agents REMOVE a IN agents", "x" * 16_000,
-]  # fmt: skip
 
 
 async def test_text_of_any_kind_is_only_compared(registry) -> None:

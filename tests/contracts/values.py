@@ -32,6 +32,12 @@ _numbers: Iterator[int] = count(1)
 TRIAGE = AgentName(namespace="support", name="triage")
 MINER = AgentName(namespace="research", name="miner")
 DEPLOYMENT = ObjectRef(group="apps", kind="Deployment", namespace="support", name="triage")
+ODD = [
+    "'; DROP TABLE records; --", '" OR 1=1 --', "%", "_", "*", "[a-z]", "NEAR(a b)", '"a" * OR b', "\\", "a\\%", "{}",
+    "@p", "?", ":x", "\u2029", "\U0001f600", "'''", "x' OR 'x'='x", "/*", "${x}",
+    "FOR a IN agents REMOVE a IN agents", "x" * 16_000,
+]  # fmt: skip
+"""Text that would be more than text, if anything took it for a part of a query, of a key or of a page."""
 
 
 def record(
