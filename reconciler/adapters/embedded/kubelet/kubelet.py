@@ -164,6 +164,7 @@ class Kubelet:
                 await asyncio.sleep(_RETRY_SECONDS)
         self._ending.pop(pod.uid, None)
         self._dirty.pop(pod.uid, None)
+        pod.release()
 
     def _config_map(self, namespace: str, name: str) -> Body | None:
         return self._view.get(ObjectRef(group="", kind="ConfigMap", namespace=namespace, name=name))

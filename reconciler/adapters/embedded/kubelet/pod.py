@@ -132,6 +132,12 @@ class Pod:
                     each.process.signal(9)
         self._end_told.set()
 
+    def release(self) -> None:
+        """Let go of the containers of a pod that is done: they know it too, and all that was read of it would lie about
+        until the garbage collector looks at everything.
+        """
+        self.inits, self.containers = [], []
+
     def leave(self) -> None:
         """Stop looking after it, and let its processes run on."""
         for each in [*self.inits, *self.containers]:
