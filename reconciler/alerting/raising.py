@@ -19,12 +19,13 @@ from reconciler.model.plan import Hold, HoldCode, Plan
 from reconciler.model.registry import AgentState, Record
 
 UNHEALTHY = "AgentUnhealthy"
+FLAPPING = "AgentFlapping"
 FAILED = "ChangeFailed"
 HELD = "ChangesHeld"
 UNWELL = "ClusterUnwell"
 PASSES = "PassesFailing"
 REGISTRY = "RegistryAway"
-OWN = frozenset({UNHEALTHY, FAILED, HELD, UNWELL, PASSES, REGISTRY})
+OWN = frozenset({UNHEALTHY, FLAPPING, FAILED, HELD, UNWELL, PASSES, REGISTRY})
 """What is raised here, and therefore ended here too."""
 FLEET = "FleetUnhealthy"
 PART = "ShardsUnhealthy"
@@ -85,29 +86,42 @@ def of_health(
 ) -> tuple[Alert, ...]:
     """What a sweep means: agents that are unhealthy, and those that are not any more, or are not looked at.
 
-    Of an agent that is being changed nothing begins: how that ends is told by itself.
+    Of an agent that is being changed nothing begins: how that ends is told by itself. One that is unhealthy again and
+    again is one alert for as long as it flaps, and not one each time.
     """
     news: list[Alert] = []
     for name, assessment in found.items():
-        before = active.get(f"{UNHEALTHY} {name}")
-        match assessment.state:
-            case HealthState.UNHEALTHY:
-                alert = known.about(name, _unhealthy(assessment, before, now_ms))
-                if before is None and _changing(known.records.get(name)):
-                    continue
-                if before is None or _differs(before, alert):
-                    news.append(known.clean(name, alert))  # only now: it takes longer than all the rest
-            case HealthState.UNKNOWN:
-                pass
-            case _ if before is not None:
-                news.append(replace(before, resolved=True, text="it is well again"))
-            case _:
-                pass
-    looked = {f"{UNHEALTHY} {name}" for name in found}
-    for key, alert in active.items():
-        if alert.name == UNHEALTHY and key not in looked:
-            news.append(replace(alert, resolved=True, text="it is not looked at any more"))
+        if assessment.state is HealthState.UNKNOWN:
+            continue
+        ill, flaps = active.get(f"{UNHEALTHY} {name}"), active.get(f"{FLAPPING} {name}")
+        if flaps is not None and not assessment.flapping:
+            news.append(replace(flaps, resolved=True, text="it does not flap any more"))
+        if assessment.state is HealthState.UNHEALTHY:
+            as_flapping = ill is None and assessment.flapping
+            before = flaps if as_flapping else ill
+            alert = known.about(name, (_flapping if as_flapping else _unhealthy)(assessment, before, now_ms))
+            if before is None and _changing(known.records.get(name)):
+                continue
+            if before is None or _differs(before, alert):
+                news.append(known.clean(name, alert))  # only now: it takes longer than all the rest
+        elif ill is not None:
+            news.append(replace(ill, resolved=True, text="it is well again"))
+    gone = [alert for alert in active.values() if alert.name in {UNHEALTHY, FLAPPING} and alert.agent not in found]
+    news += [replace(alert, resolved=True, text="it is not looked at any more") for alert in gone]
     return tuple(sorted(news, key=lambda one: one.key))
+
+
+def _flapping(assessment: Assessment, before: Alert | None, now_ms: int) -> Alert:
+    """As bad as it has been at its worst: to call it better in between would be to tell each turn after all."""
+    now = _unhealthy(assessment, before, now_ms)
+    critical = Severity.CRITICAL in {now.severity, before.severity if before is not None else None}
+    return replace(
+        now,
+        key=f"{FLAPPING} {assessment.agent}",
+        name=FLAPPING,
+        severity=Severity.CRITICAL if critical else Severity.WARNING,
+        text=f"it falls ill and is well again, over and over; {now.text}",
+    )
 
 
 def _unhealthy(assessment: Assessment, before: Alert | None, now_ms: int) -> Alert:

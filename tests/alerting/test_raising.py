@@ -34,11 +34,14 @@ def known(state: AgentState = AgentState.RUNNING, **where: int) -> Known:
     return Known(agents={TRIAGE: DECLARED}, records={TRIAGE: record(DECLARED, where or {"eu": 2}, state=state)})
 
 
-def assessed(state: HealthState, *, critical: bool = False, upstream: Iterable[str] = (), text: str = "") -> Assessment:
+def assessed(
+    state: HealthState, *, critical: bool = False, upstream: Iterable[str] = (), text: str = "", flapping: bool = False
+) -> Assessment:
     check = CheckState(name="answers", dimension=Dimension.CONNECTIVITY, state=state, text=text)
     return Assessment(
         agent=TRIAGE, at_ms=START_MS, state=state, is_healthy=state is HealthState.HEALTHY,
         requires_recovery=False, critical=critical, checks=(check,), upstream=tuple(map(name, upstream)),
+        flapping=flapping,
     )  # fmt: skip
 
 
@@ -96,6 +99,48 @@ def test_what_is_not_known_neither_begins_nor_ends_anything() -> None:
 def test_one_that_is_not_looked_at_any_more_is_over() -> None:
     (over,) = of_health({}, known(), active(alert(), alert(name="ChangeFailed")), START_MS)
     assert (over.key, over.resolved) == ("AgentUnhealthy support/triage", True)
+
+
+def test_one_that_flaps_is_one_alert_until_it_stays_one_way() -> None:
+    now: dict[str, Alert] = {}
+    told: list[tuple[str, bool]] = []
+
+    def sweep(state: HealthState, **more: bool) -> None:
+        for one in of_health({TRIAGE: assessed(state, **more)}, known(), now, START_MS):
+            told.append((one.name, one.resolved))
+            if one.resolved:
+                del now[one.key]
+            else:
+                now[one.key] = one
+
+    sweep(HealthState.UNHEALTHY)
+    sweep(HealthState.UNHEALTHY, flapping=True)
+    assert told == [("AgentUnhealthy", False)], "what has begun goes on as it began"
+    sweep(HealthState.HEALTHY, flapping=True)
+    told.clear()
+    for _ in range(3):
+        sweep(HealthState.UNHEALTHY, flapping=True)
+        sweep(HealthState.HEALTHY, flapping=True)
+    assert told == [("AgentFlapping", False)]
+    sweep(HealthState.HEALTHY)
+    assert told == [("AgentFlapping", False), ("AgentFlapping", True)]
+    assert now == {}
+
+
+def test_one_that_flaps_is_as_bad_as_it_was_at_its_worst_and_is_told_of_as_ill_once_it_stays_ill() -> None:
+    ill = HealthState.UNHEALTHY
+    (first,) = of_health({TRIAGE: assessed(ill, flapping=True, text="503")}, known(), {}, START_MS)
+    assert (first.key, first.severity) == ("AgentFlapping support/triage", Severity.WARNING)
+    assert first.text == "it falls ill and is well again, over and over; it is unhealthy; answers: 503"
+    (worse,) = of_health({TRIAGE: assessed(ill, flapping=True, critical=True)}, known(), active(first), START_MS)
+    assert (worse.severity, worse.at_ms) == (Severity.CRITICAL, START_MS)
+    assert of_health({TRIAGE: assessed(ill, flapping=True)}, known(), active(worse), START_MS) == ()
+    over, stays = of_health({TRIAGE: assessed(ill)}, known(), active(worse), START_MS + MIN)
+    assert (over.key, over.resolved) == (worse.key, True)
+    assert (stays.key, stays.resolved, stays.at_ms) == ("AgentUnhealthy support/triage", False, START_MS + MIN)
+    (gone,) = of_health({}, known(), active(worse), START_MS)
+    assert (gone.key, gone.resolved) == (worse.key, True)
+    assert of_health({TRIAGE: assessed(ill, flapping=True)}, known(AgentState.DEPLOYING), {}, START_MS) == ()
 
 
 def end(outcome: Outcome, reason: str = "") -> ChangeFinished:
