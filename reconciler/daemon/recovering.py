@@ -167,17 +167,19 @@ class Recovering:
 
     def _case(self, agent: Agent, record: Record, found: Assessment, now_ms: int) -> Case:
         quarantined = record.quarantine is not None and record.quarantine.spec_hash == agent.spec_hash
+        settled = quarantined or record.spec_hash == agent.spec_hash
         return Case(
             recovery=agent.spec.recovery,
             health=agent.spec.health,
             assessment=found,
             state=record.recovery,
             spec_hash=record.spec_hash,
-            settled=quarantined or record.spec_hash == agent.spec_hash,
+            settled=settled,
             quarantined=quarantined,
             looks=self._looks.get(agent.name, self.sweeps),
             now_ms=now_ms,
             clusters=_clusters(record),
+            degraded=_is_over(record, settled=settled),
         )
 
     async def _take(self, swept: Swept, wanted: dict[AgentName, Take]) -> None:
@@ -273,7 +275,8 @@ class Recovering:
         record, agent = self._record(swept, name), swept.declared.agents[name]
         assert record is not None  # noqa: S101 - it was decided on
         text = self._words(decision)
-        made = await note(run, record, decision.state, text=text)
+        runs = isinstance(decision, Note) and decision.runs
+        made = await note(run, record, decision.state, text=text, runs=runs)
         if made is not None:
             self._written[name] = made
             if isinstance(decision, Leave):
@@ -292,6 +295,8 @@ class Recovering:
             case Noted.WELL:
                 after = (state.well_ms - state.since_ms) / 1000
                 return f"healthy again after {after:.0f} s and {state.step} remedies"
+            case Noted.MENDED:
+                return "healthy again: what failed before is over"
             case Noted.INTERRUPTED:
                 return f"{state.taken[-1].remedy}: {state.taken[-1].text}"
             case Noted.RELAPSED:
@@ -367,7 +372,20 @@ def _running(swept: Swept) -> dict[AgentName, Assessment]:
 
 def _concerns(found: Assessment, record: Record) -> bool:
     """Whether there may be anything to do: most agents are healthy, and have been."""
-    return not found.is_healthy or (record.recovery is not None and bool(record.recovery.since_ms))
+    ill = record.recovery is not None and bool(record.recovery.since_ms)
+    return not found.is_healthy or ill or record.state is AgentState.DEGRADED
+
+
+def _is_over(record: Record, *, settled: bool) -> bool:
+    """Whether a record says degraded of what has ended: its last remedy, or a change of what it still is to be.
+
+    What runs although it is quarantined stays people's.
+    """
+    if record.state is not AgentState.DEGRADED:
+        return False
+    taken = record.recovery.taken if record.recovery is not None else ()
+    held = record.quarantine is not None and record.quarantine.spec_hash == record.spec_hash
+    return bool(taken and record.message == taken[-1].text) or (settled and not held)
 
 
 def _ill_elsewhere(agent: Agent, swept: Swept) -> list[AgentName]:

@@ -122,16 +122,15 @@ async def treat(run: Run, means: Means, given: Treatment) -> Treated:
         return Treated(how=did.how, text=f"{did.text}; that could not be written down: {describe(error)}")
 
 
-async def note(run: Run, record: Record, state: RecoveryState, *, text: str = "") -> Record | None:
+async def note(run: Run, record: Record, state: RecoveryState, *, text: str = "", runs: bool = False) -> Record | None:
     """Write a record's state of recovery with no remedy; None where the record is not as it was decided on any more.
 
-    `text` is for the audit, where that is a step. An agent that is healthy again runs.
+    `text` is for the audit, where that is a step. Where it `runs`, a record that says degraded does so no longer.
     """
     fresh = await run.read(record.name)
     if fresh is None or fresh.version != record.version:
         return None
-    last = fresh.recovery.taken[-1].text if fresh.recovery and fresh.recovery.taken else ""
-    mended = bool(state.well_ms) and fresh.state is AgentState.DEGRADED and fresh.message == last
+    mended = runs and fresh.state is AgentState.DEGRADED
 
     def build(latest: Record) -> Record:
         made = replace(latest, recovery=state)

@@ -17,6 +17,8 @@ ONCE = frozenset({Remedy.REPROBE, Remedy.ROLLBACK, Remedy.QUARANTINE})
 """Remedies that are tried once in an illness. The others share what is left of `attempts`."""
 LEAVES_SPEC = frozenset({Remedy.REPROBE, Remedy.RESTART, Remedy.RESCHEDULE})
 """Remedies after which the agent is declared and deployed as before."""
+AGAIN = frozenset({Remedy.RESTART, Remedy.RESCHEDULE})
+"""Remedies that a longer ladder repeats: not for one that flaps, which is well after each and falls ill again."""
 ACTS = frozenset({Remedy.RESTART, Remedy.RESCHEDULE, Remedy.ROLLBACK})
 """Remedies that touch what runs: they are what budgets are for."""
 SPELLS = 2
@@ -46,12 +48,16 @@ class Case:
     now_ms: int
     clusters: tuple[str, ...] = ()
     """Where it runs."""
+    degraded: bool = False
+    """Its record says so, of a change or a remedy that is over: once it is healthy that is not true any more."""
 
 
 class Noted(StrEnum):
     """Why a record's state of recovery is written with no remedy."""
 
     WELL = "well"
+    MENDED = "mended"
+    """It is healthy, whatever became of the change that its record tells of."""
     RELAPSED = "relapsed"
     FORGOTTEN = "forgotten"
     INTERRUPTED = "interrupted"
@@ -75,10 +81,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """Write `state`, and do nothing else."""
+    """Write `state`, and where it `runs` that it does, and do nothing else."""
 
     what: Noted
     state: RecoveryState
+    runs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +205,16 @@ def _next(recovery: Recovery, step: int, *, quarantined: bool) -> tuple[int, Rem
     return step, remedies[step] if step < len(remedies) else None
 
 
+def _not_again(recovery: Recovery, step: int, *, quarantined: bool) -> tuple[int, Remedy | None]:
+    """What comes next that was not tried in this illness."""
+    remedies = sequence(recovery)
+    done = AGAIN.intersection(remedies[:step])
+    step, remedy = _next(recovery, step, quarantined=quarantined)
+    while remedy in done:
+        step, remedy = _next(recovery, step + 1, quarantined=quarantined)
+    return step, remedy
+
+
 def _of_spec(case: Case) -> RecoveryState | None:
     """What counts for the spec that runs. A rollback that was interrupted has changed it by itself."""
     state = case.state
@@ -212,14 +229,22 @@ def _failing(assessment: Assessment) -> list[CheckState]:
 
 
 def _well(case: Case, state: RecoveryState | None) -> Decision:
+    if state is not None and state.since_ms and not 0 < state.well_ms <= case.now_ms:  # the future is another clock's
+        return Note(what=Noted.WELL, state=replace(state, well_ms=case.now_ms), runs=case.degraded)
+    if case.degraded and _surely_well(case):
+        return Note(what=Noted.MENDED, state=state or RecoveryState(spec_hash=case.spec_hash), runs=True)
     if state is None or not state.since_ms:
         return Rest()
-    if not 0 < state.well_ms <= case.now_ms:  # one from the future is another clock's: it begins again
-        return Note(what=Noted.WELL, state=replace(state, well_ms=case.now_ms))
     if case.now_ms - state.well_ms < spell_ms(case.recovery):
         return Rest()
     kept = state.left and case.quarantined  # that ends with another spec, or by hand
     return Note(what=Noted.FORGOTTEN, state=RecoveryState(spec_hash=state.spec_hash, left=kept, taken=state.taken))
+
+
+def _surely_well(case: Case) -> bool:
+    """Whether it was measured since, and nothing of it is amiss: who has just failed is not unhealthy yet."""
+    found = case.assessment
+    return found.measured and found.state is HealthState.HEALTHY and case.looks > 0
 
 
 def _ill(case: Case, known: RecoveryState | None) -> Decision:
@@ -238,17 +263,30 @@ def _step(case: Case, state: RecoveryState) -> Decision:
     step, remedy = _next(case.recovery, state.step, quarantined=case.quarantined)
     if remedy is not None and _spent(case, state):
         step, remedy = _last_resort(case.recovery, step)
+    elif case.assessment.flapping:
+        step, remedy = _not_again(case.recovery, step, quarantined=case.quarantined)
     last = state.taken[-1] if state.taken and state.step else None
     if case.looks < case.health.failure_threshold:
         why = f"it is watched whether the {last.remedy} has helped" if last else "it was changed, and is watched first"
         return Wait(remedy=remedy, until_ms=0, text=why)
     if remedy is None:
-        return Leave(state=replace(state, left=True), text=_left_text(case, state))
+        return _at_the_end(case, state)
     if not case.settled and remedy not in LEAVES_SPEC:
         return Wait(remedy=remedy, until_ms=0, text="another spec is declared for it, and comes first")
     if 0 < state.due_ms - case.now_ms <= case.recovery.backoff.max.ms:  # what is further away is of another clock
         return Wait(remedy=remedy, until_ms=state.due_ms, text=f"a pause after the {last.remedy}" if last else "")
     return Take(remedy=remedy, state=_taking(case, replace(state, step=step + 1), remedy))
+
+
+def _at_the_end(case: Case, state: RecoveryState) -> Rest | Leave:
+    """It is people's now, unless there is something left that only does not suit one that flaps."""
+    if (
+        case.assessment.flapping
+        and next_remedy(case.recovery, state, quarantined=case.quarantined)
+        and not _spent(case, state)
+    ):
+        return Rest(text="it flaps: it was mended as its ladder says, and is left until it stays one way")
+    return Leave(state=replace(state, left=True), text=_left_text(case, state))
 
 
 def _taking(case: Case, state: RecoveryState, remedy: Remedy) -> RecoveryState:

@@ -22,6 +22,7 @@ from reconciler.engine.apply import locked
 from reconciler.engine.locks import LockHeld, apply_lock
 from reconciler.engine.operate import Hand, resume, scale, suspend
 from reconciler.engine.recover import Means, Treated, Treatment
+from reconciler.engine.rollout import RolloutEnd, RolloutResult
 from reconciler.engine.run import Run
 from reconciler.engine.sweep import Sweep
 from reconciler.engine.world import Stores
@@ -31,6 +32,7 @@ from reconciler.model.errors import RegistryError
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import AnyState
 from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import AgentState, Record, Write
 from tests.doubles.clock import FakeClock
@@ -427,6 +429,70 @@ async def test_a_remedy_that_nobody_ended_is_told_as_interrupted(ward: Ward, mon
     await ward.sweep(ill="a")
     state = await ward.state("a")
     assert [item.ended for item in state.taken] == [Ended.INTERRUPTED]
+
+
+async def late(*_: object) -> RolloutResult:
+    return RolloutResult(end=RolloutEnd.FAILED, ready=0, wanted=1, reason="not ready after 30 s")
+
+
+async def test_a_remedy_that_the_next_plan_finished_too_late_is_over_once_the_agent_is_well(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.have("a", attempts=3)
+
+    async def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.engine.recover._done", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await ward.recovering._step(await ward.swept({"a": HealthState.UNHEALTHY}))
+    ward.restarted()
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.engine.change._watch", late)
+        await applied(ward.world)
+    await ward.sweep(ill="a")
+    now = await ward.record("a")
+    assert (now.state, now.message) == (AgentState.DEGRADED, "not ready after 30 s")
+    await ward.sweep(well="a")
+    now = await ward.record("a")
+    assert (now.state, now.message) == (AgentState.RUNNING, "")
+
+
+async def test_a_repair_that_came_too_late_is_over_once_the_agent_is_surely_well(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.have("a")
+    (deployment,) = [item.ref for item in (await ward.record("a")).inventory if item.ref.kind == "Deployment"]
+    await ward.cluster.delete(deployment, AnyState())
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.engine.change._watch", late)
+        await applied(ward.world)
+    assert (await ward.record("a")).state is AgentState.DEGRADED
+    swept = await ward.swept({"a": HealthState.HEALTHY})
+    failing = replace(swept.found.assessments[name("a")], state=HealthState.DEGRADED)
+    await ward.hear(replace(swept, found=replace(swept.found, assessments={name("a"): failing})))
+    assert (await ward.record("a")).state is AgentState.DEGRADED, "it has failed since, and is healthy by its threshold"
+    await ward.sweep(well="a")
+    now = await ward.record("a")
+    assert (now.state, now.message, now.recovery) == (AgentState.RUNNING, "", RecoveryState(spec_hash=now.spec_hash))
+    assert ward.told("mended")[0]["text"] == "healthy again: what failed before is over"
+    before = (await snapshot(ward.world)).seq
+    await ward.sweep(well="a")
+    assert (await snapshot(ward.world)).seq == before
+
+
+async def test_what_runs_though_it_is_quarantined_stays_peoples_however_well_it_is(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.have("a")
+    with monkeypatch.context() as patch:
+        patch.setattr("reconciler.engine.change._watch", late)
+        await ward.have("a", more="  env: [{name: A, value: b}]\n  rollout: {onFailure: stop}\n")
+    assert (await ward.record("a")).state is AgentState.DEGRADED
+    await ward.sweep(well="a")
+    assert (await ward.record("a")).state is AgentState.DEGRADED
+    assert ward.doing.asked == []
 
 
 async def test_who_is_worked_on_or_suspended_is_left_alone_and_watched_afterwards(ward: Ward) -> None:

@@ -181,6 +181,23 @@ class TestWell:
         assert isinstance(note, Note)
         assert note.state.left
 
+    def test_a_record_that_says_degraded_of_what_is_over_is_set_right_once_it_is_surely_well(self) -> None:
+        well = found(HealthState.HEALTHY)
+        mended = Note(what=Noted.MENDED, state=RecoveryState(spec_hash=SPEC), runs=True)
+        assert decide(case(assessment=well, degraded=True)) == mended
+        assert decide(case(assessment=well, degraded=True, looks=0)) == Rest(), "measured before it was written"
+        assert decide(case(assessment=replace(well, measured=False), degraded=True)) == Rest()
+        failing = replace(well, state=HealthState.DEGRADED)
+        assert decide(case(assessment=failing, degraded=True)) == Rest(), "it fails, and not often enough yet"
+
+    def test_it_is_set_right_with_the_end_of_an_illness_and_after_it(self) -> None:
+        well = found(HealthState.HEALTHY)
+        first = decide(case(after(RESTART), assessment=well, degraded=True))
+        assert isinstance(first, Note)
+        assert (first.what, first.runs) == (Noted.WELL, True)
+        again = decide(case(first.state, assessment=well, degraded=True, now_ms=BEGAN + 1))
+        assert again == Note(what=Noted.MENDED, state=first.state, runs=True)
+
     def test_a_spell_that_another_clock_began_begins_again(self) -> None:
         state = after(RESTART, well_ms=BEGAN + 10**9)
         note = decide(case(state, assessment=found(HealthState.HEALTHY)))
@@ -229,6 +246,26 @@ class TestIll:
         step = decide(case(three, quarantined=True))
         assert isinstance(step, Take)
         assert step.remedy is QUARANTINE, "what was rolled back is not rolled back further"
+
+    def test_one_that_flaps_is_restarted_once_then_rolled_back_then_quarantined(self) -> None:
+        flaps, state, taken = found(flapping=True), None, []
+        while isinstance(step := decide(case(state, assessment=flaps, quarantined=ROLLBACK in taken)), Take):
+            taken.append(step.remedy)
+            state = ended(step.state, recovery(), Ended.DONE, "", at_ms=BEGAN, chance=0.0)
+        assert taken == [RESTART, ROLLBACK, QUARANTINE]
+        paused = decide(case(after(RESTART, due_ms=BEGAN + 1000), assessment=flaps))
+        assert isinstance(paused, Wait)
+        assert (paused.remedy, paused.until_ms) == (ROLLBACK, BEGAN + 1000), "its pauses are as ever"
+
+    def test_where_only_more_restarts_are_left_one_that_flaps_waits_until_it_stays_one_way(self) -> None:
+        rules, state = recovery(RESTART, RESCHEDULE), after(RESTART, RESTART, RESTART, RESCHEDULE)
+        rest = decide(case(state, recovery=rules, assessment=found(flapping=True)))
+        assert rest == Rest(text="it flaps: it was mended as its ladder says, and is left until it stays one way")
+        step = decide(case(state, recovery=rules, assessment=found()))
+        assert isinstance(step, Take)
+        assert step.remedy is RESCHEDULE
+        over = after(*sequence(rules))
+        assert isinstance(decide(case(over, recovery=rules, assessment=found(flapping=True))), Leave)
 
     @pytest.mark.parametrize("state", [after(RESTART, RESTART, RESTART), after(*sequence(recovery())[:4])])
     def test_a_spec_is_not_judged_while_another_one_is_declared(self, state: RecoveryState) -> None:
