@@ -9,6 +9,7 @@ from functools import partial
 
 from reconciler.daemon.acting import Acting
 from reconciler.daemon.alarming import Alarming, Scope
+from reconciler.daemon.calling import listen
 from reconciler.daemon.jobs import PRUNE_EVERY_S, PRUNE_WITHIN_S, Jobs, Pruning
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
@@ -141,6 +142,12 @@ class Service:
         return "the fleet or its registry cannot be opened" if self.standing is None else ""
 
     @property
+    def alone(self) -> bool:
+        """Whether no other daemon looks after agents of this fleet, or this one does nothing but plan."""
+        leads = self.standing is not None and self.standing.leads and self.settings.shards == 1
+        return leads or self.settings.mode is Mode.PLAN_ONLY
+
+    @property
     def assessed(self) -> Mapping[AgentName, Assessment]:
         """What the last sweep found, while this daemon sweeps."""
         return self._sweeping.found if self._sweeping is not None else {}
@@ -223,6 +230,7 @@ class Service:
         tasks = [
             self._kept("git", source.follow),
             self._kept("files", source.watch),
+            self._kept("bell", partial(listen, stores.registry, self.world.clock, self.fetch.now, REGISTRY_POLL_S)),
             self._kept("registry", feed.follow),
             self._kept("sweep", sweeping.run),
             *(self._kept("recovery", one.run) for one in recovering),

@@ -63,6 +63,7 @@ class Daemon:
     declared: Declaration | None = None
     assessed: dict[AgentName, Assessment] = field(default_factory=dict)
     fetched: int = 0
+    alone: bool = True
     looked: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     scheme: str = "http"
@@ -80,6 +81,7 @@ class Daemon:
             plan=lambda: self.plan,
             assessed=lambda: self.assessed,
             fetch=self._fetch,
+            alone=lambda: self.alone,
             look=self.looked.append,
         )
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.daemon.calling import BELL
 from reconciler.daemon.http.signatures import Forged, Secrets, read_secret, verified
 from reconciler.daemon.http.webhook import Seen
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import RegistryError, UsageError
 from tests.daemon.serving import OLD_SECRET, SECRET, Daemon, open_daemon, serving
 
 BODY = b'{"ref": "refs/heads/main"}'
@@ -109,6 +110,29 @@ async def test_a_delivery_has_git_asked(server: Daemon) -> None:
     assert await push(server, github()) == 202
     assert server.fetched == 1
     assert any("webhook" in line for line in server.lines)
+
+
+async def test_one_that_does_not_ask_alone_rings_for_the_others_and_says_so(server: Daemon) -> None:
+    server.alone = False
+    status, said = await server.ask("/webhook", "POST", token="", headers=github(), data=BODY)
+    assert (status, said) == (202, {"fetch": True, "detail": "the daemons that look after the fleet ask Git now"})
+    assert server.fetched == 1, "it asks too when it comes to lead"
+    (bell,) = await server.registry.leases(BELL)
+    assert (bell.epoch, bell.holder) == (1, "")
+
+
+async def test_where_the_others_cannot_be_told_the_answer_says_so(
+    server: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise RegistryError("the registry cannot be reached")
+
+    server.alone = False
+    monkeypatch.setattr(server.registry, "acquire", away)
+    status, said = await server.ask("/webhook", "POST", token="", headers=github(), data=BODY)
+    assert (status, said["fetch"]) == (202, False)
+    assert "ask Git at the end of their --poll" in said["detail"]
+    assert any("not-passed-on" in line and "cannot be reached" in line for line in server.lines)
 
 
 async def test_what_it_says_is_never_read(server: Daemon) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.sqlite import SqliteRegistry
-from reconciler.daemon import acting, loop
+from reconciler.daemon import acting, loop, service
+from reconciler.daemon.calling import ring
 from reconciler.daemon.loop import Mode
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.ours import Ours
@@ -145,6 +146,19 @@ async def registry_lease(fleet: Fleet, holder: str) -> int:
     lease = await opened.acquire(LEADER_LEASE, holder=holder, ttl_ms=1, now_ms=fleet.clock.now_ms())
     await opened.close()
     return lease.epoch
+
+
+async def test_a_commit_that_another_daemon_was_told_of_is_fetched_long_before_the_next_poll(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REGISTRY_POLL_S", 0.02)
+    fleet = made()
+    fleet.service.settings = replace(fleet.service.settings, poll_s=3600.0)
+    async with running(fleet):
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        fleet.source.commit({"README.md": "x"})
+        await ring(await fleet.registry(), fleet.clock, "one that stands by")
+        await until(lambda: fleet.told("planned", commit=fleet.source.commits[-1][:12]))
 
 
 async def test_it_begins_with_what_was_fetched_before_while_the_repository_is_away(made: Making) -> None:

@@ -38,7 +38,9 @@ class Inside:
     """The last plan; None before there was one, and while another daemon leads."""
     assessed: Callable[[], Mapping[AgentName, Assessment]]
     fetch: Callable[[], None]
-    """Have Git asked now."""
+    """Have Git asked now, by this daemon while it looks after agents, else when it comes to."""
+    alone: Callable[[], bool]
+    """Whether it is this daemon alone that asks Git for the fleet."""
     look: Callable[[str], None]
     """Have the loop look again, for a reason."""
 
@@ -57,6 +59,7 @@ class Inside:
             plan=lambda: service.plan,
             assessed=lambda: service.assessed,
             fetch=service.fetch.now,
+            alone=lambda: service.alone,
             look=service.look,
         )
 

@@ -5,22 +5,27 @@ A delivery that was believed once is not believed again: neither by its id, whic
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from reconciler.daemon.calling import ring
+from reconciler.daemon.http.inside import Inside
 from reconciler.daemon.http.limits import Limits, body_of
 from reconciler.daemon.http.problems import Problem
 from reconciler.daemon.http.routes import Answer, Call, Route
 from reconciler.daemon.http.signatures import Forged, Secrets, verified
+from reconciler.model.errors import ReconcilerError
 
 AGE_S = 24 * 3600.0
+RING_WITHIN_S = 5.0
 
 
 class FetchShape(TypedDict):
-    """Whether Git is asked now, and why not."""
+    """Whether Git is asked now, and by whom or why not."""
 
     fetch: bool
     detail: str
@@ -103,4 +108,19 @@ class Webhook:
         inside.measures.delivered("taken")
         inside.tell.say("info", "webhook", sender=delivery.sender, delivery=delivery.id)
         inside.fetch()
-        return Answer(value=FetchShape(fetch=True, detail="Git is asked now"), status=202)
+        return Answer(value=await _passed_on(inside), status=202)
+
+
+async def _passed_on(inside: Inside) -> FetchShape:
+    """Let the others know, where it is not this daemon alone that asks."""
+    if inside.alone():
+        return FetchShape(fetch=True, detail="Git is asked now")
+    try:
+        async with asyncio.timeout(RING_WITHIN_S):
+            await ring((await inside.stores()).registry, inside.clock, inside.options.holder)
+    except (ReconcilerError, Problem, TimeoutError) as error:
+        reason = "the registry does not answer" if isinstance(error, TimeoutError) else str(error)
+        inside.tell.say("warning", "not-passed-on", reason=reason)
+        detail = "the daemons that look after the fleet could not be told: they ask Git at the end of their --poll"
+        return FetchShape(fetch=False, detail=detail)
+    return FetchShape(fetch=True, detail="the daemons that look after the fleet ask Git now")
