@@ -105,8 +105,8 @@ def test_one_that_flaps_is_one_alert_until_it_stays_one_way() -> None:
     now: dict[str, Alert] = {}
     told: list[tuple[str, bool]] = []
 
-    def sweep(state: HealthState, **more: bool) -> None:
-        for one in of_health({TRIAGE: assessed(state, **more)}, known(), now, START_MS):
+    def sweep(state: HealthState, *, flapping: bool = False) -> None:
+        for one in of_health({TRIAGE: assessed(state, flapping=flapping)}, known(), now, START_MS):
             told.append((one.name, one.resolved))
             if one.resolved:
                 del now[one.key]
