@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from reconciler.cli.settings import Settings
+    from reconciler.health.budgets import Limits
 
 
 def _option(flag: str, text: str, metavar: str | None = None, default: str = "") -> Any:
@@ -22,6 +26,13 @@ Mode = Annotated[
 Poll = Annotated[str | None, _option("--poll", "How often Git is asked.", "DURATION", "10s")]
 Resync = Annotated[str | None, _option("--resync", "How often it looks at everything unasked.", "DURATION", "1m")]
 Sweep = Annotated[str | None, _option("--sweep", "How often health is swept, else as each agent declares.", "DURATION")]
+RemediesAtOnce = Annotated[
+    str | None,
+    _option("--remedies-at-once", "How many agents are under a remedy at a time; 0: none ever.", "N|N%", "5%"),
+]
+RemediesBegun = Annotated[
+    str | None, _option("--remedies-begun", "How many begin one within ten minutes.", "N|N%", "20%")
+]
 PluginDir = Annotated[
     str | None, _option("--plugin-dir", "Where executables lie that are health checks of yours.", "DIR")
 ]
@@ -49,3 +60,23 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
     _option("--log-level", "The least that is told.", default="info"),
 ]
+
+
+def limits(settings: Settings) -> Limits:
+    """How many remedies there may be. A number is meant as it stands; a share of a small fleet has a least."""
+    from reconciler.health.budgets import Limits
+
+    usual = Limits()
+    percent, least = _amount(settings.text("remediesAtOnce"), usual.at_once_least)
+    begun_percent, begun_least = _amount(settings.text("remediesBegun"), usual.window_least)
+    return Limits(
+        at_once_percent=percent, at_once_least=least, window_percent=begun_percent, window_least=begun_least
+    )  # fmt: skip
+
+
+def _amount(text: str, least: int) -> tuple[int, int]:
+    """A percentage, and the least that counts whatever it comes to."""
+    if not text.endswith("%"):
+        return 0, int(text)
+    percent = int(text[:-1])
+    return percent, least if percent else 0

@@ -23,6 +23,7 @@ LEAST_S = 1.0
 LEAST_HEALTH_S = 8 * 86_400.0
 LEAST_HISTORY_MS = 3_600_000
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
+_SHARE = re.compile(r"(?:[0-9]{1,5}|(?:100|[0-9]{1,2})%)\Z")
 _MAX_DELETES = re.compile(r"(?:[0-9]{1,7}|(?:100|[0-9]{1,2})%)\Z")
 
 
@@ -100,6 +101,12 @@ def _max_deletes(text: str) -> str:
     return text
 
 
+def _share(text: str) -> str:
+    if not _SHARE.match(text):
+        raise ValueError("must be a number like 5, or a percentage like 10%")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """One setting: its name in reconciler.yaml, what holds without it, how it is checked, and what it is for."""
@@ -145,6 +152,19 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(key="resync", default="1m", check=_interval, text="how often the daemon looks at everything unasked"),
         Setting(
             key="sweep", default="", check=_sweep, text="how often the daemon sweeps health, else as agents declare"
+        ),
+        Setting(
+            key="remediesAtOnce",
+            default="5%",
+            check=_share,
+            text="remedies that the daemon has under way at a time, in the fleet and on each cluster; a percentage of "
+            "the agents is 3 at least",
+        ),
+        Setting(
+            key="remediesBegun",
+            default="20%",
+            check=_share,
+            text="remedies that the daemon begins within ten minutes, likewise; a percentage is 10 at least",
         ),
         Setting(
             key="keepRevisions",

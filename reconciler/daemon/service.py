@@ -26,6 +26,7 @@ from reconciler.daemon.wakes import Backlog, Pace, Wakes
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores, World
+from reconciler.health.budgets import Limits
 from reconciler.model.alert import Alert
 from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.fleet import SqliteRegistry
@@ -49,6 +50,8 @@ class Settings:
     resync_s: float = 60.0
     sweep_s: float | None = None
     """How often agents are swept, whatever they declare; None: as each declares."""
+    limits: Limits = field(default_factory=Limits)
+    """How many remedies there may be."""
     shards: int = 1
     """More than one: several daemons look after parts of the fleet; all of them have to be told the same."""
     shared_registry: bool = False
@@ -326,7 +329,7 @@ class Service:
         return (
             Recovering(
                 world=self.world, prober=self.prober, tell=self.tell, measures=self.measures, acting=acting,
-                raise_=self.raise_, chance=self.jitter, peers=peers,
+                raise_=self.raise_, chance=self.jitter, peers=peers, limits=self.settings.limits,
             ),
         )  # fmt: skip
 

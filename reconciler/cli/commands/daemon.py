@@ -37,6 +37,8 @@ def daemon(  # noqa: PLR0917 - options of a command
     poll: own.Poll = None,
     resync: own.Resync = None,
     sweep: own.Sweep = None,
+    remedies_at_once: own.RemediesAtOnce = None,
+    remedies_begun: own.RemediesBegun = None,
     plugin_dir: own.PluginDir = None,
     shards: own.Shards = None,
     shared_registry: own.SharedRegistry = None,
@@ -68,6 +70,7 @@ def daemon(  # noqa: PLR0917 - options of a command
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, access=access, tlsCert=tls_cert,
         anonymousRead=None if anonymous_read is None else str(anonymous_read).lower(), tlsKey=tls_key,
         clientCa=client_ca, sharedRegistry=None if shared_registry is None else str(shared_registry).lower(),
+        remediesAtOnce=remedies_at_once, remediesBegun=remedies_begun,
     )  # fmt: skip
     if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")
@@ -119,6 +122,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
             poll_s=settings.length("poll"),
             resync_s=settings.length("resync"),
             sweep_s=settings.seconds("sweep"),
+            limits=own.limits(settings),
             shards=settings.number("shards"),
             shared_registry=settings.text("sharedRegistry") == "true",
             keep_revisions_s=settings.seconds("keepRevisions"),
