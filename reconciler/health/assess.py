@@ -26,23 +26,27 @@ def assess(
     What was not measured keeps its state: a failed read is not an illness. `flapping` is a fact beside the others and
     changes none of them.
     """
-    before = {check.name: check for check in previous.checks} if previous else {}
-    judged = [(check, judge(check, evidence, before.get(check.name))) for check in _checks(health, evidence)]
-    checks = tuple(_advance(check, finding, before.get(check.name), health, now_ms) for check, finding in judged)
-    upstream = tuple(sorted(name for name, well in evidence.dependencies.items() if well is False))
-    failing = [check for check in checks if check.state is HealthState.UNHEALTHY]
-    healthy = not any(check.critical for check in failing) and not _all_unknown(checks)
+    before = {check.name: check for check in previous.checks} if previous is not None else {}
+    found: list[CheckState] = []
+    measured = False
+    for check in _checks(health, evidence):
+        old = before.get(check.name)
+        finding = judge(check, evidence, old)
+        measured = measured or finding.verdict is not Verdict.NOT_MEASURED
+        found.append(_advance(check, finding, old, health, now_ms))
+    checks = tuple(found)
+    upstream = tuple(sorted([name for name, well in evidence.dependencies.items() if well is False]))
+    failing = [check for check in found if check.critical and check.state is HealthState.UNHEALTHY]
     state = _overall(checks)
-    measured = any(finding.verdict is not Verdict.NOT_MEASURED for _check, finding in judged)
-    turns = _turns(previous, state) if measured else previous.turns if previous else 0
+    turns = previous.turns if previous is not None else 0
+    turns = _turns(previous, state) if measured else turns
     explained = bool(upstream or evidence.in_doubt)
-    own = any(check.critical and check.dimension in OWN for check in failing)
     return Assessment(
         agent=agent,
         at_ms=now_ms,
         state=state,
-        is_healthy=healthy,
-        requires_recovery=own and not explained,
+        is_healthy=not failing and state is not HealthState.UNKNOWN,
+        requires_recovery=bool(failing) and not explained and any(check.dimension in OWN for check in failing),
         critical=_nothing_serves(checks, evidence),
         checks=checks,
         upstream=upstream,
@@ -86,9 +90,10 @@ def _latencies(health: Health, evidence: Evidence) -> tuple[float, ...]:
 
 
 def _checks(health: Health, evidence: Evidence) -> tuple[HealthCheck, ...]:
-    extra = [] if any(check.dimension is Dimension.LIFECYCLE for check in health.checks) else [LIFECYCLE]
-    if evidence.dependencies and not any(check.dimension is Dimension.DEPENDENCIES for check in health.checks):
-        extra.append(DEPENDENCIES)
+    declared = [check.dimension for check in health.checks]
+    extra = () if Dimension.LIFECYCLE in declared else (LIFECYCLE,)
+    if evidence.dependencies and Dimension.DEPENDENCIES not in declared:
+        return (*health.checks, *extra, DEPENDENCIES)
     return (*health.checks, *extra)
 
 
@@ -100,7 +105,7 @@ def _advance(
         name=check.name, dimension=check.dimension, state=HealthState.UNKNOWN, text="", since_ms=now_ms
     )
     state, failures, successes = old.state, old.failures, old.successes
-    match finding.verdict:
+    match verdict := finding.verdict:
         case Verdict.PASS:
             failures, successes = 0, successes + 1
             if state is HealthState.UNKNOWN or successes >= health.success_threshold:
@@ -122,7 +127,7 @@ def _advance(
         failures=failures,
         successes=successes,
         since_ms=old.since_ms if state is old.state else now_ms,
-        well_ms=now_ms if finding.verdict is Verdict.PASS else old.well_ms,
+        well_ms=now_ms if verdict is Verdict.PASS else old.well_ms,
         latencies=finding.latencies,
         outcomes=finding.outcomes,
         restarts=finding.restarts,
@@ -131,20 +136,14 @@ def _advance(
 
 
 def _overall(checks: tuple[CheckState, ...]) -> HealthState:
-    found = HealthState.UNKNOWN
-    for check in checks:
-        state = check.state
-        if state is HealthState.UNHEALTHY and check.critical:
-            return state
-        if state is HealthState.UNHEALTHY or state is HealthState.DEGRADED:
-            found = HealthState.DEGRADED
-        elif state is HealthState.HEALTHY and found is HealthState.UNKNOWN:
-            found = state
-    return found
-
-
-def _all_unknown(checks: tuple[CheckState, ...]) -> bool:
-    return all(check.state is HealthState.UNKNOWN for check in checks)
+    states = [check.state for check in checks]
+    if HealthState.UNHEALTHY in states:
+        if any(check.critical and check.state is HealthState.UNHEALTHY for check in checks):
+            return HealthState.UNHEALTHY
+        return HealthState.DEGRADED
+    if HealthState.DEGRADED in states:
+        return HealthState.DEGRADED
+    return HealthState.HEALTHY if HealthState.HEALTHY in states else HealthState.UNKNOWN
 
 
 def _nothing_serves(checks: tuple[CheckState, ...], evidence: Evidence) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from reconciler.model.agent import Dimension, HealthCheck
 from reconciler.model.health import CheckState, Evidence, Sample
@@ -23,8 +24,7 @@ class Verdict(StrEnum):
     NOT_MEASURED = "not-measured"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What this sweep says of a check, with the windows to carry on."""
 
     verdict: Verdict
@@ -48,7 +48,7 @@ def percentile(values: tuple[float, ...], percent: int) -> float:
 
 
 def _measured(check: HealthCheck, evidence: Evidence) -> tuple[Sample, ...]:
-    return tuple(sample for sample in evidence.samples.get(check.name, ()) if not sample.refused)
+    return tuple([sample for sample in evidence.samples.get(check.name, ()) if not sample.refused])
 
 
 def _not_measured(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:
@@ -73,7 +73,7 @@ def _connectivity(check: HealthCheck, evidence: Evidence, before: CheckState | N
         return Finding(
             verdict=Verdict.FAIL, text=text, pods=tuple(sorted({sample.pod for sample in bad if sample.pod}))
         )
-    slowest = max(sample.latency_ms for sample in samples)
+    slowest = max([sample.latency_ms for sample in samples])
     return Finding(verdict=Verdict.PASS, text=f"{len(samples)} of {len(samples)} answer within {slowest:.0f} ms")
 
 
@@ -107,22 +107,24 @@ def _performance(check: HealthCheck, evidence: Evidence, before: CheckState | No
 def _resources(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:
     if not evidence.resources:
         return _not_measured(check, evidence, before)
+    bounds = [(name, most) for name, most in (("cpu", check.cpu), ("memory", check.memory)) if most is not None]
     worst: dict[str, tuple[float, str]] = {}
-    bounds = {"cpu": check.cpu, "memory": check.memory}
     failing: set[str] = set()
     for pod in evidence.resources:
-        for name, used, bound in (("cpu", pod.cpu, pod.cpu_bound), ("memory", pod.memory, pod.memory_bound)):
+        for name, most in bounds:
+            used, bound = (pod.cpu, pod.cpu_bound) if name == "cpu" else (pod.memory, pod.memory_bound)
             if bound:
-                share, most = 100 * used / bound, bounds[name]
-                worst[name] = max(worst.get(name, (0.0, "")), (share, pod.pod))
-                failing |= {pod.pod} if most is not None and share > most else set()
-    asked = [(name, *worst[name], bound) for name, bound in bounds.items() if bound is not None and name in worst]
+                share = 100 * used / bound, pod.pod
+                worst[name] = max(worst[name], share) if name in worst else share
+                if share[0] > most:
+                    failing.add(pod.pod)
+    asked = [(name, *worst[name], most) for name, most in bounds if name in worst]
     if not asked:
         return _not_measured(check, evidence, before)
-    over = [f"{pod}: {name} at {used:.0f}%, over {bound}%" for name, used, pod, bound in asked if used > bound]
-    if over:
+    if failing:
+        over = [f"{pod}: {name} at {used:.0f}%, over {most}%" for name, used, pod, most in asked if used > most]
         return Finding(verdict=Verdict.FAIL, text="; ".join(over), pods=tuple(sorted(failing)))
-    return Finding(verdict=Verdict.PASS, text=", ".join(f"{name} {used:.0f}%" for name, used, _, _ in asked))
+    return Finding(verdict=Verdict.PASS, text=", ".join([f"{name} {used:.0f}%" for name, used, _, _ in asked]))
 
 
 def _lifecycle(check: HealthCheck, evidence: Evidence, before: CheckState | None) -> Finding:

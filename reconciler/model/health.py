@@ -1,10 +1,16 @@
-"""Health: what was measured of an agent, and what follows from it. Values only; health.assess judges."""
+"""Health: what was measured of an agent, and what follows from it. Values only; health.assess judges.
+
+What a sweep makes anew of every agent are structs of msgspec, which are made in a tenth of the time that a frozen
+dataclass takes (`python -m benchmarks.sweepparts`); in all else they are the same: frozen, compared by value, hashed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from reconciler.model.agent import Dimension
 from reconciler.model.identity import AgentName
@@ -75,8 +81,7 @@ class PluginProbe:
 ProbeRequest = HttpProbe | TcpProbe | GrpcProbe | CardProbe | PluginProbe
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. `problem` says for people what went wrong, "" when `ok`. `pod` is whose endpoint it was."""
 
     ok: bool
@@ -87,12 +92,11 @@ class Sample:
     problem: str = ""
     refused: bool = False
     """The probe was not made: its target is one that no probe may reach. Says nothing of the agent."""
-    card: JsonObject | None = field(default=None, repr=False)
+    card: JsonObject | None = None
     pod: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodResources:
+class PodResources(msgspec.Struct, frozen=True, kw_only=True):
     """What one pod uses, and its bounds (limit, else request; None: no bound). cpu in cores, memory in bytes."""
 
     pod: str
@@ -102,8 +106,7 @@ class PodResources:
     memory_bound: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodFacts:
+class PodFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What clusters say of an agent's pods. `problems` are for people, e.g. `triage-1: CrashLoopBackOff`."""
 
     wanted: int
@@ -113,21 +116,20 @@ class PodFacts:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that one sweep learned of one agent. What could not be read is None or missing, which is never "bad".
 
     `samples` by check name, one a pod. `dependencies`: those of depends_on and whether each is well (None: unknown).
     `card` is the card that the agent is declared to serve.
     """
 
-    samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    samples: Mapping[str, tuple[Sample, ...]] = {}
     resources: tuple[PodResources, ...] | None = None
     pods: PodFacts | None = None
-    dependencies: Mapping[AgentName, bool | None] = field(default_factory=dict)
+    dependencies: Mapping[AgentName, bool | None] = {}
     in_doubt: frozenset[AgentName] = frozenset()
     """Of `dependencies`, those that fail right now, also where that has not lasted long enough to call them unwell."""
-    card: JsonObject | None = field(default=None, repr=False)
+    card: JsonObject | None = None
 
 
 class HealthState(StrEnum):
@@ -139,8 +141,7 @@ class HealthState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckState:
+class CheckState(msgspec.Struct, frozen=True, kw_only=True):
     """One check after hysteresis: `state` follows the last measurement only after enough of them agree.
 
     `failures` and `successes` count the latest run of equal measurements. `latencies` (ms) and `outcomes` are a
@@ -158,16 +159,15 @@ class CheckState:
     """When `state` was entered."""
     well_ms: int = 0
     """When a measurement last succeeded; 0: never."""
-    latencies: tuple[float, ...] = field(default=(), repr=False)
-    outcomes: tuple[bool, ...] = field(default=(), repr=False)
+    latencies: tuple[float, ...] = ()
+    outcomes: tuple[bool, ...] = ()
     restarts: int | None = None
     """Lifecycle only: what the counter stood at."""
     pods: tuple[str, ...] = ()
     """The pods that failed the last measurement, where it tells pods apart."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """Health of one agent. The three facts are apart: none follows from another.
 
     `is_healthy`: something was measured, and no critical check has failed long enough. `requires_recovery`: a critical
@@ -186,11 +186,11 @@ class Assessment:
     """Dependencies that are unwell, sorted: where the cause lies, when there are any."""
     flapping: bool = False
     """It changes its state so often that each change says little: who acts on one does well to wait."""
-    turns: int = field(default=0, repr=False)
+    turns: int = 0
     """What health.flapping remembers."""
     measured: bool = True
     """Whether anything was measured at this sweep; else all of it is as it was before."""
-    latencies_ms: tuple[float, ...] = field(default=(), repr=False)
+    latencies_ms: tuple[float, ...] = ()
     """How long what answered at this sweep took: calls of performance checks, or else of connectivity checks."""
 
     def dimension(self, dimension: Dimension) -> HealthState | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from reconciler.health import assess, probe_request
 from reconciler.health.checks import WINDOW, card_differences, percentile
@@ -67,7 +68,9 @@ def of(check: HealthCheck, *samples: Sample, **more: Any) -> Evidence:
 
 class TestWhichPods:
     def test_a_check_names_the_pods_that_failed_it_last(self) -> None:
-        (ill,) = run(health(ANSWERS), of(ANSWERS, good(), replace(bad(), pod="p3"), replace(bad(), pod="p2")))
+        (ill,) = run(
+            health(ANSWERS), of(ANSWERS, good(), structs.replace(bad(), pod="p3"), structs.replace(bad(), pod="p2"))
+        )
         assert ill.checks[0].pods == ("p2", "p3")
 
         def used(pod: str, memory: int) -> PodResources:
@@ -230,7 +233,7 @@ class TestDimensions:
 
     def test_a_counter_survives_a_sweep_that_could_not_read_it(self) -> None:
         pods = PodFacts(wanted=1, ready=1, restarts=3)
-        found = run(health(), Evidence(pods=pods), Evidence(), Evidence(pods=replace(pods, restarts=4)))
+        found = run(health(), Evidence(pods=pods), Evidence(), Evidence(pods=structs.replace(pods, restarts=4)))
         assert found[-1].checks[0].failures == 1
 
     def test_declared_lifecycle_and_dependency_checks_replace_those_that_come_by_themselves(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from reconciler.health.budgets import (
     AT_ONCE_MS,
@@ -151,9 +152,10 @@ def test_what_a_dependency_explains_says_nothing_of_the_observer() -> None:
 
 
 def test_who_was_never_measured_counts_for_nothing() -> None:
-    unmeasured = [found(i) for i in range(50)]
-    for each in unmeasured:
-        object.__setattr__(each.checks[0], "successes", 0)
+    unmeasured = [
+        structs.replace(each, checks=(structs.replace(each.checks[0], successes=0), *each.checks[1:]))
+        for each in (found(i) for i in range(50))
+    ]
     suspicion = suspect(tally([*unmeasured, *fleet(6, 1)], now_ms=NOW), before=None)
     assert (suspicion.seen.red, suspicion.seen.measured, suspicion.remedies_stop) == (6, 7, True)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconciler.health import assess
 from reconciler.health.changes import MAX_TEXT, change_between, change_to, lapse, recalled
