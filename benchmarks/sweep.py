@@ -33,6 +33,7 @@ from reconciler.adapters.kubernetes.copies import Copy
 from reconciler.adapters.kubernetes.listing import live_object
 from reconciler.adapters.kubernetes.resources import Resource
 from reconciler.adapters.probes import HttpProber
+from reconciler.engine.seen import Memory
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
 from reconciler.model.agent import Agent
@@ -180,6 +181,7 @@ class Ours:
     def __init__(self, agents: Mapping[AgentName, Agent]) -> None:
         self.agents = agents
         self.prober = HttpProber(clock=SystemClock())
+        self.memory = Memory(clock=SystemClock())
         self.before: Mapping[AgentName, Assessment] = {}
 
     def prepare(self, ports: Sequence[int]) -> Stores:
@@ -191,7 +193,7 @@ class Ours:
     async def sweep(self, stores: Stores) -> Times:
         noted = Noted(self.prober, [])
         began = time.perf_counter()
-        found = await sweep(stores, self.agents, noted, SystemClock(), previous=self.before)
+        found = await sweep(stores, self.agents, noted, SystemClock(), previous=self.before, memory=self.memory)
         self.before = found.assessments
         assert len(found.assessed) == len(self.agents)
         well = [(port, at - began, sample.latency_ms) for port, at, sample in noted.samples if sample.ok]

@@ -15,7 +15,7 @@ from reconciler.daemon.rota import Rota
 from reconciler.daemon.telling import Teller
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.reconcile import PlanningCache
-from reconciler.engine.seen import Usages
+from reconciler.engine.seen import Memory
 from reconciler.engine.sweep import Round, Sweep, note_sweep
 from reconciler.engine.wellness import Noter
 from reconciler.engine.world import Stores, World
@@ -97,14 +97,14 @@ class Sweeping:
     recall: Recalls = nothing_known
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
     _rota: Rota = field(init=False)
-    _usages: Usages = field(init=False)
+    _memory: Memory = field(init=False)
     _ticking: bool = False
     _late: dict[asyncio.Task[None], Round] = field(default_factory=dict)
     _passing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self._rota = Rota(self.every_s)
-        self._usages = Usages(clock=self.world.clock)
+        self._memory = Memory(clock=self.world.clock)
 
     @property
     def under_way(self) -> bool:
@@ -153,8 +153,8 @@ class Sweeping:
         if due and not agents:
             self.measures.missed(missed)
             return True
-        self._usages.namespaces = frozenset(name.namespace for name in ground.agents)
-        begun = await Round.begin(ground.stores, agents, self.prober, clock, previous=self.found, usages=self._usages)
+        self._memory.namespaces = frozenset(name.namespace for name in ground.agents)
+        begun = await Round.begin(ground.stores, agents, self.prober, clock, previous=self.found, memory=self._memory)
         try:
             found = await begun.ended(SETTLE_S)
         except BaseException:

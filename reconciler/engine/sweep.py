@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import msgspec
+
 from reconciler.engine.observe import bounded
-from reconciler.engine.seen import Look, Seen, Usages, look
+from reconciler.engine.seen import Look, Memory, Seen, look
 from reconciler.engine.wellness import Look as Wellness
 from reconciler.engine.wellness import Noter, note
 from reconciler.engine.world import Stores
-from reconciler.health import assess, fails_now, plugin_request, probe_request, stands
-from reconciler.model.agent import Agent, Dimension, Health
-from reconciler.model.health import Assessment, Evidence, ProbeRequest, Sample
+from reconciler.health import assess, fails_now, plugin_request, stands
+from reconciler.model.agent import Agent, Health
+from reconciler.model.health import Assessment, CardProbe, Evidence, ProbeRequest, Sample
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.registry import RegistrySnapshot
@@ -53,13 +56,15 @@ async def sweep(
     clock: Clock,
     *,
     previous: Mapping[AgentName, Assessment],
+    memory: Memory | None = None,
     at_once: bool = False,
 ) -> Sweep:
-    """Measure and judge `agents`, all of them. `previous` carries hysteresis from sweep to sweep.
+    """Measure and judge `agents`, all of them. `previous` carries hysteresis from sweep to sweep, `memory` what need
+    not be found out anew.
 
     `at_once` judges by this one sweep alone, as for a person who asks now: one failure counts, one success too.
     """
-    begun = await Round.begin(stores, agents, prober, clock, previous=previous, at_once=at_once)
+    begun = await Round.begin(stores, agents, prober, clock, previous=previous, memory=memory, at_once=at_once)
     try:
         found = await begun.ended()
     finally:
@@ -76,9 +81,11 @@ class Round:
     def __init__(self, saw: Sweep) -> None:
         self.saw = saw
         """What was seen of the clusters, without assessments."""
-        self.faults: dict[AgentName, BaseException] = {}
+        self.faults: dict[AgentName, Exception] = {}
         """Agents that could not be judged, by a fault of ours."""
-        self._tasks: dict[AgentName, asyncio.Task[Assessment]] = {}
+        self._turns: list[_Turn] = []
+        self._left = 0
+        self._ended = asyncio.Event()
 
     @classmethod
     async def begin(
@@ -89,44 +96,62 @@ class Round:
         clock: Clock,
         *,
         previous: Mapping[AgentName, Assessment],
-        usages: Usages | None = None,
+        memory: Memory | None = None,
         at_once: bool = False,
     ) -> Self:
-        """Look at the clusters, and begin with all agents. `usages` are those of earlier rounds."""
-        seen = await look(stores, agents, usages or Usages(clock=clock))
+        """Look at the clusters, and begin with all agents. `memory` is that of earlier rounds."""
+        seen = await look(stores, agents, memory or Memory(clock=clock))
         begun = cls(_saw(stores, seen))
+        needed: dict[AgentName, _Turn] = {}
         for name in _dependencies_first(agents):
             agent = agents[name]
             health = _hasty(agent.spec.health) if at_once else agent.spec.health
-            before = [begun._tasks[other] for other in agent.spec.depends_on if other in begun._tasks]
+            depends_on = agent.spec.depends_on
+            before = [needed[other] for other in depends_on if other in needed] if depends_on else ()
             turn = _Turn(agent=agent, health=health, seen=seen.seen[name], before=before, previous=previous)
-            begun._tasks[name] = asyncio.create_task(turn.take(prober, clock))
+            needed[name] = turn
+            turn.task = asyncio.create_task(begun._take(turn, prober, clock))
+            begun._turns.append(turn)
+        begun._left = len(begun._turns)
         return begun
 
     @property
     def under_way(self) -> frozenset[AgentName]:
-        return frozenset(self._tasks)
+        return frozenset(turn.agent.name for turn in self._turns)
 
     async def ended(self, within_s: float | None = None) -> dict[AgentName, Assessment]:
         """Assessments of those that end within so many seconds (None: all), each told once."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=within_s)
-        done = [name for name, task in self._tasks.items() if task.done()]
+        if self._left:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._ended.wait()
         found: dict[AgentName, Assessment] = {}
-        for name in done:
-            task = self._tasks.pop(name)
-            fault = task.exception()
-            if fault is None:
-                found[name] = task.result()
+        left: list[_Turn] = []
+        for turn in self._turns:
+            if turn.found is not None:
+                found[turn.agent.name] = turn.found
+            elif turn.fault is not None:
+                self.faults[turn.agent.name] = turn.fault
             else:
-                self.faults[name] = fault
+                left.append(turn)
+        self._turns = left
         return found
 
     def stop(self) -> None:
         """Let go of those that have not ended."""
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
+        for turn in self._turns:
+            if turn.task is not None:
+                turn.task.cancel()
+        self._turns = []
+
+    async def _take(self, turn: _Turn, prober: Prober, clock: Clock) -> None:
+        try:
+            turn.found = await turn.take(prober, clock)
+        except Exception as fault:  # noqa: BLE001 - told of this agent; it must not end the round of the others
+            turn.fault = fault
+        self._left -= 1
+        if not self._left:
+            self._ended.set()
 
 
 async def note_sweep(stores: Stores, found: Sweep, clock: Clock, noter: Noter) -> None:
@@ -149,15 +174,20 @@ def _hasty(health: Health) -> Health:
     return replace(health, failure_threshold=1, success_threshold=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Turn:
-    """What one agent is judged with: `before` are those that it depends on and that are judged in this round too."""
+    """What one agent is judged with, and what comes of it: `before` are those that it depends on and that are judged in
+    this round too.
+    """
 
     agent: Agent
     health: Health
     seen: Seen
-    before: Sequence[asyncio.Task[Assessment]]
+    before: Sequence[_Turn]
     previous: Mapping[AgentName, Assessment]
+    task: asyncio.Task[None] | None = None
+    found: Assessment | None = None
+    fault: Exception | None = None
 
     async def take(self, prober: Prober, clock: Clock) -> Assessment:
         evidence = await _measure(self.agent, self.seen, prober)
@@ -168,11 +198,12 @@ class _Turn:
 
     async def _explained(self, evidence: Evidence) -> Evidence:
         """With how those are that it depends on: as judged in this round, else as known before."""
-        if self.before:
-            await asyncio.wait(self.before)
-        now = {one.result().agent: one.result() for one in self.before if not one.cancelled() and not one.exception()}
+        under_way = [turn.task for turn in self.before if turn.task is not None and not turn.task.done()]
+        if under_way:
+            await asyncio.wait(under_way)
+        now = {turn.agent.name: turn.found for turn in self.before}
         known = {name: now.get(name) or self.previous.get(name) for name in sorted(self.agent.spec.depends_on)}
-        return replace(
+        return msgspec.structs.replace(
             evidence,
             dependencies={name: None if one is None else stands(one) for name, one in known.items()},
             in_doubt=frozenset(name for name, one in known.items() if one is not None and fails_now(one)),
@@ -200,25 +231,22 @@ def _dependencies_first(agents: Mapping[AgentName, Agent]) -> Sequence[AgentName
 
 
 async def _measure(agent: Agent, seen: Seen, prober: Prober) -> Evidence:
-    endpoints = seen.endpoints(agent)
+    asked = seen.asked(agent)
     checks = agent.spec.health.checks
-    asked: list[tuple[str, str, ProbeRequest]] = [
-        (check.name, endpoint.pod, request)
-        for endpoint in endpoints
-        for check in checks
-        if (request := probe_request(check, agent.spec, endpoint)) is not None
-    ]
-    asked.extend(
-        (check.name, "", plugin) for check in checks if (plugin := plugin_request(check, agent, endpoints)) is not None
-    )
+    plugins = [check for check in checks if check.plugin]
+    if plugins:
+        endpoints = seen.endpoints(agent)
+        found = ((check.name, "", plugin_request(check, agent, endpoints)) for check in plugins)
+        asked = [*asked, *((check, pod, request) for check, pod, request in found if request is not None)]
+    samples: dict[str, tuple[Sample, ...]] = {}
+    carded = False
     if len(asked) == 1:  # the usual case needs no task of its own
         answers = [await _probe(prober, asked[0][1], asked[0][2])]
     else:
         answers = await asyncio.gather(*(_probe(prober, pod, request) for _check, pod, request in asked))
-    samples: dict[str, tuple[Sample, ...]] = {}
-    for (name, _pod, _request), sample in zip(asked, answers, strict=True):
+    for (name, _pod, request), sample in zip(asked, answers, strict=True):
         samples[name] = (*samples.get(name, ()), sample)
-    carded = any(check.dimension is Dimension.CARD for check in checks)
+        carded = carded or isinstance(request, CardProbe)
     return Evidence(
         samples=samples,
         resources=seen.resources(),
@@ -228,4 +256,4 @@ async def _measure(agent: Agent, seen: Seen, prober: Prober) -> Evidence:
 
 
 async def _probe(prober: Prober, pod: str, request: ProbeRequest) -> Sample:
-    return replace(await prober.probe(request), pod=pod)
+    return msgspec.structs.replace(await prober.probe(request), pod=pod)

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from reconciler.engine.podseen import PodSaid
 from reconciler.engine.reconcile import PlanningCache, declare
+from reconciler.engine.seen import Memory
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
 from reconciler.model.agent import Agent
@@ -205,3 +207,46 @@ async def test_a_plugin_is_asked_once_for_all_pods_and_says_how_the_agent_is(wor
     assert {check.name: check.text for check in found.assessments[TRIAGE].checks}["queue"] == (
         "plugin queue finds it well"
     )
+
+
+async def test_a_pod_is_seen_as_it_is_now_whatever_is_remembered_of_it(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    ref = add_pod(world, ports={"8080": 41234})
+    stores, agents, prober = await world.stores(None), await agents_of(world), TableProber()
+    memory = Memory(clock=world.clock)
+    for _again in range(2):
+        found = await sweep(stores, agents, prober, world.clock, previous={}, memory=memory)
+        assert found.assessments[TRIAGE].checks[-1].text == "1 of 1 pods ready"
+    assert prober.asked[0] is prober.asked[1], "what does not change is worked out once"
+    moved = {"phase": "Running", "podIP": "10.0.0.8", "conditions": [{"type": "Ready", "status": "False"}]}
+    world.cluster._store.patch_status(ref, moved, manager="kubelet")
+    found = await sweep(stores, agents, prober, world.clock, previous={}, memory=memory, at_once=True)
+    assert found.assessments[TRIAGE].checks[-1].text == "0 of 1 pods ready"
+    last = prober.asked[-1]
+    assert isinstance(last, HttpProbe)
+    assert last.host == "10.0.0.8"
+
+
+async def test_what_is_remembered_of_pods_goes_with_them(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    ref = add_pod(world)
+    stores, agents, memory = await world.stores(None), await agents_of(world), Memory(clock=world.clock)
+    await sweep(stores, agents, TableProber(), world.clock, previous={}, memory=memory)
+    assert any(isinstance(said, PodSaid) for kept in memory._said.values() for said in kept.values())
+    world.cluster._store.delete(ref)
+    found = await sweep(stores, agents, TableProber(), world.clock, previous={}, memory=memory)
+    assert found.assessments[TRIAGE].checks[0].text == "not measured"
+    assert not any(isinstance(said, PodSaid) for kept in memory._said.values() for said in kept.values())
+
+
+async def test_what_changed_of_an_agent_is_asked_at_the_pods_that_stayed(world):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world)
+    stores, prober, memory = await world.stores(None), TableProber(), Memory(clock=world.clock)
+    await sweep(stores, await agents_of(world), prober, world.clock, previous={}, memory=memory)
+    world.commit(triage=agent("triage", CHECKED.replace("/healthz", "/livez")))
+    await sweep(stores, await agents_of(world), prober, world.clock, previous={}, memory=memory)
+    assert [one.path for one in prober.asked if isinstance(one, HttpProbe)] == ["/healthz", "/livez"]
