@@ -31,6 +31,14 @@ class NoHttp(OSError):
     """What came is not HTTP, or too much of it."""
 
 
+class HungUp(OSError):
+    """The endpoint ended the connection before its answer was whole. `unheard`: before a single byte of it."""
+
+    def __init__(self, *, unheard: bool) -> None:
+        super().__init__("it hung up before its answer was whole")
+        self.unheard = unheard
+
+
 class Hearing:
     """Hears one answer. `again`: another may follow on the same connection."""
 

@@ -7,18 +7,19 @@ import resource
 import socket
 import ssl
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
-from reconciler.adapters.probes.answers import Answer, Hearing
+from reconciler.adapters.probes.answers import Answer, Hearing, HungUp
+from reconciler.adapters.probes.deadlines import Deadlines
+from reconciler.adapters.probes.plain import PlainConnection
 
 MOST_KEPT = 16_384
 UNUSED_S = 600.0
 """One that nobody has used for so long makes room for others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a connection leads: an IP address, and for TLS the name that is asked for there ("" without TLS)."""
 
     address: str
@@ -26,16 +27,8 @@ class Place:
     tls_name: str = ""
 
 
-class HungUp(OSError):
-    """The endpoint ended the connection before its answer was whole. `unheard`: before a single byte of it."""
-
-    def __init__(self, *, unheard: bool) -> None:
-        super().__init__("it hung up before its answer was whole")
-        self.unheard = unheard
-
-
-class Connection(asyncio.Protocol):
-    """Asks and hears. What comes unasked ends it."""
+class TlsConnection(asyncio.Protocol):
+    """Asks and hears under TLS. What comes unasked ends it."""
 
     __slots__ = ("_answer", "_hearing", "_transport", "used")
 
@@ -50,8 +43,8 @@ class Connection(asyncio.Protocol):
         """Whether another question may follow."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, question: bytes) -> Answer:
-        """Send a request and hear its answer. Raises OSError. When it is cancelled the connection is over."""
+    async def ask(self, question: bytes, until: float) -> Answer:
+        """As PlainConnection does."""
         if self._transport is None or self._transport.is_closing():
             raise HungUp(unheard=True)
         hearing = self._hearing = Hearing()
@@ -59,7 +52,8 @@ class Connection(asyncio.Protocol):
         self._answer = answer
         self._transport.write(question)
         try:
-            return await answer
+            async with asyncio.timeout_at(until):
+                return await answer
         finally:
             self._answer = self._hearing = None
             if not hearing.again:
@@ -97,26 +91,36 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(HungUp(unheard=self._hearing.silent))
 
 
+Connection = PlainConnection | TlsConnection
+
+
 class Connections:
     """Those that are kept, the longest unused first; at most `most` of them, and those that came first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._deadlines = Deadlines()
         self._kept: OrderedDict[Place, list[Connection]] = OrderedDict()
         self._count = 0
 
-    async def ask(self, place: Place, question: bytes) -> Answer:
-        """Ask an endpoint, over a kept connection where there is one. Raises OSError.
+    async def ask(self, place: Place, question: bytes, until: float) -> Answer:
+        """Ask an endpoint, over a kept connection where there is one. Raises OSError, TimeoutError at `until`.
 
         One that ends without a word was about to end anyway while nobody used it: that says nothing of the endpoint.
         """
         while (kept := self._take(place)) is not None:
             try:
-                return await self._asked(place, kept, question)
+                return await self._asked(place, kept, question, until)
             except HungUp as error:
                 if not error.unheard:
                     raise
-        return await self._asked(place, await _opened(place), question)
+        if not place.tls_name:
+            return await self._asked(
+                place, PlainConnection(place.address, place.port, self._deadlines), question, until
+            )
+        async with asyncio.timeout_at(until):
+            opened = await _under_tls(place)
+        return await self._asked(place, opened, question, until)
 
     def close(self) -> None:
         for held in self._kept.values():
@@ -125,8 +129,8 @@ class Connections:
         self._kept.clear()
         self._count = 0
 
-    async def _asked(self, place: Place, connection: Connection, question: bytes) -> Answer:
-        answer = await connection.ask(question)
+    async def _asked(self, place: Place, connection: Connection, question: bytes, until: float) -> Answer:
+        answer = await connection.ask(question, until)
         if connection.reusable:
             self._keep(place, connection)
         return answer
@@ -157,6 +161,18 @@ class Connections:
         self._count += 1
 
 
+async def _under_tls(place: Place) -> TlsConnection:
+    made = await reach(place.address, place.port)
+    try:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            TlsConnection, sock=made, ssl=_unverified(), server_hostname=place.tls_name
+        )
+    except BaseException:
+        made.close()
+        raise
+    return connection
+
+
 async def reach(address: str, port: int) -> socket.socket:
     """Connect to an address. The caller closes the socket. Raises OSError."""
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
@@ -168,21 +184,6 @@ async def reach(address: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
-
-
-async def _opened(place: Place) -> Connection:
-    made = await reach(place.address, place.port)
-    try:
-        _, connection = await asyncio.get_running_loop().create_connection(
-            Connection,
-            sock=made,
-            ssl=_unverified() if place.tls_name else None,
-            server_hostname=place.tls_name or None,
-        )
-    except BaseException:
-        made.close()
-        raise
-    return connection
 
 
 @cache

@@ -30,7 +30,7 @@ class Names:
         Raises Refused as soon as one is not, OSError for a name that leads nowhere.
         """
         if (address := literal(host)) is not None:
-            self._judge(address)
+            self.judge(address)
             return [address]
         if self._threads is None:
             self._threads = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="names")
@@ -38,7 +38,7 @@ class Names:
         found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
-            self._judge(address)
+            self.judge(address)
         return addresses
 
     def close(self) -> None:
@@ -47,6 +47,7 @@ class Names:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
 
-    def _judge(self, address: str) -> None:
+    def judge(self, address: str) -> None:
+        """Raises Refused for an address that no probe may reach."""
         if reason := refusal(address, loopback=self._loopback):
             raise Refused(f"not probed: {reason}")

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, assert_never
 from urllib.parse import quote
 
+from reconciler.adapters.probes.addresses import literal
 from reconciler.adapters.probes.answers import MAX_BODY, Answer
 from reconciler.adapters.probes.connections import MOST_KEPT, Connections, Place, reach, room
 from reconciler.adapters.probes.grpc import Call, NotServing
@@ -76,8 +77,7 @@ class HttpProber:
             started = self.clock.monotonic()
             status, card, problem, refused = 0, None, "", False
             try:
-                async with asyncio.timeout(request.timeout_ms / 1000):
-                    status, card = await self._measure(request)
+                status, card = await self._measure(request)
             except TimeoutError as error:
                 given_up = error.errno is None  # with a number it is the system's own, and comes from the endpoint
                 problem = f"no answer within {request.timeout_ms} ms" if given_up else _said(error)
@@ -111,29 +111,32 @@ class HttpProber:
         """Status, and the card where one is asked for. Raises Refused, _Unwell, OSError, ValueError."""
         if isinstance(request, PluginProbe):
             raise Refused("not probed: a plugin is no endpoint")
-        addresses = await self._names.addresses(request.host, request.port)
-        for address in addresses[:-1]:  # a name may have some that nobody listens at
-            with suppress(ConnectionError):
-                return await self._at(address, request)
-        return await self._at(addresses[-1], request)
+        until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
+        if isinstance(request, HttpProbe | CardProbe) and (address := literal(request.host)) is not None:
+            self._names.judge(address)  # nothing to resolve, and connections know the deadline: no timer of its own
+            return await self._at(address, request, until)
+        async with asyncio.timeout_at(until):
+            addresses = await self._names.addresses(request.host, request.port)
+            for address in addresses[:-1]:  # a name may have some that nobody listens at
+                with suppress(ConnectionError):
+                    return await self._at(address, request, until)
+            return await self._at(addresses[-1], request, until)
 
-    async def _at(
-        self, address: str, request: HttpProbe | TcpProbe | GrpcProbe | CardProbe
-    ) -> tuple[int, dict[str, Any] | None]:
+    async def _at(self, address: str, request: _Asked, until: float) -> tuple[int, dict[str, Any] | None]:
         match request:
-            case TcpProbe():
-                (await reach(address, request.port)).close()
-                return 0, None
             case HttpProbe():
-                answer = await self._asked(address, request, request.path)
+                answer = await self._asked(address, request, request.path, until)
                 if not 200 <= answer.status < 400:
                     raise _Unwell(f"answers {answer.status}", answer.status)
                 return answer.status, None
+            case TcpProbe():
+                (await reach(address, request.port)).close()
+                return 0, None
             case GrpcProbe():
                 await self._called(address, request)
                 return 0, None
             case CardProbe():
-                answer = await self._asked(address, request, CARD_PATH)
+                answer = await self._asked(address, request, CARD_PATH, until)
                 if answer.status != 200:
                     raise _Unwell(f"answers {answer.status} at {CARD_PATH}", answer.status)
                 return answer.status, _card(answer)
@@ -154,9 +157,9 @@ class HttpProber:
         except NotServing as error:
             raise _Unwell(_plain(str(error)), 0) from None
 
-    async def _asked(self, address: str, request: HttpProbe | CardProbe, path: str) -> Answer:
+    async def _asked(self, address: str, request: HttpProbe | CardProbe, path: str, until: float) -> Answer:
         place = Place(address, request.port, request.host if request.scheme == "https" else "")
-        return await self._connections.ask(place, _question(request.host, request.port, path))
+        return await self._connections.ask(place, _question(request.host, request.port, path), until)
 
 
 @lru_cache(maxsize=16_384)

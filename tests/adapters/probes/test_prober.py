@@ -515,10 +515,10 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(pro
 
 
 async def test_what_this_machine_has_run_out_of_is_no_fault_of_the_endpoint(prober: HttpProber, monkeypatch) -> None:
-    async def full(*_: object) -> socket.socket:
+    def full(*_: object) -> socket.socket:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("reconciler.adapters.probes.connections.reach", full)
+    monkeypatch.setattr("reconciler.adapters.probes.plain.connecting", full)
     sample = await prober.probe(http(9))
     assert sample.refused
     assert sample.problem == "not probed: Too many open files"
@@ -537,7 +537,8 @@ async def test_kept_connections_are_bounded_and_those_long_unused_make_room(monk
 
         async def ask(*ports: int) -> int:
             for port in ports:
-                await connections.ask(Place("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n")
+                until = asyncio.get_running_loop().time() + 60
+                await connections.ask(Place("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n", until)
             return opened
 
         assert await ask(one, two, three) == 3
