@@ -70,9 +70,9 @@ class PlainConnection:
         made, self._socket = self._socket, None
         if made is not None:
             if self._reading:
-                self._loop.remove_reader(made)
+                self._loop.remove_reader(made.fileno())
             if self._writing:
-                self._loop.remove_writer(made)
+                self._loop.remove_writer(made.fileno())
             made.close()
 
     def _send(self) -> None:
@@ -92,12 +92,12 @@ class PlainConnection:
         if self._writing != bool(self._unsent):
             self._writing = not self._writing
             if self._writing:
-                self._loop.add_writer(made, self._send)
+                self._loop.add_writer(made.fileno(), self._send)
             else:
-                self._loop.remove_writer(made)
+                self._loop.remove_writer(made.fileno())
         if not self._reading:
             self._reading = True
-            self._loop.add_reader(made, self._hear)
+            self._loop.add_reader(made.fileno(), self._hear)  # not the socket, whose name the loop would write down
 
     def _hear(self) -> None:
         made = self._socket
