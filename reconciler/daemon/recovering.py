@@ -391,13 +391,19 @@ def _is_over(record: Record, *, settled: bool) -> bool:
 def _ill_elsewhere(agent: Agent, swept: Swept) -> list[AgentName]:
     """What an agent depends on that another daemon looks after, and that is ill by its record."""
     others = [name for name in sorted(agent.spec.depends_on) if name not in swept.found.assessments]
-    states = {name: record.recovery for name in others if (record := swept.records.get(name)) is not None}
-    return [name for name, state in states.items() if state is not None and state.since_ms and not state.well_ms]
+    return [name for name in others if (record := swept.records.get(name)) is not None and _is_ill(record)]
+
+
+def _is_ill(record: Record) -> bool:
+    """Whether what runs is ill by its record. Of what runs no more nobody would ever say that it is well again."""
+    state = record.present_recovery
+    runs = any(share.replicas for share in record.placement)
+    return state is not None and bool(state.since_ms) and not state.well_ms and runs
 
 
 def _is_left(record: Record) -> bool:
-    state = record.recovery
-    return state is not None and state.left and not state.well_ms and state.spec_hash == record.spec_hash
+    state = record.present_recovery
+    return state is not None and state.left and not state.well_ms
 
 
 def _clusters(record: Record) -> tuple[str, ...]:

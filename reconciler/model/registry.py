@@ -149,7 +149,13 @@ class Record:
     home: str = ""
     """The cluster that a failover left, to which the agent goes back when that is well; "" where it is at home."""
     recovery: RecoveryState | None = None
-    """What was done about its illnesses; None where it never had one under this spec."""
+    """What was done about its illnesses; None where it never had one. See `present_recovery`."""
+
+    @property
+    def present_recovery(self) -> RecoveryState | None:
+        """`recovery` of the spec that runs. What was done about another one counts no more, and is never noted well."""
+        state = self.recovery
+        return state if state is not None and state.spec_hash == self.spec_hash else None
 
 
 class ClusterState(StrEnum):

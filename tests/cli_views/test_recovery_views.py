@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from reconciler.cli.views.recovery import ladder_rows, recovery_json, standing, state_of
+from reconciler.cli.views.recovery import ladder_rows, recovery_json, standing
 from reconciler.model.agent import Backoff, Recovery, Remedy
 from reconciler.model.recovery import Ended, RecoveryState, Taken
 from reconciler.model.registry import Record
@@ -32,7 +32,7 @@ def of(**more: Any) -> Record:
 
 def test_of_an_agent_that_was_never_ill_or_is_another_now_nothing_is_told() -> None:
     for each in (replace(record(), recovery=None), of(spec_hash="other")):
-        assert state_of(each) is None
+        assert each.present_recovery is None
         assert standing(each, RULES) == ""
         assert ladder_rows(each, RULES) == []
         assert recovery_json(each, RULES) is None

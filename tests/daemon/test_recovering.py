@@ -218,6 +218,21 @@ async def test_what_a_dependency_explains_is_told_and_not_touched(ward: Ward) ->
     assert line["reason"] == "explained by support/a: nothing is done to it for that"
 
 
+@pytest.mark.parametrize("elsewhere", ["another spec", "no replicas"])
+async def test_an_illness_of_a_spec_that_runs_no_more_explains_nothing_on_another_daemons_agents(
+    ward: Ward, elsewhere: str
+) -> None:
+    await ward.have("a", more="  suspend: true\n" if elsewhere == "no replicas" else "")
+    await ward.have("user", more="  dependsOn: [support/a]\n")
+    record = await ward.record("a")
+    ill_of = "an earlier one" if elsewhere == "another spec" else record.spec_hash
+    state = RecoveryState(spec_hash=ill_of, since_ms=1, step=1)  # nobody notes it well: that spec is never measured
+    made = replace(record, version=record.version + 1, recovery=state)
+    await ward.registry.commit(Write(op_id="a", at_ms=1, records=(made,)))
+    await ward.sweep(ill="user")
+    assert ward.doing.asked == [name("user")]
+
+
 async def test_when_most_of_a_fleet_fails_at_once_remedies_stop_and_one_alert_goes_out(ward: Ward) -> None:
     names = [f"a{i}" for i in range(10)]
     await ward.have(*names)

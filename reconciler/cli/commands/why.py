@@ -14,7 +14,7 @@ from reconciler.cli.output import clean, emit, one_line, table, to_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.plan_words import left_text, left_to_others
 from reconciler.cli.views.records import moment
-from reconciler.cli.views.recovery import HEADINGS, ladder_rows, recovery_json, standing, state_of
+from reconciler.cli.views.recovery import HEADINGS, ladder_rows, recovery_json, standing
 from reconciler.model.agent import Agent, Recovery
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
@@ -173,7 +173,7 @@ def _recorded(record: Record) -> list[Blocker]:
 
 def _ill(record: Record, rules: Recovery | None) -> list[Blocker]:
     """An illness that a daemon sees, and how far its remedies have come."""
-    state = state_of(record)
+    state = record.present_recovery
     if state is None or not state.since_ms or state.well_ms:
         return []
     because = f": {one_line(state.taken[-1].because, 400)}" if state.taken else ""

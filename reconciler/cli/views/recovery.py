@@ -16,15 +16,9 @@ MAX_EARLIER = 5
 """Remedies of earlier illnesses that are shown."""
 
 
-def state_of(record: Record) -> RecoveryState | None:
-    """What was done about the spec that runs; what was done about another one counts no more."""
-    state = record.recovery
-    return state if state is not None and state.spec_hash == record.spec_hash else None
-
-
 def standing(record: Record, rules: Recovery | None) -> str:
     """In one line how far an agent has come; "" where nothing was ever done."""
-    state = state_of(record)
+    state = record.present_recovery
     if state is None:
         return ""
     if not state.since_ms:
@@ -38,7 +32,7 @@ def standing(record: Record, rules: Recovery | None) -> str:
 
 def ladder_rows(record: Record, rules: Recovery | None) -> list[Row]:
     """The remedies of this illness and the last ones of earlier ones, then those that are still to come."""
-    state = state_of(record)
+    state = record.present_recovery
     if state is None:
         return []
     present = [item for item in state.taken if state.since_ms and item.at_ms >= state.since_ms]
@@ -57,7 +51,7 @@ def ladder_rows(record: Record, rules: Recovery | None) -> list[Row]:
 
 def recovery_json(record: Record, rules: Recovery | None = None) -> dict[str, Any] | None:
     """The same in YAML names; None where nothing was ever done."""
-    state = state_of(record)
+    state = record.present_recovery
     if state is None:
         return None
     coming = None
