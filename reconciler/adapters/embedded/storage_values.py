@@ -111,16 +111,27 @@ def _as_decimal(value: Fraction, *, suffixes: bool) -> str:
 
 def canonical(obj: dict[str, Any], kind: Kind, ref: ObjectRef) -> dict[str, Any]:
     """A deep copy of `obj` as it is stored. Raises Rejected for quantities that are none."""
-    try:
-        body: dict[str, Any] = _copy(obj, kind.node, "")
-    except Undeclared as problem:
-        raise Rejected(f"{ref}: {problem}", ref=ref) from None
+    body = _copied(obj, kind, ref)
     body["apiVersion"], body["kind"] = kind.api_version, kind.name
     metadata = body.setdefault("metadata", {})
     metadata["name"] = ref.name
     if kind.namespaced:
         metadata["namespace"] = ref.namespace
     return body
+
+
+def canonical_status(status: dict[str, Any], kind: Kind, ref: ObjectRef) -> dict[str, Any]:
+    """A deep copy of a status as it is stored. Raises Rejected."""
+    copied: dict[str, Any] = _copied({"status": status}, kind, ref)["status"]
+    return copied
+
+
+def _copied(obj: dict[str, Any], kind: Kind, ref: ObjectRef) -> dict[str, Any]:
+    try:
+        copied: dict[str, Any] = _copy(obj, kind.node, "")
+    except Undeclared as problem:
+        raise Rejected(f"{ref}: {problem}", ref=ref) from None
+    return copied
 
 
 def _copy(value: Any, node: Node, path: str) -> Any:

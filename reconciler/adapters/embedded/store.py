@@ -20,7 +20,7 @@ from reconciler.adapters.embedded.schema_tables import Kind, kind_of
 from reconciler.adapters.embedded.storage_addresses import allocate
 from reconciler.adapters.embedded.storage_defaults import set_defaults
 from reconciler.adapters.embedded.storage_sql import Database, Event, EventType, Expired, Row
-from reconciler.adapters.embedded.storage_values import canonical
+from reconciler.adapters.embedded.storage_values import canonical, canonical_status
 from reconciler.adapters.embedded.validation import MAX_OBJECT, admit, validate_create, validate_update
 from reconciler.model.errors import PreconditionFailed, Rejected
 from reconciler.model.identity import ObjectRef
@@ -195,7 +195,7 @@ class ObjectStore:
                 return live
             kind = kind_of(ref.group, ref.kind, ref)
             ssa.check_declared({"status": status}, kind, ref)
-            body = canonical({**live, "status": status}, kind, ref)
+            body = {**live, "metadata": {**live["metadata"]}, "status": canonical_status(status, kind, ref)}
             return self._updated(kind, row, live, body, manager=manager, subresource="status")
 
     def delete(self, ref: ObjectRef, expect: Precondition = _ANY, *, grace: bool = True) -> None:

@@ -158,6 +158,19 @@ def test_status_and_spec_are_written_apart(store):
     assert by_status["status"] == {"replicas": 3}
 
 
+def test_a_status_leaves_the_rest_as_it_is_and_one_of_zeros_is_empty(store):
+    made = store.create(deployment(), manager="m")
+    patched = store.patch_status(WEB, {"replicas": 1, "conditions": []}, manager="c")
+    assert patched["status"] == {"replicas": 1}
+    gone = store.patch_status(WEB, {"replicas": 0}, manager="c")
+    assert gone == store.get(WEB)
+    assert gone["status"] == {}
+    for written in (patched, gone):
+        assert {**written, "metadata": {}, "status": {}} == {**made, "metadata": {}, "status": {}}
+        assert written["metadata"]["uid"] == made["metadata"]["uid"]
+    assert [entry["manager"] for entry in gone["metadata"]["managedFields"]] == ["m"]
+
+
 def test_an_unchanged_status_writes_nothing(store):
     store.create(deployment(), manager="m")
     first = store.patch_status(WEB, {"replicas": 1}, manager="c")

@@ -113,9 +113,7 @@ class Controllers:
                 case "ReplicaSet":
                     self._replica_set(ref, body)
                 case _:
-                    self._store.patch_status(
-                        ref, disruption.make_status(body, self._pods(ref.namespace)), manager=MANAGER
-                    )
+                    self._write_status(ref, body, disruption.make_status(body, self._pods(ref.namespace)))
         except PreconditionFailed:
             self._again(ref, 0.0)  # it changed meanwhile: the next round sees how
         except ClusterError as error:
@@ -148,7 +146,7 @@ class Controllers:
             changed = copy.deepcopy(body)
             changed["metadata"].setdefault("annotations", {})[REVISION] = str(decision.revision)
             self._store.update(changed, manager=MANAGER)
-        self._store.patch_status(ref, decision.status, manager=MANAGER, uid=body["metadata"]["uid"])
+        self._write_status(ref, body, decision.status)
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -183,7 +181,12 @@ class Controllers:
         if state.next_available is not None:
             self._again(ref, state.next_available - now)
         status = replicasets.set_status(state, failure=failure, now=stamp(now))
-        self._store.patch_status(ref, status, manager=MANAGER, uid=body["metadata"]["uid"])
+        self._write_status(ref, body, status)
+
+    def _write_status(self, ref: ObjectRef, body: Body, status: Body) -> None:
+        """Write a status that differs. If the store has another one than the view, that is news, and looked at next."""
+        if body.get("status") != status:
+            self._store.patch_status(ref, status, manager=MANAGER, uid=body["metadata"]["uid"])
 
 
 __all__ = ["MANAGER", "Controllers", "controller_uid"]

@@ -52,6 +52,8 @@ class View:
         """Take in what was written since the last time, and answer what changed (gone objects too)."""
         if not self.version:
             return self._relist(store)
+        if store.resource_version() == self.version:
+            return set()
         changed: dict[ObjectRef, None] = {}
         try:
             while events := store.events(self.version, _BATCH):
