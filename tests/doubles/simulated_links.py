@@ -63,7 +63,7 @@ class Line(StrEnum):
     """Nothing answers, nothing is refused."""
 
 
-ORDER = tuple(Line)
+RANK = {line: rank for rank, line in enumerate(Line)}
 
 
 @dataclass(slots=True)
@@ -72,11 +72,12 @@ class Place:
 
     name: str
     line: Line = Line.WELL
+    rank: int = 0
     turned: asyncio.Event = field(default_factory=asyncio.Event)
 
     def turn(self, line: Line) -> None:
         """Let it be so from now on."""
-        self.line = line
+        self.line, self.rank = line, RANK[line]
         self.turned.set()
         self.turned = asyncio.Event()
 
@@ -92,23 +93,25 @@ class Link:
 
     @property
     def line(self) -> Line:
-        return max(self.place.line, self.own.line, key=ORDER.index)
+        return self.place.line if self.place.rank >= self.own.rank else self.own.line
 
     async def cross(self, work: Callable[[], Awaitable[T]], *, refused: Callable[[], T], lost: Callable[[], T]) -> T:
         """A call: `refused` and `lost` answer or raise for one that never came there, and whose answer never came."""
-        if self.line is Line.SILENT:
+        line = self.line
+        if line is Line.SILENT:
             while self.line is Line.SILENT:
                 await self._turns()
             return refused()
-        if self.line is Line.CUT or (self.line is Line.LOSSY and self.chance.random() < 0.2):
+        if line is Line.CUT or (line is Line.LOSSY and self.chance.random() < 0.2):
             await asyncio.sleep(0)
             return refused()
         await self._travel()
-        if self.line in {Line.CUT, Line.SILENT}:
+        if self.line in _AWAY:
             return refused()
         answer = await work()
         await self._travel()
-        if self.line in {Line.CUT, Line.SILENT} or (self.line is Line.LOSSY and self.chance.random() < 0.2):
+        line = self.line
+        if line in _AWAY or (line is Line.LOSSY and self.chance.random() < 0.2):
             return lost()
         return answer
 
@@ -128,8 +131,11 @@ class Link:
 
     async def broken(self) -> None:
         """Wait until the line is cut or silent."""
-        while self.line not in {Line.CUT, Line.SILENT}:
+        while self.line not in _AWAY:
             await self._turns()
+
+
+_AWAY = (Line.CUT, Line.SILENT)
 
 
 def _raise(error: Exception) -> Any:

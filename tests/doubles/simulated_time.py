@@ -8,14 +8,17 @@ and SIGKILL do.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Step = tuple[Callable[..., Any], tuple[Any, ...], Context]
 START_MS = 1_800_000_000_000
+_MANY_CANCELLED = 200
+"""Timers that are kept though nobody waits for them any more."""
 
 
 class NothingWillHappen(RuntimeError):
@@ -29,7 +32,7 @@ class Process:
         self.name = name
         self.stopped = False
         self.tasks: set[asyncio.Task[Any]] = set()
-        self._held: list[Step] = []
+        self._held: list[asyncio.Handle] = []
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` as a task of this process."""
@@ -46,10 +49,10 @@ class Process:
         self.stopped = False
         held, self._held = self._held, []
         loop = asyncio.get_running_loop()
-        for callback, arguments, context in held:
-            loop.call_soon(callback, *arguments, context=context)
+        assert isinstance(loop, SimulatedLoop)
+        loop.again(held)
 
-    def hold(self, step: Step) -> None:
+    def hold(self, step: asyncio.Handle) -> None:
         """Keep a step for later."""
         self._held.append(step)
 
@@ -68,44 +71,63 @@ def process_now() -> Process | None:
     return _PROCESS.get()
 
 
-class _NextTimer(selectors.SelectSelector):
-    """Instead of waiting for the next timer: it is due."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
+class _Nothing(selectors.SelectSelector):
+    """No socket is ever asked."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise NothingWillHappen
-        self.now += max(0.0, timeout)
-        return []
+        raise AssertionError(f"nobody waits here, not even for {timeout} s")
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """Threads and sockets have no place in it."""
 
     def __init__(self) -> None:
-        self._timers = _NextTimer()
-        super().__init__(self._timers)
+        self._now = 0.0
+        super().__init__(_Nothing())
         self.failures: list[str] = []
         """What nobody caught."""
         self.set_exception_handler(self._uncaught)
 
     def time(self) -> float:
-        return self._timers.now
+        return self._now
 
-    def call_soon(  # type: ignore[override]
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        where = context if context is not None else copy_context()
-        return super().call_soon(self._step, callback, args, where, context=where)
+    def _run_once(self) -> None:
+        """One turn, as the base class makes it, less all that waits: where nobody has anything to do, time passes."""
+        ready: deque[asyncio.Handle] = self._ready  # type: ignore[attr-defined]
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        if self._timer_cancelled_count > _MANY_CANCELLED:  # type: ignore[has-type]
+            timers[:] = [timer for timer in timers if not timer._cancelled]
+            heapq.heapify(timers)
+            self._timer_cancelled_count = 0
+        while timers and timers[0]._cancelled:
+            self._drop(timers)
+        if not ready:
+            if not timers:
+                raise NothingWillHappen
+            self._now = max(self._now, timers[0].when())
+        while timers and timers[0].when() <= self._now:
+            ready.append(self._drop(timers))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(_PROCESS)  # type: ignore[attr-defined]
+            if process is not None and process.stopped:
+                process.hold(handle)
+            else:
+                handle._run()
 
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        where = context if context is not None else copy_context()
-        return super().call_at(when, self._step, callback, args, where, context=where)
+    def _drop(self, timers: list[asyncio.TimerHandle]) -> asyncio.TimerHandle:
+        """Take the next timer out."""
+        timer = heapq.heappop(timers)
+        timer._scheduled = False  # type: ignore[attr-defined]
+        if timer._cancelled:
+            self._timer_cancelled_count -= 1
+        return timer
+
+    def again(self, steps: Iterable[asyncio.Handle]) -> None:
+        """Do steps that were held; those that were called off meanwhile are not done."""
+        self._ready.extend(steps)  # type: ignore[attr-defined]
 
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         task = super().create_task(coro, **options)
@@ -128,13 +150,6 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         else:
             self.call_soon(_settle, future, result, None)
         return future
-
-    def _step(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        process = _PROCESS.get()
-        if process is not None and process.stopped:
-            process.hold((callback, args, context))
-        else:
-            callback(*args)
 
     def _uncaught(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

@@ -196,8 +196,7 @@ async def made(
     git = SimulatedGit()
     hears: list[Callable[[Told], None]] = []
     clusters = {
-        name: SimulatedCluster(name, folder / name, clock, chance, network=f"10.{number}")
-        for number, name in enumerate(CLUSTERS)
+        name: SimulatedCluster(name, clock, chance, network=f"10.{number}") for number, name in enumerate(CLUSTERS)
     }
     around = Surroundings(
         clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
