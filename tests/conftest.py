@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.examples import FEW, at_most
+from tests.searching import FEW, at_most
 
 pytest_plugins = ["tests.controlplane.fixtures", "tests.helm.fixtures", "pytester"]
 

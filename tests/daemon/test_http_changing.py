@@ -219,7 +219,9 @@ async def test_a_way_back_is_that_of_the_fleet_that_the_daemon_follows_whatever_
     server: Daemon,
 ) -> None:
     """The default branch has another fleet.yaml, with other clusters and another registry, or one that is broken."""
-    server.world.source.commit({"fleet.yaml": "nonsense"})
+    source = server.world.source
+    assert isinstance(source, MemorySource)
+    source.commit({"fleet.yaml": "nonsense"})
     status, body = await change(server, f"{AT}/rollback", {"to": 9})
     assert (status, body["detail"]) == (409, "support/triage has no revision 9")
 

@@ -17,8 +17,8 @@ from reconciler.model.units import Quantity
 from reconciler.placement import PlacementRequest, PlacementResult, place
 from reconciler.placement.amounts import needed, reserved, show
 from reconciler.placement.policies import apportion
-from tests.examples import at_most
 from tests.placement.builders import agent, cluster, record, recorded, request, resources, rule
+from tests.searching import at_most
 
 CLUSTERS = (cluster("ap", weight=2), cluster("eu"), cluster("us", weight=3))
 NAMES = [f"{namespace}/{letter}" for namespace in ("one", "two") for letter in "abcd"]

@@ -15,8 +15,8 @@ from reconciler.model.plan import Action, HoldCode, Plan, Policy, Verb
 from reconciler.model.registry import ScaleOverride
 from reconciler.plan import PlanCache, PlanInput, make_plan
 from reconciler.plan.planfile import dump
-from tests.examples import at_most
 from tests.plan.builders import BASE, World, agent, fleet_files, path_of, ref
+from tests.searching import at_most
 
 NAMES = tuple(f"{space}/{name}" for space in ("research", "support") for name in ("ant", "bee", "cat", "dog"))
 TWO = """

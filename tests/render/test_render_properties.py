@@ -26,9 +26,9 @@ from reconciler.model.registry import PlacedReplicas
 from reconciler.model.units import Duration, Quantity
 from reconciler.render import canonical, render
 from reconciler.render.metadata import label_value
-from tests.examples import at_most
 from tests.placement.builders import agent, resources, rule, scaling
 from tests.render.shapes import LABEL_VALUE, check
+from tests.searching import at_most
 
 patient = settings(max_examples=at_most(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?", fullmatch=True)

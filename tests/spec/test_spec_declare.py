@@ -12,7 +12,7 @@ from reconciler.model.fleet import ArangoRegistry, Declaration, EmbeddedCluster,
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Revision
 from reconciler.spec import SpecCache, errors, origin, read_fleet
-from tests.examples import at_most
+from tests.searching import at_most
 from tests.spec.writing import API, BASE, FLEET, GOOD, agent, blob, codes, files, read, template
 
 ONE = AgentName(namespace="demo", name="one")

@@ -16,7 +16,7 @@ from reconciler.spec.authoring_fleet import DOCUMENTS
 from reconciler.spec.documents import read_documents
 from reconciler.spec.meanings import MEANINGS
 from reconciler.spec.schema import BASE, files, main, schemas, shape, stale
-from tests.examples import at_most
+from tests.searching import at_most
 from tests.spec.test_spec_mistakes import MISTAKES
 from tests.spec.writing import API, agent, blob
 
