@@ -248,7 +248,7 @@ async def test_an_agent_of_a_daemon_that_runs_goes_back_and_one_that_is_scaled_i
         listening = Listening(address="127.0.0.1:0", callers=lambda: known, limits=MANY)
         async with served(listening, Inside.of(fleet.service)) as server.address:
             status, body, headers = await server.whole(f"{AT}/rollback", "POST", token=WRITER, json={"reason": "worse"})
-            assert (status, body["follow"], headers["Location"]) == (202, AT, AT)
+            assert (status, body.get("follow"), headers.get("Location")) == (202, AT, AT), body
             body = await when(server, lambda found: found["quarantine"] is not None and found["state"] != "recovering")
             assert (body["revision"], body["lastTried"]) == (1, 2)
             assert "rolled back by hand by walt, over HTTP: worse" in body["quarantine"]["reason"]
