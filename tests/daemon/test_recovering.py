@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.daemon import recovering
@@ -485,7 +486,7 @@ async def test_a_repair_that_came_too_late_is_over_once_the_agent_is_surely_well
         await applied(ward.world)
     assert (await ward.record("a")).state is AgentState.DEGRADED
     swept = await ward.swept({"a": HealthState.HEALTHY})
-    failing = replace(swept.found.assessments[name("a")], state=HealthState.DEGRADED)
+    failing = structs.replace(swept.found.assessments[name("a")], state=HealthState.DEGRADED)
     await ward.hear(replace(swept, found=replace(swept.found, assessments={name("a"): failing})))
     assert (await ward.record("a")).state is AgentState.DEGRADED, "it has failed since, and is healthy by its threshold"
     await ward.sweep(well="a")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from reconciler.health.ladder import (
     A_DAY,
@@ -186,8 +187,8 @@ class TestWell:
         mended = Note(what=Noted.MENDED, state=RecoveryState(spec_hash=SPEC), runs=True)
         assert decide(case(assessment=well, degraded=True)) == mended
         assert decide(case(assessment=well, degraded=True, looks=0)) == Rest(), "measured before it was written"
-        assert decide(case(assessment=replace(well, measured=False), degraded=True)) == Rest()
-        failing = replace(well, state=HealthState.DEGRADED)
+        assert decide(case(assessment=structs.replace(well, measured=False), degraded=True)) == Rest()
+        failing = structs.replace(well, state=HealthState.DEGRADED)
         assert decide(case(assessment=failing, degraded=True)) == Rest(), "it fails, and not often enough yet"
 
     def test_it_is_set_right_with_the_end_of_an_illness_and_after_it(self) -> None:
