@@ -6,12 +6,14 @@ One pass is one plan. Changes go on beside the loop; a pass never waits for them
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconciler.daemon.acting import LOCK_AGAIN_S, Acting
+from reconciler.daemon.current import Current
 from reconciler.daemon.measures import Measures
+from reconciler.daemon.standing import unless
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
 from reconciler.engine.apply import ApplyOptions
@@ -61,6 +63,8 @@ class Loop:
     passed: Callable[[str], None] = lambda _problem: None
     """Is told of every pass that ended: why it made no plan, or ""."""
     cache: PlanningCache = field(default_factory=PlanningCache)
+    current: Current | None = None
+    """Whether what is here of the source is current enough to be done."""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
 
@@ -106,7 +110,7 @@ class Loop:
         """One pass. Never raises for what the world does: it is told, and tried again after a growing while."""
         began, failures = self.world.clock.monotonic(), self._failures
         try:
-            plan = await self._unless_over(self._planned())
+            plan = await unless(self._over, self._planned())  # a cluster may take its time to answer
             if plan is None:
                 return
             own = self.acting.own(plan) if self.acting is not None else plan
@@ -147,18 +151,11 @@ class Loop:
         return plan
 
     async def _plan_at(self, at: Revision, noter: Noter | None) -> Plan:
+        plan = await compute_plan(self.world, policy=self.policy, cache=self.cache, noter=noter, at=at)
+        if self.acting is None or self.current is None or await self.current.holds(plan):
+            return plan
+        at = await self.world.source.revision(self.ref)
         return await compute_plan(self.world, policy=self.policy, cache=self.cache, noter=noter, at=at)
-
-    async def _unless_over(self, planning: Coroutine[None, None, Plan]) -> Plan | None:
-        """A plan; None when it is over before there is one, for a cluster may take its time to answer."""
-        work, over = asyncio.create_task(planning), asyncio.create_task(self._over.wait())
-        try:
-            await asyncio.wait({work, over}, return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else None
-        finally:
-            work.cancel()
-            over.cancel()
-            await asyncio.gather(work, over, return_exceptions=True)
 
     def _failed(self, error: ReconcilerError) -> None:
         self._failures += 1

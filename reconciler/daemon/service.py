@@ -10,6 +10,7 @@ from functools import partial
 from reconciler.daemon.acting import Acting
 from reconciler.daemon.alarming import Alarming, Scope
 from reconciler.daemon.calling import listen
+from reconciler.daemon.current import Current
 from reconciler.daemon.jobs import PRUNE_EVERY_S, PRUNE_WITHIN_S, Jobs, Pruning
 from reconciler.daemon.loop import Loop, Mode
 from reconciler.daemon.measures import Measures
@@ -18,7 +19,7 @@ from reconciler.daemon.ours import Ours
 from reconciler.daemon.probing import Counted
 from reconciler.daemon.recovering import Recovering
 from reconciler.daemon.sharding import Sharding
-from reconciler.daemon.standing import Standing, either
+from reconciler.daemon.standing import Standing, either, unless
 from reconciler.daemon.sweeping import Hears, Recalls, Sweeping, nothing_known
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.triggers import RegistryFeed, SourceFeed, Timers, follow_cluster, keep_up
@@ -29,7 +30,7 @@ from reconciler.engine.world import Stores, World
 from reconciler.health.budgets import Limits
 from reconciler.model.alert import Alert
 from reconciler.model.errors import ReconcilerError, RegistryError
-from reconciler.model.fleet import SqliteRegistry
+from reconciler.model.fleet import Declaration, SqliteRegistry
 from reconciler.model.health import Assessment
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Unreadable
@@ -164,8 +165,9 @@ class Service:
         failures = 0
         while not stop.is_set():
             try:
-                await self._fetched()
-                declared = await declare(self.world, await self.world.source.revision(self.settings.ref), self.cache)
+                declared = await unless(stop, self._declared())  # the repository may take its time to answer
+                if declared is None:
+                    return None
                 if declared.fleet is None:
                     reason, hint = "fleet.yaml cannot be used", "`reconciler validate` says why"
                 elif self.settings.shared_registry and isinstance(declared.fleet.registry, SqliteRegistry):
@@ -184,12 +186,13 @@ class Service:
             await either(stop, pause)
         return None
 
-    async def _fetched(self) -> None:
-        """Bring the source up to date. Where that fails, what was fetched before counts on."""
+    async def _declared(self) -> Declaration:
+        """The fleet as it is declared, up to date. Where it cannot be fetched, what was fetched before counts on."""
         try:
             await self.world.source.fetch()
         except ReconcilerError as error:
             self.tell.say("warning", "not-fetched", reason=error.message, hint=error.hint)
+        return await declare(self.world, await self.world.source.revision(self.settings.ref), self.cache)
 
     async def _watch(self, stores: Stores, stop: asyncio.Event) -> None:
         over = asyncio.Event()
@@ -228,6 +231,7 @@ class Service:
             source=self.world.source, ref=self.settings.ref, wakes=wakes, clock=self.world.clock,
             pause=lambda: self.settings.poll_s * (0.9 + 0.2 * self.jitter()), tell=self.tell, told=self.fetch.asked,
         )  # fmt: skip
+        loop.current = Current(source=self.world.source, fetches=source.fetches, ask=self.fetch.now)
         if loop.acting is not None:
             loop.acting.wrote = feed.wrote
         tasks = [

@@ -7,15 +7,17 @@ lock, under which all changes are made. It stops by itself before its lease can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from reconciler.daemon.telling import Teller, unhurried
 from reconciler.model.errors import ReconcilerError, RegistryConflict
 from reconciler.model.registry import Lease
 from reconciler.ports import Clock, Registry
 
+T = TypeVar("T")
 LEADER_LEASE = "daemon"
 TTL_S = 15.0
 STEP_S = 3.0
@@ -140,6 +142,18 @@ class Standing:
 def reason_of(error: ReconcilerError | TimeoutError) -> str:
     """Why the registry could not be asked, for people."""
     return "the registry does not answer" if isinstance(error, TimeoutError) else error.message
+
+
+async def unless(over: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """What `work` answers; None when it is `over` before: then the work is ended, wherever it waits."""
+    working, ended = asyncio.create_task(work), asyncio.create_task(over.wait())
+    try:
+        await asyncio.wait({working, ended}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        ended.cancel()
+        await asyncio.gather(working, ended, return_exceptions=True)
 
 
 async def either(stop: asyncio.Event, seconds: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from reconciler.daemon.current import Fetches
 from reconciler.daemon.standing import either
 from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace, Wakes
@@ -59,6 +60,7 @@ class SourceFeed:
     tell: Teller
     told: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by whoever knows that there is something new."""
+    fetches: Fetches = field(default_factory=Fetches)
 
     async def follow(self) -> None:
         """Bring the source up to date and look at it, until cancelled. Raises SourceError."""
@@ -66,7 +68,9 @@ class SourceFeed:
         while True:
             told = self.told.is_set()
             self.told.clear()
+            number = self.fetches.begin()
             await self.source.fetch()
+            self.fetches.end(number)
             revision = await self.source.revision(self.ref)
             if revision.commit != known:
                 self.wakes.wake(f"commit {revision.commit[:7]}" if revision.commit else "files without a commit")
