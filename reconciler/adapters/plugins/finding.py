@@ -34,9 +34,8 @@ class Installed:
 
     @classmethod
     def given(cls, folder: Path | None, *, repository: Path | None) -> Self:
-        """The plugins of a folder. Raises ReconcilerError for one that is not there, or that is in the repository.
-
-        Whoever may commit could otherwise have any program run here.
+        """The plugins of a folder. Raises ReconcilerError for one that is not there, that others may write into, or
+        that is in the repository: whoever may commit could otherwise have any program run here.
         """
         if folder is None:
             return cls()
@@ -47,6 +46,8 @@ class Installed:
                 f"{folder} is inside of the repository: a commit could have any program run here",
                 hint="keep plugins where only this machine's operator writes",
             )
+        for one in (folder, folder.resolve()):
+            _private(one)
         return cls(folder.absolute())
 
     def command(self, name: str) -> tuple[str, ...]:
@@ -73,8 +74,15 @@ def _entry_points() -> frozenset[str]:
 def _judge(path: Path) -> None:
     """Raises NoPlugin for a file that somebody else could have written."""
     for one in (path, path.parent, path.resolve().parent):
-        facts = one.stat()
-        if facts.st_uid not in {0, os.geteuid()} or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise NoPlugin(f"{one} can be written by others, and is not run")
+        _private(one)
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise NoPlugin(f"{path} is no executable file")
+
+
+def _private(path: Path) -> None:
+    """Raises NoPlugin for what others than root and ourselves may write."""
+    facts = path.stat()
+    if facts.st_uid not in {0, os.geteuid()} or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NoPlugin(
+            f"{path} can be written by others: nothing of it is run", hint="let only root or this user write there"
+        )

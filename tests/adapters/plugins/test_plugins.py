@@ -15,6 +15,7 @@ import pytest
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.plugins import Installed, PluginProber, finding
 from reconciler.adapters.plugins.breaker import FAILURES, FIRST_S, MOST_S, Breaker
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.health import Endpoint, HttpProbe, PluginProbe, Sample
 from reconciler.model.identity import AgentName
 from tests.daemon.waiting import until
@@ -145,6 +146,17 @@ async def test_a_name_is_never_a_path(folder: Folder, name: str) -> None:
     sample = await folder.run(name)
     assert sample.refused
     assert "is no name of a plugin" in sample.problem
+
+
+def test_a_folder_that_is_not_the_operators_alone_is_told_before_anything_begins(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir(mode=0o755)
+    assert Installed.given(folder, repository=tmp_path / "fleet").folder == folder
+    with pytest.raises(ReconcilerError, match="inside of the repository"):
+        Installed.given(folder, repository=tmp_path)
+    folder.chmod(0o777)
+    with pytest.raises(ReconcilerError, match="can be written by others"):
+        Installed.given(folder, repository=None)
 
 
 async def test_what_is_not_there_or_not_to_be_trusted_is_not_run(folder: Folder) -> None:
