@@ -1,6 +1,7 @@
 """SqliteAlertBook: what is active, what was told, and what is still to be sent, in a file of its own.
 
-A file that is damaged is set aside and begun anew: to be told something twice is better than not to be told at all.
+A file that is damaged, in one row or whole, is set aside and begun anew: to be told something twice is better than not
+to be told at all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -55,6 +56,7 @@ _DROP_OLDEST = "DELETE FROM queue WHERE number IN (SELECT number FROM queue WHER
 _alert = msgspec.json.Decoder(Alert)
 _group = msgspec.json.Decoder(AlertGroup)
 _notification = msgspec.json.Decoder(Notification)
+_BODIES: Mapping[str, msgspec.json.Decoder[Any]] = {"alerts": _alert, "told": _group, "queue": _notification}
 
 
 class SqliteAlertBook:
@@ -77,6 +79,9 @@ class SqliteAlertBook:
                 raise RegistryError(
                     f"{path} is of a newer reconciler (format {number})", hint="use that one, or move the file away"
                 )
+            for table, decoder in _BODIES.items():  # a row that cannot be read would hold up all that come after it
+                for (body,) in connection.execute(f"SELECT body FROM {table}"):  # noqa: S608 - names from here
+                    decoder.decode(body)
 
         try:
             return cls(await Database.open(path, prepare), bound)

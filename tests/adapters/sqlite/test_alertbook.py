@@ -119,6 +119,23 @@ async def test_what_is_queued_for_routes_that_are_gone_is_dropped_and_counted(pa
     await book.close()
 
 
+@pytest.mark.parametrize("table", ["alerts", "told", "queue"])
+async def test_a_file_with_a_row_that_cannot_be_read_is_set_aside_too(path: Path, table: str) -> None:
+    """Else nothing would be told any more: neither what that row stands for, nor what comes after it."""
+    book = await SqliteAlertBook.open(path)
+    group = AlertGroup(route="on-call", key="k", told_ms=5, told={A.key: A})
+    await book.commit(AlertChange(alerts=(A,), groups=(group,), notifications=(told(1), told(2))))
+    await book.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {table} SET body = x'7b7d' WHERE rowid = (SELECT min(rowid) FROM {table})")  # noqa: S608
+    connection.close()
+    again = await SqliteAlertBook.open(path)
+    assert await again.state() == AlertState()
+    assert await again.next("on-call") is None
+    assert path.with_name("alerts.db.damaged").exists()
+    await again.close()
+
+
 async def test_a_damaged_file_is_set_aside_and_begun_anew(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database, and was none ever" * 100)
