@@ -64,6 +64,7 @@ def test_what_is_long_is_cut_and_counted() -> None:
         ("token: 'abc def'", "abc def"),
         ("Authorization: Bearer abcdefgh.ijkl", "abcdefgh"),
         ("postgres://ann:hunter2@db/x", "hunter2"),
+        ("a.+-" * 30 + "x://ann:hunter2@db/x", "hunter2"),
         ("used sk-abcdefghijklmnop here", "sk-abcdefghijklmnop"),
         ("ghp_abcdefghijklmnop", "abcdefghijklmnop"),
         ("AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
