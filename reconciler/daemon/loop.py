@@ -27,6 +27,8 @@ from reconciler.model.plan import Plan, Policy
 from reconciler.model.source import Revision
 
 LEAST_REST_S = 0.1
+SILENT_S = 300.0
+"""A loop in which no pass has ended for so long hangs, whatever it waits for: it looks every minute anyway."""
 
 
 class Mode(StrEnum):
@@ -63,10 +65,14 @@ class Loop:
     passed: Callable[[str], None] = lambda _problem: None
     """Is told of every pass that ended: why it made no plan, or ""."""
     cache: PlanningCache = field(default_factory=PlanningCache)
+    every_s: float = 0.0
+    """It is woken so often at least."""
     current: Current | None = None
     """Whether what is here of the source is current enough to be done."""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _failures: int = 0
+    _heard: float | None = None
+    """When the last pass ended (monotonic)."""
 
     @property
     def busy(self) -> frozenset[AgentName]:
@@ -74,13 +80,16 @@ class Loop:
         return self.acting.busy if self.acting is not None else frozenset()
 
     @property
-    def failing(self) -> bool:
-        """Whether the last pass made no plan."""
-        return self._failures > 0
+    def trouble(self) -> str:
+        """Why this does not do its work; "" where it does."""
+        if self._failures:
+            return "the last pass made no plan"
+        silent_s = self.world.clock.monotonic() - self._heard if self._heard is not None else 0.0
+        return f"no pass has ended for {silent_s:.0f} s" if silent_s > max(SILENT_S, 5 * self.every_s) else ""
 
     async def run(self, over: asyncio.Event) -> None:
         """Pass after pass until `over` is set; then let nothing new begin and wait for what is under way."""
-        self._over = over
+        self._over, self._heard = over, self.world.clock.monotonic()
         ended = asyncio.create_task(over.wait())
         woken = asyncio.create_task(self.wakes.wait())
         beside: set[asyncio.Task[None]] = set()
@@ -96,6 +105,7 @@ class Loop:
                     continue
                 began = self.world.clock.monotonic()
                 await self.look(woken.result())
+                self._heard = self.world.clock.monotonic()
                 # reasons come thick while much changes: passes take at most a third of the time
                 rest = max(LEAST_REST_S, 2 * (self.world.clock.monotonic() - began))
                 await asyncio.wait({ended}, timeout=rest)

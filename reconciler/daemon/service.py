@@ -142,7 +142,7 @@ class Service:
     def not_ready(self) -> str:
         """Why this daemon does not do its work now; "" when it stands by, or makes plans."""
         if self._loop is not None:
-            return "the last pass made no plan" if self._loop.failing else ""
+            return self._loop.trouble
         return "the fleet or its registry cannot be opened" if self.standing is None else ""
 
     @property
@@ -324,6 +324,7 @@ class Service:
             timer=timers.after,
             measures=self.measures,
             cache=self.cache,
+            every_s=self.settings.resync_s,
         )
 
     def _recovering(self, acting: Acting | None, peers: Sharding | None) -> tuple[Recovering, ...]:

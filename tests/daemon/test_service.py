@@ -227,6 +227,26 @@ async def test_it_ends_while_it_plans_and_a_cluster_is_silent(made: Making, monk
         await until(lambda: fleet.service.standing is not None and not fleet.service.standing.leads)
 
 
+async def test_one_whose_pass_does_not_end_says_that_it_is_not_ready(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, go_on = made(), asyncio.Event()
+    fleet.service.settings = replace(fleet.service.settings, resync_s=0.05)
+    monkeypatch.setattr(loop, "SILENT_S", 1.0)
+    opened = fleet.stores
+
+    async def in_its_time(of: FleetSpec) -> Stores:
+        await go_on.wait()
+        return await opened(of)
+
+    async with running(fleet):
+        await until(lambda: fleet.told("change-ended", outcome="applied") and fleet.service.not_ready() == "")
+        monkeypatch.setattr(fleet, "stores", in_its_time)
+        await until(lambda: "no pass has ended for" in fleet.service.not_ready())
+        go_on.set()
+        await until(lambda: fleet.service.not_ready() == "")
+
+
 async def test_a_way_back_that_fails_rests(made: Making, monkeypatch: pytest.MonkeyPatch) -> None:
     """An earlier run left it open; its cluster refuses."""
     entry = JournalEntry(id="e", agent=SLOW, action="create", phase=JournalPhase.INTENT, commit="c", detail={}, at_ms=0)
