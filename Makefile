@@ -1,6 +1,6 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
 .PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry bench-health soak mutation coverage control-plane playground playground-stop lock \
-	schemas docs helm clean
+	schemas docs helm promtool clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -31,11 +31,11 @@ demo: $(STAMP) $(if $(filter playground,$(CLUSTER)),playground) ## the whole mai
 	@$(BIN)/python examples/demo.py $(CLUSTER)
 
 test: $(STAMP) ## all tests that need nothing beside Python and git
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not controlplane and not helm"
-	@echo "Not in here: tests on a real control plane and with real Helm. They are run by: make test-kubernetes"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not controlplane and not helm and not promtool"
+	@echo "Not in here: tests on a real control plane, with real Helm and promtool. They are run by: make test-kubernetes"
 
-test-kubernetes: $(STAMP) control-plane helm ## the tests on a real control plane and with real Helm: needs Go
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "controlplane or helm"
+test-kubernetes: $(STAMP) control-plane helm promtool ## the tests on a real control plane, with real Helm and promtool: needs Go
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "controlplane or helm or promtool"
 
 STEPS ?= 100000
 SEED ?= 1
@@ -61,6 +61,15 @@ $(HELM): tests/helm/go.mod tests/helm/go.sum
 	@command -v go >/dev/null || { echo "Go is needed to build Helm: see https://go.dev/dl" >&2; exit 1; }
 	cd tests/helm && CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath \
 		-ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$(HELM_VERSION)" -o bin/helm helm.sh/helm/v4/cmd/helm
+
+PROMTOOL := tests/promtool/bin/promtool
+
+promtool: $(PROMTOOL) ## build promtool for the tests of alert rules (needs Go; minutes when cold)
+$(PROMTOOL): tests/promtool/go.mod tests/promtool/go.sum
+	@command -v go >/dev/null || { echo "Go is needed to build promtool: see https://go.dev/dl" >&2; exit 1; }
+	@# Without the clients of clouds, which service discovery alone asks: they are most of what there is to build.
+	cd tests/promtool && CGO_ENABLED=0 nice -n 10 go build -p 2 -trimpath -tags remove_all_sd \
+		-ldflags "-s -w" -o bin/promtool github.com/prometheus/prometheus/cmd/promtool
 
 playground: $(STAMP) control-plane ## start a real control plane that stays, with a kubeconfig
 	@$(BIN)/python -m tests.controlplane.playground start
@@ -124,4 +133,4 @@ lock: ## write requirements/*.txt anew (needs uv)
 		pyproject.toml requirements/dev.in -o requirements/dev.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .demo tests/controlplane/bin tests/helm/bin benchmarks/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants
+	rm -rf $(VENV) .demo tests/controlplane/bin tests/helm/bin tests/promtool/bin benchmarks/bin dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* mutants

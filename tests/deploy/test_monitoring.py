@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +38,7 @@ VALUES: Mapping[tuple[str, str], type[StrEnum]] = {
     ("reconciler_agents_by_health", "state"): HealthState,
     ("reconciler_registry_cache", "outcome"): Kept,
 }
-PROMTOOL = shutil.which("promtool")
+TRIED = DEPLOY / "monitoring" / "alerts_test.yaml"
 
 
 def measured() -> dict[str, set[str]]:
@@ -149,14 +151,48 @@ def test_routes_that_are_counted_are_few() -> None:
     assert len(names) == len(set(names)) < 40
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="NOT RUN: promtool, which tries alert rules, is not on the PATH")
-def test_rules_fire_when_they_should_and_not_else() -> None:
-    for command in (["check", "rules", str(RULES)], ["test", "rules", str(DEPLOY / "monitoring" / "alerts_test.yaml")]):
-        subprocess.run([str(PROMTOOL), *command], check=True, timeout=60)
+@pytest.fixture(scope="session")
+def promtool() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """promtool: what RECONCILER_PROMTOOL names, `make promtool` built, or is on the PATH."""
+    named, built = os.environ.get("RECONCILER_PROMTOOL"), DEPLOY.parent / "tests" / "promtool" / "bin" / "promtool"
+    program = named or (str(built) if built.exists() else shutil.which("promtool"))
+    if program is None:
+        missing = "NOT RUN: promtool, which tries alert rules, is not there: type `make promtool`"
+        if os.environ.get("CI"):
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+    return run
+
+
+@pytest.mark.promtool
+def test_rules_fire_when_they_should_and_not_else(promtool: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    for command in (("check", "rules", str(RULES)), ("test", "rules", str(TRIED))):
+        done = promtool(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.promtool
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in rules()])
+def test_a_rule_that_never_fires_is_found_out(
+    promtool: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    """So that each rule is known to be tried."""
+    text = RULES.read_text()
+    assert text.count(f"expr: {rule['expr']}\n") == 1
+    (tmp_path / "alerts.yaml").write_text(text.replace(f"expr: {rule['expr']}\n", "expr: vector(1) > 2\n"))
+    tests = re.sub(r"^rule_files:.*$", "rule_files: [alerts.yaml]", TRIED.read_text(), flags=re.MULTILINE)
+    (tmp_path / "tests.yaml").write_text(tests)
+    done = promtool("test", "rules", str(tmp_path / "tests.yaml"))
+    assert done.returncode != 0
+    assert rule["alert"] in done.stdout + done.stderr
 
 
 def test_unit_tests_of_rules_name_rules_and_series_that_there_are() -> None:
-    tests = yaml.safe_load((DEPLOY / "monitoring" / "alerts_test.yaml").read_text())
+    tests = yaml.safe_load(TRIED.read_text())
     known, names = measured(), {rule["alert"]: rule for rule in rules()}
     for test in tests["tests"]:
         for one in test["input_series"]:
