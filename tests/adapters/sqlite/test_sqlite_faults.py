@@ -121,20 +121,26 @@ async def test_a_newer_schema_is_refused(path: Path, opened: Any) -> None:
 
 
 SINCE = {
-    2: ("clusters",),
-    3: ("projection", "search", "paths", "vals", "facts", "words"),
-    4: ("health_changes", "health_points"),
+    2: ("TABLE clusters",),
+    3: tuple(f"TABLE {name}" for name in ("projection", "search", "paths", "vals", "facts", "words")),
+    4: ("TABLE health_changes", "TABLE health_points"),
+    5: ("COLUMN says",),
 }
 """What each version of the schema added."""
+
+
+def without(part: str) -> str:
+    return f"ALTER TABLE leases DROP {part}" if part.startswith("COLUMN") else f"DROP {part}"
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
 async def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path, opened: Any, version: int) -> None:
     registry = await opened()
+    lease = await registry.acquire("apply", holder="ada", ttl_ms=5000, now_ms=1000)
     await registry.commit(write(record()))
     await registry.close()
-    newer = [table for since, tables in SINCE.items() if since > version for table in tables]
-    tamper(path, *(f"DROP TABLE {table}" for table in newer))
+    newer = [part for since, parts in SINCE.items() if since > version for part in parts]
+    tamper(path, *map(without, newer))
     tamper(path, f"DELETE FROM migrations WHERE version > {version}")  # noqa: S608  # a number
     again = await opened()
     await again.commit(write(clusters=(health(),)))
@@ -142,6 +148,7 @@ async def test_a_file_of_an_older_version_is_brought_up_to_date(path: Path, open
     assert (state.value.records, state.value.clusters) == ({TRIAGE: record()}, {"eu-1": health()})
     found = await again.find(read_query("labels.team = support and spec.image like triage%", now_ms=0), limit=5)
     assert found.records == (record(),)
+    assert await again.leases("apply") == (lease,)
 
 
 async def test_what_can_be_searched_is_made_anew_by_a_version_that_sees_more(path: Path, opened: Any) -> None:
