@@ -354,3 +354,13 @@ def union(statements: Iterable[Sql]) -> Sql:
     for one in rest:
         first = first + " UNION ALL " + one
     return first
+
+
+def met_by_all(statements: Iterable[Sql]) -> Sql:
+    """The records that are in all statements, each of which has them in order. By the order that is asked for SQLite
+    goes through them side by side and keeps none; without the limit it would take that order for a whim and drop it.
+    """
+    first, *rest = statements
+    for one in rest:
+        first = first + " INTERSECT " + one
+    return first + " ORDER BY 1 LIMIT -1"

@@ -2,7 +2,8 @@
 
 Two ways. **drive**: the records that meet one condition are looked up, held against the others, and sorted. **walk**:
 the order has an index, which is followed until the page is full. What few meet drives at once. Otherwise the walk is
-tried with little patience, and where it finds too little the condition that fewest meet drives. An order by a path that
+tried with little patience, and where it finds too little the condition that fewest meet drives, together with others
+that are met by few more: their records stand in one order, and are gone through side by side. An order by a path that
 is no column is walked too: through the values that stand there, one after another, and the agents of each by name.
 """
 
@@ -47,6 +48,10 @@ SLOW_GROUPS = 8
 """Of those, such as took long."""
 NAMED_VALUES = 64
 """Values that a statement names, instead of a condition on them."""
+SIDE_BY_SIDE = 8
+"""Times as many records as the shortest list has that another may have to be gone through beside it: to look each of
+the shortest up costs about so much more than a step in a list.
+"""
 PATIENCE = 100_000
 """Steps of SQLite's machine that a walk may take: a few milliseconds."""
 
@@ -62,14 +67,15 @@ _USED = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Records that meet a condition, or more of them where not `exact`; each once where `unique`. `count`: how many, at
-    most FEW + 1.
+    """Records that meet a condition, or more of them where not `exact`; each once where `unique`, and by number where
+    `in_order`. `count`: how many, at most FEW + 1.
     """
 
     sql: Sql
     count: int
     exact: bool = True
     unique: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,8 @@ class Search:
                     return Driver(compiling.driving_values(atom, numbers[0]), 0)
                 if not ids:
                     return Driver(Sql("SELECT s.record FROM search s WHERE 0"), 0, unique=True)
-                return Driver(compiling.driving(ids), 0, unique=len(ids) == 1)
+                one = len(ids) == 1
+                return Driver(compiling.driving(ids), 0, unique=one, in_order=one)
             case _:
                 return None
 
@@ -199,14 +206,29 @@ class Search:
             return Chosen(chosen.sql, (*chosen.notes, note), patient=not found)
         groups = impatient and len(self._orders()) == 1 and self._orders()[0].path not in COLUMNS
         if found:
-            number, best = min(found, key=lambda item: self.count(item[1].sql, most=-1))
-            chosen = self._driven(parts, number, best, limit)
-            note = f"looks at all agents that meet one condition, more than {FEW}"
+            chosen, note = self._fewest(parts, dict(found), limit)
         else:
             chosen = self._chosen("FROM search s NOT INDEXED WHERE ", parts, limit)
             no_order = self.query.where == EVERYTHING
             note = "looks at every agent: " + ("the order has no index" if no_order else "no condition has an index")
         return Chosen(chosen.sql, (*chosen.notes, note), groups=groups)
+
+    def _fewest(self, parts: Sequence[Expression], drivers: dict[int, Driver], limit: int) -> tuple[Chosen, str]:
+        """A statement that goes through what meets the part that fewest meet, and others that are about as rare."""
+        counts = {number: self.count(driver.sql, most=-1) for number, driver in drivers.items()}
+        number = min(counts, key=counts.__getitem__)
+        beside = [
+            at
+            for at, driver in drivers.items()
+            if driver.in_order and driver.exact and counts[at] <= SIDE_BY_SIDE * counts[number]
+        ]
+        if len(beside) < 2 or number not in beside:
+            note = f"looks at all agents that meet one condition, more than {FEW}"
+            return self._driven(parts, number, drivers[number], limit), note
+        met = Driver(compiling.met_by_all(drivers[at].sql for at in beside), 0, unique=True)
+        rest = [part for at, part in enumerate(parts) if at not in beside]
+        note = f"goes through all agents that meet {len(beside)} conditions, each of which more than {FEW} meet"
+        return self._chosen(from_driver(met), rest, limit), note
 
     def _driven(self, parts: Sequence[Expression], number: int, driver: Driver, limit: int) -> Chosen:
         """A statement that goes through what meets one part."""

@@ -46,6 +46,7 @@ def test_every_answer_is_that_of_the_reference(fleet, asked, by, page, tight) ->
             for name, value in (
                 ("FEW", 1),
                 ("NAMED_VALUES", 1),
+                ("SIDE_BY_SIDE", 100),
                 ("PATIENCE", 60),
                 ("MAX_GROUPS", 3),
                 ("SLOW_GROUPS", 1),
@@ -119,9 +120,26 @@ async def test_a_walk_that_finds_nothing_in_time_gives_way_to_the_rarest_conditi
     monkeypatch.setattr(searching, "PATIENCE", 20)
     plan = await registry.explain(never, limit=3)
     assert "facts_by_value" in plan.indexes
-    assert "looks at all agents that meet one condition" in plan.notes[0]
+    assert "goes through all agents that meet 2 conditions" in plan.notes[0], "side by side, and one list is no rarer"
     assert await registry.find(never, limit=3) == before
     assert (await registry.find(query, limit=3)).records == ()
+    for one in ("labels.odd = 1 and replicas > 0", "labels.odd = 1 and not labels.own = 3"):
+        plan = await registry.explain(read_query(f"{one} order by updated desc", now_ms=0), limit=3)
+        assert "looks at all agents that meet one condition" in plan.notes[0]
+
+
+@pytest.mark.usefixtures("few")
+async def test_lists_side_by_side_are_of_about_one_length(registry, monkeypatch) -> None:
+    await fill(registry, 24)
+    text = "labels.odd = 1 and labels.team = support and not name = a01 order by updated desc"
+    before = await registry.find(read_query(text, now_ms=0), limit=30)
+    monkeypatch.setattr(searching, "PATIENCE", 20)
+    both = await registry.explain(read_query(text, now_ms=0), limit=30)
+    monkeypatch.setattr(searching, "SIDE_BY_SIDE", 1)
+    alone = await registry.explain(read_query(text, now_ms=0), limit=30)
+    assert (both.statement.count("INTERSECT"), alone.statement.count("INTERSECT")) == (1, 0)
+    assert await registry.find(read_query(text, now_ms=0), limit=30) == before
+    assert len(before.records) == 11
 
 
 async def test_only_what_changes_is_written_and_nothing_is_left_over(registry, tmp_path) -> None:
