@@ -195,20 +195,22 @@ class Kubelet:
 
     async def _write_statuses(self) -> None:
         """Write what changed, all that gathered in a moment at once."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._news.wait()
             await asyncio.sleep(WRITE_PAUSE)
             self._news.clear()
-            batch = list(self._dirty.values())
-            self._dirty.clear()
-            try:
-                await loop.run_in_executor(self._writer, self._flush, batch)
-            except ClusterError as error:
-                log.warning("statuses cannot be written yet: %s", error.message)
-                self._dirty = {**{pod.uid: pod for pod in batch}, **self._dirty}
-                self._news.set()
-                await asyncio.sleep(_RETRY_SECONDS)
+            await self._write_batch()  # which holds its pods no longer than it takes
+
+    async def _write_batch(self) -> None:
+        batch, self._dirty = self._dirty, {}
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._writer, self._flush, list(batch.values()))
+        except ClusterError as error:
+            log.warning("statuses cannot be written yet: %s", error.message)
+            self._dirty = {**batch, **self._dirty}
+            self._news.set()
+            await asyncio.sleep(_RETRY_SECONDS)
 
     def _flush(self, pods: list[Pod]) -> None:
         for pod in pods:
