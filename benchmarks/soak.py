@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ END_WITHIN_S = 60.0
 STUCK_S = 120.0
 """Whoever waits so long for something is stuck."""
 COMMITTED, KILLED = "commit to ready", "kill to ready"
+BEGUN = "commit to work begun"
 SCALED, BACK = "scaled by hand to ready", "bad commit to back on the last good one"
 POLL, SWEEP = "1s", "5s"
 FLEET = """\
@@ -66,6 +68,8 @@ class Waiting:
     since: float
     there: Callable[[Seen], bool]
     then: Callable[[], None]
+    since_ms: float
+    """The same moment by the wall clock, as the daemon's log has it."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,12 @@ class Soak:
     waiting: dict[str, Waiting] = field(default_factory=dict)
     replicas: dict[str, int] = field(default_factory=dict)
     watched: dict[int, Watched] = field(default_factory=dict)
+    bad: int = 1
+    """How often a commit never works, where ten do."""
+    committed: list[tuple[str, float]] = field(default_factory=list)
+    """Commits that came to be ready: which agent, and when by the wall clock."""
+    hands: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    """Commands by hand that have not ended, by agent."""
     resting: dict[str, float] = field(default_factory=dict)
     """Agents that are left in peace until a moment: scaled by hand, or with a spec that is on its way back."""
     _marker: int = 0
@@ -95,7 +105,7 @@ class Soak:
         (self.root / "fleet.yaml").write_text(FLEET.format(cluster=self.ground.cluster))
         (self.root / ".gitignore").write_text(".reconciler/\n")
         for number in range(AGENTS):
-            self.replicas[f"agent-{number:02d}"] = 1 + number % 2
+            self.replicas[f"agent-{number:02d}"] = 1 + number % 3
             self._write(number)
         fleets.git(self.root, "init", "--quiet", "--initial-branch", "main")
         fleets.commit(self.root, "A fleet to keep")
@@ -110,6 +120,7 @@ class Soak:
                 self._go_on(daemon, started, minutes * 60)
                 rested = self._rest()
                 code, ended_s = self._end(daemon)
+                self._count_begun()
             finally:
                 if daemon.poll() is None:
                     daemon.kill()
@@ -146,16 +157,20 @@ class Soak:
 
     def _look(self, now: float) -> None:
         """Note what has come."""
+        self._see_hands()
         if not self.waiting:
             return
         seen = self.ground.look()
         for name, item in list(self.waiting.items()):
             if name in seen and item.there(seen[name]):
                 self.lags.setdefault(item.what, []).append(time.monotonic() - item.since)
+                if item.what == COMMITTED:
+                    self.committed.append((name, item.since_ms))
                 del self.waiting[name]
                 item.then()
             elif now - item.since > STUCK_S:
-                self.stuck.append(f"{name}: {item.what}, for {STUCK_S:.0f} s: {seen.get(name)}")
+                told = "; ".join(self._told_of(name))
+                self.stuck.append(f"{name}: {item.what}, for {STUCK_S:.0f} s: {seen.get(name)}; the daemon: {told}")
                 del self.waiting[name]
 
     def _act(self, now: float) -> None:
@@ -163,7 +178,7 @@ class Soak:
         if not free:
             return
         name = self.chance.choice(free)
-        act = self.chance.choices([self._commit, self._kill, self._scale, self._bad], [10, 10, 2, 1])[0]
+        act = self.chance.choices([self._commit, self._kill, self._scale, self._bad], [10, 10, 2, self.bad])[0]
         act(name)
 
     def _commit(self, name: str) -> None:
@@ -171,9 +186,14 @@ class Soak:
         if self.chance.random() < 0.2:
             self.replicas[name] = 1 + self.replicas[name] % 3
         marker = self._write(int(name[-2:]))
-        fleets.commit(self.root, f"Change {name}")
+        since = self._committed(f"Change {name}")
         wanted = self.replicas[name]
-        self._wait(name, COMMITTED, lambda seen: seen.marker == marker and seen.well and seen.wanted == wanted)
+        self._wait(name, COMMITTED, lambda seen: seen.marker == marker and seen.well and seen.wanted == wanted, since)
+
+    def _committed(self, message: str) -> float:
+        """Commit all, and answer when the commit was there: Git goes on for a while, and the daemon does not wait."""
+        fleets.commit(self.root, message)
+        return time.monotonic() - (time.time() - (self.root / ".git/logs/HEAD").stat().st_mtime)
 
     def _kill(self, name: str) -> None:
         """One process, or pod, of an agent ends."""
@@ -189,28 +209,35 @@ class Soak:
         wanted = 1 + self.replicas[name] % 3
         since = time.monotonic()
         command = [RECONCILER, "scale", f"{NAMESPACE}/{name}", str(wanted), "--for", "30s"]
-        done = subprocess.run([*map(str, command)], cwd=self.root, check=False, capture_output=True, text=True)
-        if done.returncode:
-            self.stuck.append(f"scale {name}: {done.stderr}")
-            return
+        self.hands[name] = subprocess.Popen(
+            [*map(str, command)], cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         self.resting[name] = since + 100  # it ends by itself, and is seen by the next look at everything
         self._wait(name, SCALED, lambda seen: seen.wanted == wanted and seen.well, since)
+
+    def _see_hands(self) -> None:
+        """What was done by hand and failed counts as stuck. Nobody waits for it: agents are looked at meanwhile."""
+        for name in [name for name, done in self.hands.items() if done.poll() is not None]:
+            done = self.hands.pop(name)
+            _out, said = done.communicate()
+            if done.returncode:
+                self.stuck.append(f"scale {name}: {said}")
+                self.waiting.pop(name, None)
 
     def _bad(self, name: str) -> None:
         """A commit that never works; when the agent is back on what it had, one that does."""
         before = self.ground.look().get(name)
         if before is None or not before.well:
             return
-        good, tried = before.marker, False
-        marker = self._write(int(name[-2:]), bad=True)
-        fleets.commit(self.root, f"Break {name}")
+        good = before.marker
+        self._write(int(name[-2:]), bad=True)
+        since = self._committed(f"Break {name}")
 
         def back(seen: Seen) -> bool:
-            nonlocal tried
-            tried = tried or seen.marker == marker
-            return tried and seen.marker == good and seen.well
+            """There and back are two changes: a look every now and then may see neither."""
+            return seen.generation >= before.generation + 2 and seen.marker == good and seen.well
 
-        self._wait(name, BACK, back, then=lambda: self._commit(name))
+        self._wait(name, BACK, back, since, then=lambda: self._commit(name))
 
     def _wait(
         self,
@@ -220,7 +247,9 @@ class Soak:
         since: float | None = None,
         then: Callable[[], None] = lambda: None,
     ) -> None:
-        self.waiting[name] = Waiting(what, time.monotonic() if since is None else since, there, then)
+        now = time.monotonic()
+        since = now if since is None else since
+        self.waiting[name] = Waiting(what, since, there, then, (time.time() - (now - since)) * 1000)
 
     def _write(self, number: int, *, bad: bool = False) -> str:
         self._marker += 1
@@ -244,7 +273,7 @@ class Soak:
         began = time.monotonic()
         self.say("the storm is over")
         until = max([began, *self.resting.values()])
-        while self.waiting or time.monotonic() < until:
+        while self.waiting or self.hands or time.monotonic() < until:
             self._look(time.monotonic())
             time.sleep(LOOK_S)
         self._until("nothing is left to do", self._planned_nothing, REST_WITHIN_S, began)
@@ -275,6 +304,28 @@ class Soak:
             code = daemon.wait()
         return code, time.monotonic() - began
 
+    def _count_begun(self) -> None:
+        """How long commits waited until work on them began, as the daemon tells it: the rest is the rollout's."""
+        begun: dict[str, list[float]] = {}
+        for line in self._log.read_text().splitlines():
+            if '"change-started"' in line:
+                said = json.loads(line)
+                begun.setdefault(said["agent"], []).append(said["at_ms"])
+        for name, since_ms in self.committed:
+            first = next((at for at in begun.get(f"{NAMESPACE}/{name}", ()) if at >= since_ms), None)
+            if first is not None:
+                self.lags.setdefault(BEGUN, []).append((first - since_ms) / 1000)
+
+    def _told_of(self, name: str) -> list[str]:
+        """What the daemon said last of an agent."""
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if f'"{NAMESPACE}/{name}"' in line]
+        now_ms = time.time() * 1000
+        return [
+            " ".join(f"{key}={value}" for key, value in line.items() if key not in {"level", "agent", "at_ms"})
+            + f" {(now_ms - line['at_ms']) / 1000:.1f} s ago"
+            for line in lines[-6:]
+        ]
+
     def _events(self) -> dict[str, int]:
         """What the daemon said, by level and event: warnings and worse."""
         counted: Counter[str] = Counter()
@@ -299,12 +350,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--cluster", choices=("embedded", "playground"), default="embedded")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bad", type=int, default=1, help="how often a commit never works, where ten do")
+    parser.add_argument("--log", type=Path, help="keep what the daemon said in this file")
     parser.add_argument("--write", type=Path, help="put the report into this file, between its marks")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         ground = _ground(given.cluster, Path(folder))
         soak = Soak(
-            Path(folder) / "fleet", ground, random.Random(given.seed), lambda text: print(text, file=sys.stderr)
+            Path(folder) / "fleet",
+            ground,
+            random.Random(given.seed),
+            lambda text: print(text, file=sys.stderr),
+            bad=given.bad,
         )
         try:
             soak.prepare()
@@ -312,6 +369,8 @@ def main() -> int:
         finally:
             soak.destroy()
             ground.close()
+            if given.log is not None:
+                shutil.copy(Path(folder) / "daemon.log", given.log)
     text, well = report(result)
     print(text)
     if given.write is not None:

@@ -26,13 +26,17 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One agent as it runs: its marker, the counts of its Deployment, and what runs of it (pids, or uids of pods)."""
+    """One agent as it runs: its marker, the counts of its Deployment, and what runs of it (pids, or uids of pods).
+
+    `generation` counts how often its Deployment was changed: what came and went between two looks is seen by it.
+    """
 
     marker: str
     wanted: int
     ready: int
     current: bool
     running: frozenset[str]
+    generation: int
 
     @property
     def well(self) -> bool:
@@ -162,6 +166,7 @@ def _one(body: Body, running: list[str]) -> Seen:
         current=status.get("observedGeneration", 0) >= body["metadata"].get("generation", 1)
         and int(status.get("updatedReplicas", 0)) == wanted == int(status.get("replicas", 0)),
         running=frozenset(running),
+        generation=int(body["metadata"].get("generation", 0)),
     )
 
 
