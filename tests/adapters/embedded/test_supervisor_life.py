@@ -61,7 +61,7 @@ def test_what_a_pod_started_in_a_session_of_its_own_lives_as_long_as_the_pods_do
     for name in ("web", "orphaned"):
         here.delete("apps", "Deployment", name)
     eventually(lambda: not lifecycle.is_locked(here.state))
-    assert identify(helper) is None
+    eventually(lambda: identify(helper) is None)  # it is told to end, which takes it a moment
 
 
 def test_what_ended_while_no_supervisor_watched_is_started_again(here: Machine) -> None:
