@@ -247,7 +247,7 @@ class Service:
             self.plan = plan
             timers.after(self.settings.resync_s, "it is a while since the last look")
             if ends := [hold.until_ms for hold in plan.holds if hold.until_ms]:
-                timers.after(max(0.0, (min(ends) - self.world.clock.now_ms()) / 1000), "a change window may open")
+                timers.after(max(0.0, (min(ends) - self.world.clock.now_ms()) / 1000), "what held a change may be over")
             if self.alarming is not None and loop.acting is not None:
                 self.alarming.planned(plan, loop.busy)
             now = await self._followed_now(stores, over, wakes)

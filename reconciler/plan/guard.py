@@ -228,7 +228,10 @@ def overridden(names: Iterable[AgentName], records: Mapping[AgentName, Record], 
         because = f": {override.reason}" if override.reason else ""
         text = f"{name} is scaled by hand to {override.replicas} by {override.author}{until}{because}"
         lift = f"`reconciler scale {name} --end` gives it back to Git"
-        yield Hold(code=HoldCode.OVERRIDE, agents=(name,), action=None, text=text, lift=lift, blocks_exit=False)
+        yield Hold(
+            code=HoldCode.OVERRIDE, agents=(name,), action=None, text=text, lift=lift, blocks_exit=False,
+            until_ms=override.until_ms,
+        )  # fmt: skip
 
 
 def when(ms: int) -> str:

@@ -27,6 +27,7 @@ from reconciler.engine import continuous
 from reconciler.engine.apply import Back
 from reconciler.engine.change import run_change
 from reconciler.engine.locks import LockLost, apply_lock
+from reconciler.engine.operate import Hand, scale
 from reconciler.engine.reconcile import PlanningCache
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Failed, Run
@@ -159,6 +160,20 @@ async def test_a_commit_that_another_daemon_was_told_of_is_fetched_long_before_t
         fleet.source.commit({"README.md": "x"})
         await ring(await fleet.registry(), fleet.clock, "one that stands by")
         await until(lambda: fleet.told("planned", commit=fleet.source.commits[-1][:12]))
+
+
+async def test_a_scaling_by_hand_ends_when_it_ends_and_not_with_the_next_look_at_everything(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REGISTRY_POLL_S", 0.02)
+    fleet = made()
+    fleet.service.settings = replace(fleet.service.settings, poll_s=3600.0, resync_s=3600.0)
+    async with running(fleet):
+        await until(lambda: fleet.told("change-ended", outcome="applied"))
+        hand = Hand(registry=await fleet.registry(), clock=fleet.clock, actor="ada", retry=OPTIONS.retry)
+        await scale(hand, AgentName.parse("support/fast"), 3, for_ms=500)
+        await until(lambda: fleet.told("change-ended", action="scale", text="scaled 1 -> 3"))
+        await until(lambda: fleet.told("change-ended", action="scale", text="scaled 3 -> 1"))
 
 
 async def test_it_begins_with_what_was_fetched_before_while_the_repository_is_away(made: Making) -> None:
