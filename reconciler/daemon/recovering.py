@@ -122,7 +122,7 @@ class Recovering:
         running = _running(swept)
         await asyncio.sleep(0)  # of ten thousand agents each of these takes tens of ms, and others wait
         self._time(swept, running)
-        stopped = self._doubting.stopped(running.values())
+        stopped = self._doubting.stopped(_unchanging(swept, running))
         await asyncio.sleep(0)
         self._tell_people(swept)
         await asyncio.sleep(0)
@@ -368,6 +368,11 @@ def _running(swept: Swept) -> dict[AgentName, Assessment]:
         for name, found in swept.found.assessments.items()
         if name in records and any(one.replicas and one.cluster not in idle for one in records[name].placement)
     }
+
+
+def _unchanging(swept: Swept, running: Assessments) -> list[Assessment]:
+    """Those that are not being changed: whoever is says nothing of who looks, a fleet that comes up least of all."""
+    return [found for name, found in running.items() if swept.records[name].state not in CHANGING]
 
 
 def _concerns(found: Assessment, record: Record) -> bool:

@@ -251,6 +251,17 @@ async def test_when_most_of_a_fleet_fails_at_once_remedies_stop_and_one_alert_go
     assert ward.doing.asked == [name("a0")], "what is ill still is one agent's illness, and is mended"
 
 
+async def test_agents_that_are_being_changed_raise_no_doubt(ward: Ward) -> None:
+    names = [f"a{i}" for i in range(6)]
+    await ward.have(*names, "b")
+    swept = await ward.swept(dict.fromkeys(names, HealthState.UNHEALTHY) | {"b": HealthState.HEALTHY})
+    coming = {who: replace(record, state=AgentState.DEPLOYING) for who, record in swept.records.items()}
+    await ward.hear(replace(swept, records=coming))
+    assert ward.told("remedies-stop") == []
+    await ward.sweep(ill=" ".join(names), well="b")
+    assert len(ward.told("remedies-stop")) == 1
+
+
 async def test_while_remedies_stop_nobody_is_quarantined_or_left_to_people_either(ward: Ward) -> None:
     names = [f"a{i}" for i in range(6)]
     await ward.have(*names, ladder="quarantine", attempts=1)
