@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
+
 FieldPath = tuple[str, ...]
 """Keys from the root of a mapping; list items as "[name]" (named lists) or "[0]"."""
 
@@ -22,9 +24,11 @@ def format_path(path: FieldPath) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class AgentName:
-    """The one identity of an agent: namespace and name, whatever the file it stands in."""
+class AgentName(msgspec.Struct, frozen=True, kw_only=True, order=True, cache_hash=True):
+    """The one identity of an agent: namespace and name, whatever the file it stands in.
+
+    No dataclass, because names are what nearly every mapping is looked up by: this one remembers its hash.
+    """
 
     namespace: str
     name: str
