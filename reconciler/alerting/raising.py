@@ -90,10 +90,11 @@ def of_health(
     again is one alert for as long as it flaps, and not one each time.
     """
     news: list[Alert] = []
+    ills, flapping = ({one.agent: one for one in active.values() if one.name == kind} for kind in (UNHEALTHY, FLAPPING))
     for name, assessment in found.items():
         if assessment.state is HealthState.UNKNOWN:
             continue
-        ill, flaps = active.get(f"{UNHEALTHY} {name}"), active.get(f"{FLAPPING} {name}")
+        ill, flaps = ills.get(name), flapping.get(name)
         if flaps is not None and not assessment.flapping:
             news.append(replace(flaps, resolved=True, text="it does not flap any more"))
         if assessment.state is HealthState.UNHEALTHY:

@@ -152,9 +152,9 @@ class History:
             self._note(swept.before.get(name), now, swept.declared.agents.get(name))
             if not index % AT_ONCE:
                 await asyncio.sleep(0)
-        for name, before in swept.before.items():
-            if name not in swept.found.assessments and _left(name, swept):
-                self._leave(before)
+        for name in swept.before.keys() - swept.found.assessments.keys():
+            if _left(name, swept):
+                self._leave(swept.before[name])
         del self._changes[: self._excess(len(self._changes), MOST_CHANGES)]
         del self._over[: self._excess(len(self._over), MOST_POINTS)]
         self._write()

@@ -50,6 +50,7 @@ class Measures:
         self._missed = counter("sweeps_missed", "Turns of agents in sweeps that came while one before went on")
         self._assessed = counter("assessments", "Agents that were measured and judged, by what was found", "state")
         self._probes = counter("probes", "Probes by what they asked, and what came of it", "kind", "outcome")
+        self._probed: dict[tuple[str, str], prometheus.Counter] = {}
         self._health = gauge("agents_by_health", "Agents by what is known of their health", "state")
         self._remedies = counter("remedies", "Remedies that have ended, by how", "remedy", "outcome")
         self._recovery = histogram("recovery_seconds", "From unhealthy to healthy again", buckets=RECOVERIES)
@@ -97,7 +98,10 @@ class Measures:
 
     def probed(self, kind: str, outcome: str) -> None:
         """A probe ended."""
-        self._probes.labels(kind, outcome).inc()
+        counter = self._probed.get((kind, outcome))
+        if counter is None:  # looked up once: a sweep counts thousands
+            counter = self._probed[kind, outcome] = self._probes.labels(kind, outcome)
+        counter.inc()
 
     def assessed(self, now: Iterable[Assessment], known: Iterable[Assessment]) -> None:
         """What a sweep found, and what is known of all agents."""

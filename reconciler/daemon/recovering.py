@@ -335,7 +335,8 @@ class Recovering:
 
     def _tell_people(self, swept: Swept) -> None:
         """Raise and resolve by what is on record, so that nothing is forgotten over a restart."""
-        for name in swept.records:
+        left = [name for name, record in swept.records.items() if name in self._written or _is_left(record)]
+        for name in left:
             record, agent = self._record(swept, name), swept.declared.agents.get(name)
             if record is not None and agent is not None and _is_left(record) and swept.mine(name):
                 self._leave(record, agent, record.message)

@@ -7,7 +7,7 @@ others depend on is swept at least as often as they are, so that it is known fir
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass
 
 from reconciler.model.agent import Agent
@@ -39,7 +39,7 @@ class Rota:
         self._began: float | None = None
 
     @property
-    def names(self) -> Iterable[AgentName]:
+    def names(self) -> KeysView[AgentName]:
         """All of them, sorted."""
         return self._entries.keys()
 
