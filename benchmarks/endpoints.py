@@ -1,7 +1,7 @@
 """Endpoints of agents to be probed: `python -m benchmarks.endpoints WELL HANGING` listens on so many ports of loopback.
 
-Prints their numbers as two lines, then answers each line on its standard input with the CPU seconds that it has used.
-Those that hang take what is sent to them and say nothing.
+Prints their numbers as two lines, and serves until its standard input ends. Those that are well answer, when asked for
+/cpu, with the CPU seconds that all of them have used. Those that hang take what is sent to them and say nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ import resource
 import sys
 import time
 
-BODY = b'{"status":"ok"}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+CPU = "/cpu"
+ASKS_CPU = f"GET {CPU} ".encode()
+
+
+def answer(body: bytes) -> bytes:
+    """A small answer."""
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+ANSWER = answer(b'{"status":"ok"}')
 
 
 class Well(asyncio.Protocol):
@@ -24,7 +32,8 @@ class Well(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if data.endswith(b"\r\n\r\n"):
-            self.transport.write(ANSWER)
+            asked = data.startswith(ASKS_CPU)
+            self.transport.write(answer(str(time.process_time()).encode()) if asked else ANSWER)
 
 
 async def ports(kind: type[asyncio.Protocol], number: int) -> list[str]:
@@ -39,8 +48,7 @@ async def main(well: int, hanging: int) -> None:
     print(" ".join(await ports(Well, well)), flush=True)
     print(" ".join(await ports(asyncio.Protocol, hanging)), flush=True)
     loop = asyncio.get_running_loop()
-    while await loop.run_in_executor(None, sys.stdin.readline):
-        print(time.process_time(), flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,132 +27,34 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import fleets
+from benchmarks.endpoints import CPU
 from benchmarks.run import row, tell
+from benchmarks.sweepparts import parts, parts_table
+from benchmarks.sweptfleet import RememberedCluster, agents_of
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.kubernetes.copies import Copy
-from reconciler.adapters.kubernetes.listing import live_object
-from reconciler.adapters.kubernetes.resources import Resource
 from reconciler.adapters.probes import HttpProber
 from reconciler.engine.seen import Memory
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
 from reconciler.model.agent import Agent
 from reconciler.model.health import Assessment, HttpProbe, ProbeRequest, Sample
-from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import (
-    AGENT_LABEL,
-    PORTS_ANNOTATION,
-    Capacity,
-    ClusterIdentity,
-    Found,
-    LiveObject,
-    LiveSet,
-    Observation,
-    PodUsage,
-    Scope,
-    Usage,
-)
-from reconciler.model.source import Blob, Revision
-from reconciler.spec import read_fleet
+from reconciler.model.identity import AgentName
 
 Result = dict[str, Any]
 START = "<!-- sweep figures: written by `make bench-health` -->"
 END = "<!-- end of sweep figures -->"
-ROUNDS = 7
+ROUNDS = 5
+FEWER = 3
+"""Rounds of the ways that are only compared with."""
 TIMEOUT_S = 2.0
 HANGING = 10
 """One of so many hangs."""
 SERVERS = 2
+PARTS_MOST = 2000
+"""Of so many endpoints it is looked into where the time goes."""
 
 
-# What is measured: a fleet, its pods, and the two ways of asking them. In a process of its own.
-
-
-def agents_of(number: int) -> dict[AgentName, Agent]:
-    """The fleet of the other benchmarks, read; every agent has a connectivity check and one of its memory."""
-    texts = {"fleet.yaml": fleets.FLEET}
-    for name, text in (("base", fleets.BASE), ("chat", fleets.CHAT), ("rare", fleets.RARE)):
-        texts[f"templates/{name}.yaml"] = text
-    for one in range(number):
-        texts[f"agents/space-{one % 50:02d}/agent-{one:05d}.yaml"] = fleets.agent(one)
-    blobs = {path: Blob(id=f"{at:040x}", data=text.encode()) for at, (path, text) in enumerate(texts.items())}
-    return dict(read_fleet(Revision(commit="c" * 40), blobs).agents)
-
-
-POD = Resource(group="", version="v1", kind="Pod", plural="pods")
-DEPLOYMENT = Resource(group="apps", version="v1", kind="Deployment", plural="deployments")
-
-
-def pod(name: AgentName, port: int) -> LiveObject:
-    """The one pod of an agent, as an API server shows it, listening at a port of loopback."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{name.name}-7c9d", "namespace": name.namespace, "uid": f"pod-{name}", "resourceVersion": "1",
-            "labels": {AGENT_LABEL: name.name, "app.kubernetes.io/managed-by": "reconciler"},
-            "annotations": {PORTS_ANNOTATION: json.dumps({"8080": port})},
-            "managedFields": [{"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {"f:phase": {}}}}],
-        },
-        "spec": {
-            "containers": [
-                {
-                    "name": "agent", "image": "ghcr.io/acme/agent:1.0.0", "ports": [{"containerPort": 8080}],
-                    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-                }
-            ]
-        },
-        "status": {
-            "phase": "Running", "podIP": "127.0.0.1",
-            "conditions": [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Initialized", "Ready")],
-            "containerStatuses": [{"name": "agent", "ready": True, "restartCount": 0, "state": {"running": {}}}],
-        },
-    }  # fmt: skip
-    return live_object(json.dumps(body).encode(), POD)
-
-
-def deployment(name: AgentName) -> LiveObject:
-    """An agent's Deployment, as far as a sweep looks at it."""
-    metadata = {
-        "name": name.name, "namespace": name.namespace, "uid": f"deployment-{name}", "resourceVersion": "1",
-        "labels": {AGENT_LABEL: name.name},
-    }  # fmt: skip
-    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": 1}}
-    return live_object(json.dumps(body).encode(), DEPLOYMENT)
-
-
-class RememberedCluster:
-    """Stands in for a cluster that is watched: lists are answered out of copies in memory, as then they are."""
-
-    name = "local"
-    reaches_pods = True
-
-    def __init__(self, ports: Mapping[AgentName, int]) -> None:
-        self.copies = {"Pod": Copy(), "Deployment": Copy()}
-        for name, port in ports.items():
-            self.copies["Pod"].put(pod(name, port))
-            self.copies["Deployment"].put(deployment(name))
-
-    async def identity(self) -> Observation[ClusterIdentity]:
-        return Found(ClusterIdentity(uid="u", version="v1.36.3"))
-
-    async def capacity(self) -> Observation[Capacity]:
-        return Found(Capacity(nodes=()))
-
-    async def observe(self, scope: Scope) -> Observation[LiveSet]:
-        objects: dict[ObjectRef, LiveObject] = {}
-        for _group, _version, kind in scope.kinds:
-            for namespace in sorted(scope.namespaces or ()):
-                objects.update(self.copies[kind].selected(namespace, {}))
-        return Found(LiveSet(objects=objects))
-
-    async def usage(self, _scope: Scope) -> Observation[Usage]:
-        used = PodUsage(cpu=0.01, memory=64 << 20)
-        return Found(Usage(pods=dict.fromkeys(self.copies["Pod"].objects(), used)))
-
-    def __getattr__(self, name: str) -> Any:
-        raise NotImplementedError(name)
+# What is measured: the two ways of asking a fleet's pods. In a process of its own.
 
 
 @dataclass(slots=True)
@@ -199,6 +102,10 @@ class Ours:
         well = [(port, at - began, sample.latency_ms) for port, at, sample in noted.samples if sample.ok]
         return {port: at for port, at, _ in well}, [latency for _, _, latency in well]
 
+    async def forget(self) -> None:
+        """Close all connections."""
+        await self.prober.close()
+
     async def close(self) -> None:
         await self.prober.close()
 
@@ -207,9 +114,12 @@ class Plain:
     """A loop as one would write it: aiohttp, gather, a deadline for each. `limit`: of connections, 100 by default."""
 
     def __init__(self, limit: int) -> None:
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=limit), timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
-        )
+        self.limit = limit
+        self.session = self._opened()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=self.limit)
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
 
     def prepare(self, ports: Sequence[int]) -> Sequence[int]:
         return ports
@@ -233,6 +143,11 @@ class Plain:
         await asyncio.gather(*(one(port) for port in ports))
         return ends, latencies
 
+    async def forget(self) -> None:
+        """Close all connections."""
+        await self.session.close()
+        self.session = self._opened()
+
     async def close(self) -> None:
         await self.session.close()
 
@@ -243,33 +158,54 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[max(0, int(-(-len(ordered) * percent // 100)) - 1)] if ordered else 0.0
 
 
-async def one_sweep(work: Callable[[], Awaitable[Times]], healthy: frozenset[int]) -> Result:
+def used_by(servers: Sequence[int]) -> float:
+    """CPU seconds that the processes of endpoints have used until now, each asked at one of its ports."""
+    found = 0.0
+    for port in servers:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{CPU}", timeout=60) as answer:
+            found += float(answer.read())
+    return found
+
+
+async def one_sweep(work: Callable[[], Awaitable[Times]], servers: Sequence[int], healthy: frozenset[int]) -> Result:
     """One sweep, measured: of those that were well throughout, when they had answered."""
+    theirs = used_by(servers)
     wall, cpu = time.perf_counter(), time.process_time()
     ends, latencies = await work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return {
-        "wall_s": time.perf_counter() - wall,
-        "cpu_s": time.process_time() - cpu,
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "servers_cpu_s": used_by(servers) - theirs,
         "well": len(ends),
         "latency_ms": {str(one): percentile(latencies, one) for one in (50, 95, 99)},
         "healthy_s": percentile([at for port, at in ends.items() if port in healthy], 99),
     }
 
 
-async def measure(who: str, well: Sequence[int], hanging: Sequence[int]) -> Result:
-    """Sweeps of endpoints that are all well, and by turns of the same with every tenth hanging."""
+async def measure(who: str, given: Mapping[str, list[int]]) -> Result:
+    """Sweeps of endpoints that are all well, by turns with every tenth hanging; then of all over new connections."""
+    well, servers = given["well"], given["servers"]
     way: Any = Ours(agents_of(len(well))) if who == "ours" else Plain(100 if who == "plain" else 0)
     mixed = list(well)
-    mixed[::HANGING] = hanging
+    mixed[::HANGING] = given["hanging"]
     healthy = frozenset(well) - frozenset(well[::HANGING])
     all_well, some_hang = way.prepare(well), way.prepare(mixed)
     gc.collect()
     gc.freeze()  # what lasts is frozen, as a daemon's plan leaves it
-    result: Result = {"first": await one_sweep(lambda: way.sweep(all_well), healthy), "well": [], "hang": []}
-    for number in range(ROUNDS):
-        tell(f"{len(well)} endpoints, {who}: {number + 1} of {ROUNDS}")
-        result["well"].append(await one_sweep(lambda: way.sweep(all_well), healthy))
-        result["hang"].append(await one_sweep(lambda: way.sweep(some_hang), healthy))
+
+    async def swept(asked: Any) -> Result:
+        return await one_sweep(lambda: way.sweep(asked), servers, healthy)
+
+    result: Result = {"first": await swept(all_well), "well": [], "hang": [], "new": []}
+    rounds = ROUNDS if who == "ours" else FEWER
+    for number in range(rounds):
+        tell(f"{len(well)} endpoints, {who}: {number + 1} of {rounds}")
+        result["well"].append(await swept(all_well))
+        result["hang"].append(await swept(some_hang))
+    for _ in range(FEWER):
+        await way.forget()
+        result["new"].append(await swept(all_well))
     if who == "ours":
         result["single"] = await single(way, well[0])
     await way.close()
@@ -295,41 +231,32 @@ async def single(way: Ours, port: int) -> Result:
 
 
 class Endpoints:
-    """Running endpoints, and what they have used of the processor."""
+    """Running endpoints, `well` and `hanging`; `servers` are one of each process, to be asked what that has used."""
 
     def __init__(self, stack: ExitStack, well: int) -> None:
         hanging = well // HANGING
         command = [sys.executable, "-m", "benchmarks.endpoints", str(well // SERVERS), str(hanging // SERVERS)]
-        self.processes = [
+        processes = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
             for _ in range(SERVERS)
         ]
-        lines = [[self._line(process), self._line(process)] for process in self.processes]
-        self.well = [int(port) for both in lines for port in both[0].split()]
-        self.hanging = [int(port) for both in lines for port in both[1].split()]
-
-    def cpu_s(self) -> float:
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        return sum(float(self._line(process)) for process in self.processes)
+        lines = [[self._line(process), self._line(process)] for process in processes]
+        self.well = [port for both in lines for port in both[0]]
+        self.hanging = [port for both in lines for port in both[1]]
+        self.servers = [both[0][0] for both in lines]
 
     @staticmethod
-    def _line(process: subprocess.Popen[str]) -> str:
+    def _line(process: subprocess.Popen[str]) -> list[int]:
         assert process.stdout is not None
-        return process.stdout.readline()
+        return [int(port) for port in process.stdout.readline().split()]
 
 
-def measured(who: str, endpoints: Endpoints) -> Result:
+def measured(who: str, endpoints: Endpoints) -> Any:
     """One way of asking, in a process of its own."""
-    before = endpoints.cpu_s()
-    given = json.dumps({"well": endpoints.well, "hanging": endpoints.hanging})
+    given = json.dumps({"well": endpoints.well, "hanging": endpoints.hanging, "servers": endpoints.servers})
     command = [sys.executable, "-m", "benchmarks.sweep", "--measure", who]
     done = subprocess.run(command, check=True, input=given, stdout=subprocess.PIPE, text=True)
-    result: Result = json.loads(done.stdout)
-    sweeps = 1 + 2 * ROUNDS
-    return {**result, "servers_cpu_s": (endpoints.cpu_s() - before) / sweeps}
+    return json.loads(done.stdout)
 
 
 WAYS = {"ours": "`reconciler`", "plain": "aiohttp, gather", "unlimited": "the same, no limit"}
@@ -342,7 +269,11 @@ def run(size: int) -> Result:
         endpoints = Endpoints(stack, size)
         load = os.getloadavg()[0]
         result = {who: measured(who, endpoints) for who in WAYS}
-        return {"size": size, "ways": result, "load": max(load, os.getloadavg()[0])}
+        found = {"size": size, "ways": result, "load": max(load, os.getloadavg()[0])}
+        if size <= PARTS_MOST:
+            tell(f"{size} endpoints: where the time goes")
+            found["parts"] = measured("parts", endpoints)
+        return found
 
 
 def middle(sweeps: Sequence[Result], *path: str) -> float:
@@ -361,13 +292,15 @@ def report(results: Sequence[Result]) -> str:
     machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     load = max(result["load"] for result in results)
     lines = [
-        f"{machine}, {os.cpu_count()} processors that endpoints and sweep share, one run; medians of {ROUNDS} sweeps.",
+        f"{machine}, {os.cpu_count()} processors that endpoints and sweep share, one run; medians of {ROUNDS} sweeps,",
+        f"of {FEWER} where all connections are new and of the plain loops.",
         f"The machine's load was {load:.0f} at most, the work of others on it included: compare CPU times and ratios.",
     ]
     for result in results:
         ways: Mapping[str, Result] = result["ways"]
         lines += ["", row(f"{result['size']:,} endpoints", *WAYS.values()), row("---", *("---:" for _ in WAYS))]
         lines += [row(title, *(cell(ways[who]) for who in WAYS)) for title, cell in ROWS]
+    lines += [line for result in results if "parts" in result for line in ("", *parts_table(result["parts"]))]
     ours = [result["ways"]["ours"]["single"] for result in results]
     lines += ["", f"One agent alone, look, probe and assessment: {ours[-1]['50']:.1f} ms, p99 {ours[-1]['99']:.1f} ms."]
     return "\n".join(lines)
@@ -379,12 +312,19 @@ def _later(one: Result) -> str:
     return f"{100 * median(ratios):+.0f} %"
 
 
+def _share(one: Result) -> float:
+    theirs, ours = middle(one["well"], "servers_cpu_s"), middle(one["well"], "cpu_s")
+    return 100 * theirs / (theirs + ours)
+
+
 ROWS: Sequence[tuple[str, Callable[[Result], str]]] = (
     ("first sweep, all connections new", lambda one: f"{one['first']['wall_s']:.2f} s"),
     ("its CPU", lambda one: f"{one['first']['cpu_s']:.2f} s"),
     ("later sweeps", lambda one: f"{middle(one['well'], 'wall_s'):.2f} s"),
     ("their CPU", lambda one: f"{middle(one['well'], 'cpu_s'):.2f} s"),
-    ("CPU of the endpoints, a sweep", lambda one: f"{one['servers_cpu_s']:.2f} s"),
+    ("their CPU, an agent", lambda one: f"{1e6 * middle(one['well'], 'cpu_s') / one['well'][0]['well']:.0f} µs"),
+    ("CPU of the endpoints meanwhile", lambda one: f"{middle(one['well'], 'servers_cpu_s'):.2f} s"),
+    ("their share of both", lambda one: f"{_share(one):.0f} %"),
     *(
         (f"latency p{percent} of a probe", lambda one, at=percent: f"{middle(one['well'], 'latency_ms', at):.1f} ms")
         for percent in ("50", "95", "99")
@@ -393,6 +333,8 @@ ROWS: Sequence[tuple[str, Callable[[Result], str]]] = (
     ("the same when 10 % hang", lambda one: f"{middle(one['hang'], 'healthy_s'):.2f} s"),
     ("so much later", _later),
     ("latency p99 of the others, when 10 % hang", lambda one: f"{middle(one['hang'], 'latency_ms', '99'):.1f} ms"),
+    ("all connections new, later", lambda one: f"{middle(one['new'], 'wall_s'):.2f} s"),
+    ("its CPU", lambda one: f"{middle(one['new'], 'cpu_s'):.2f} s"),
     ("CPU of a sweep in which 10 % hang", lambda one: f"{middle(one['hang'], 'cpu_s'):.2f} s"),
     ("peak memory", lambda one: f"{one['peak_mb']:.0f} MB"),
 )  # fmt: skip
@@ -403,13 +345,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="1000,10000")
     parser.add_argument("--write", type=Path)
-    parser.add_argument("--measure", choices=tuple(WAYS))
+    parser.add_argument("--measure", choices=(*WAYS, "parts"))
     given = parser.parse_args()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if given.measure:
         ports = json.load(sys.stdin)
-        print(json.dumps(asyncio.run(measure(given.measure, ports["well"], ports["hanging"]))))
+        work = parts(ports["well"]) if given.measure == "parts" else measure(given.measure, ports)
+        print(json.dumps(asyncio.run(work)))
         return
     text = report([run(int(size)) for size in given.sizes.split(",")])
     print(text)

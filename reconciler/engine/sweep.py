@@ -71,8 +71,7 @@ async def sweep(
         begun.stop()
     for fault in begun.faults.values():
         raise fault
-    by_name = sorted(found.items(), key=lambda item: (item[0].namespace, item[0].name))
-    return replace(begun.saw, assessments=dict(by_name), assessed=frozenset(found))
+    return replace(begun.saw, assessments={name: found[name] for name in sorted(found)}, assessed=frozenset(found))
 
 
 class Round:

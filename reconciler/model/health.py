@@ -1,7 +1,7 @@
 """Health: what was measured of an agent, and what follows from it. Values only; health.assess judges.
 
 What a sweep makes anew of every agent are structs of msgspec, which are made in a tenth of the time that a frozen
-dataclass takes (`python -m benchmarks.sweepparts`); in all else they are the same: frozen, compared by value, hashed.
+dataclass takes (`benchmarks/sweepparts.py`); in all else they are the same: frozen, compared by value, hashed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A connection to an endpoint without TLS: a bare socket that the event loop only watches.
 
 A sweep asks thousands of these, and a transport with its protocol and a timer for each costs more than the kernel's
-part: `python -m benchmarks.sweepparts` shows both. May live here: a socket and its states. Not: what is asked, and why.
+part: `benchmarks/sweepparts.py` measures both. May live here: a socket and its states. Not: what is asked, and why.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errn
 """What this machine has run out of: no fault of an endpoint."""
 
 
+_OVER_HTTP = (HttpProbe, CardProbe)
 _Asked = HttpProbe | TcpProbe | GrpcProbe | CardProbe
 
 
@@ -112,7 +113,7 @@ class HttpProber:
         if isinstance(request, PluginProbe):
             raise Refused("not probed: a plugin is no endpoint")
         until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
-        if isinstance(request, HttpProbe | CardProbe) and (address := literal(request.host)) is not None:
+        if isinstance(request, _OVER_HTTP) and (address := literal(request.host)) is not None:
             self._names.judge(address)  # nothing to resolve, and connections know the deadline: no timer of its own
             return await self._at(address, request, until)
         async with asyncio.timeout_at(until):
