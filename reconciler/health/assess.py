@@ -23,17 +23,20 @@ def assess(
     them (check `depends-on`, which alone never makes it unhealthy). A check changes its state only after
     `health.failure_threshold` failures, or `health.success_threshold` successes, in a row; the first measurement
     that succeeds counts at once, so that a fresh agent is not reported as unknown for longer than it must.
-    What was not measured keeps its state: a failed read is not an illness. `flapping` is a fact beside the others and
-    changes none of them.
+    What was not measured keeps its state: a failed read is not an illness, and no reason to mend one either.
+    `flapping` is a fact beside the others and changes none of them.
     """
     before = {check.name: check for check in previous.checks} if previous is not None else {}
     found: list[CheckState] = []
-    measured = False
+    measured = own = False
     for check in _checks(health, evidence):
         old = before.get(check.name)
         finding = judge(check, evidence, old)
-        measured = measured or finding.verdict is not Verdict.NOT_MEASURED
-        found.append(_advance(check, finding, old, health, now_ms))
+        made = _advance(check, finding, old, health, now_ms)
+        found.append(made)
+        if finding.verdict is not Verdict.NOT_MEASURED:
+            measured = True
+            own = own or (made.state is HealthState.UNHEALTHY and check.critical and check.dimension in OWN)
     checks = tuple(found)
     upstream = tuple(sorted([name for name, well in evidence.dependencies.items() if well is False]))
     failing = [check for check in found if check.critical and check.state is HealthState.UNHEALTHY]
@@ -46,7 +49,7 @@ def assess(
         at_ms=now_ms,
         state=state,
         is_healthy=not failing and state is not HealthState.UNKNOWN,
-        requires_recovery=bool(failing) and not explained and any(check.dimension in OWN for check in failing),
+        requires_recovery=own and not explained,
         critical=_nothing_serves(checks, evidence),
         checks=checks,
         upstream=upstream,

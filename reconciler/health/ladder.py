@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from reconciler.health.assess import OWN
 from reconciler.model.agent import Backoff, Health, Recovery, Remedy
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.recovery import KEPT, Ended, RecoveryState, Taken
@@ -166,7 +167,7 @@ def decide(case: Case) -> Decision:
     if found.upstream:
         return Rest(text=f"explained by {', '.join(map(str, found.upstream))}: nothing is done to it for that")
     if not found.requires_recovery:
-        return Rest(text="no remedy mends what it has" if found.state is HealthState.UNHEALTHY else "")
+        return Rest(text=_why_none(found))
     return _ill(case, state)
 
 
@@ -222,6 +223,13 @@ def _of_spec(case: Case) -> RecoveryState | None:
         return state
     going = state.under_way
     return state if going is not None and going.remedy is Remedy.ROLLBACK else None
+
+
+def _why_none(found: Assessment) -> str:
+    if found.state is not HealthState.UNHEALTHY:
+        return ""
+    own = any(check.dimension in OWN for check in _failing(found))
+    return "what it has could not be measured just now" if own else "no remedy mends what it has"
 
 
 def _failing(assessment: Assessment) -> list[CheckState]:

@@ -171,7 +171,8 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """Health of one agent. The three facts are apart: none follows from another.
 
     `is_healthy`: something was measured, and no critical check has failed long enough. `requires_recovery`: a critical
-    check of something of its own has, and no dependency is to blame or in doubt. `critical`: nothing of it serves.
+    check of something of its own has, at this sweep too, and no dependency is to blame or in doubt. `critical`: nothing
+    of it serves.
     `checks` in the declared order.
     """
 

@@ -105,6 +105,13 @@ class TestHysteresis:
         assert found[1].checks[0].failures == 1
         assert found[1].checks[0].text == "not measured"
 
+    def test_what_fails_and_is_not_measured_now_is_no_reason_for_a_remedy(self) -> None:
+        blind = of(ANSWERS, good())  # the agent answers, and what its pods are cannot be read
+        ill = of(ANSWERS, good(), pods=PodFacts(wanted=2, ready=1))
+        found = run(health(ANSWERS, failures=2), ill, ill, blind, ill)
+        assert [each.state for each in found] == [H, U, U, U]
+        assert [each.requires_recovery for each in found] == [False, True, False, True]
+
     def test_before_anything_is_measured_all_is_unknown_and_nothing_is_done(self) -> None:
         (found,) = run(health(ANSWERS), Evidence())
         assert (found.state, found.is_healthy, found.requires_recovery, found.critical) == (X, False, False, False)

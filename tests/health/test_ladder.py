@@ -283,7 +283,13 @@ class TestIll:
             )
 
     def test_neither_is_one_that_no_remedy_mends_or_that_was_not_measured(self) -> None:
-        assert decide(case(assessment=found(requires_recovery=False))) == Rest(text="no remedy mends what it has")
+        slow = replace(found().checks[0], dimension=Dimension.PERFORMANCE)
+        assert decide(case(assessment=found(requires_recovery=False, checks=(slow,)))) == Rest(
+            text="no remedy mends what it has"
+        )
+        assert decide(case(assessment=found(requires_recovery=False))) == Rest(
+            text="what it has could not be measured just now"
+        )
         assert decide(case(assessment=found(HealthState.UNKNOWN))) == Rest()
 
     def test_when_nothing_is_left_people_are_told_once_and_after_the_last_was_watched(self) -> None:
