@@ -285,7 +285,8 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
     unfinished = record is not None and record.state in UNFINISHED_STATES
     moved = record is not None and _moved(record.placement, wanted.placed)
     caught_up = tuple(sorted(set(record.behind) - {*found.behind, *found.forgotten})) if record else ()
-    due = found.changes or unfinished or moved or attributes or caught_up or found.forgotten
+    lifted = record is not None and record.state is AgentState.QUARANTINED  # what is quarantined still got no further
+    due = found.changes or unfinished or lifted or moved or attributes or caught_up or found.forgotten
     if record is not None and not due:
         return None
     facts = Facts(
@@ -298,6 +299,7 @@ def _change(wanted: Wanted, record: Record | None, found: _Findings, reach: Reac
         attributes=attributes,
         moved=moved,
         unfinished=unfinished,
+        lifted=lifted,
         caught_up=caught_up,
         forgotten=found.forgotten,
     )

@@ -21,7 +21,8 @@ from reconciler.spec.provenance import origin
 class Facts:
     """What there is to do of an agent. `codes` are those of its objects, `home` where a failover took it from.
 
-    `caught_up`: clusters that were left out before and are not any more. `health` says how clusters are.
+    `caught_up`: clusters that were left out before and are not any more. `health` says how clusters are. `lifted`: its
+    record says that it is quarantined, and it is not any more.
     """
 
     agent: Agent
@@ -33,6 +34,7 @@ class Facts:
     attributes: tuple[AttributeChange, ...]
     moved: bool
     unfinished: bool
+    lifted: bool
     caught_up: tuple[str, ...]
     forgotten: tuple[str, ...] = ()
 
@@ -69,6 +71,9 @@ def reasons_of(facts: Facts) -> tuple[Reason, ...]:
         for code in sorted(codes)
         if code not in (ReasonCode.OBJECT_MISSING, ReasonCode.OBJECT_SURPLUS, ReasonCode.EXPORTED) or not told
     ]
+    if not reasons and facts.lifted:
+        text = "its quarantine is over, and it is looked at once more"
+        reasons.append(Reason(code=ReasonCode.RESUMED, text=text))
     if not reasons:
         reasons.append(Reason(code=ReasonCode.RENDERING_CHANGED, text=_TEXTS[ReasonCode.RENDERING_CHANGED]))
     return tuple(reasons)

@@ -280,6 +280,18 @@ def test_an_apply_that_stopped_in_the_middle_is_finished() -> None:
     assert (change.action, change.reasons[0].code) == (Action.RECOVER, ReasonCode.UNFINISHED)
 
 
+def test_an_agent_whose_quarantine_is_lifted_is_looked_at_once_more_though_nothing_differs() -> None:
+    world = running("support/triage")
+    world.alter("support/triage", state=AgentState.QUARANTINED)
+    (change,) = world.plan().changes
+    assert (change.action, change.objects) == (Action.RECOVER, ())
+    assert [(reason.code, reason.text) for reason in change.reasons] == [
+        (ReasonCode.RESUMED, "its quarantine is over, and it is looked at once more")
+    ]
+    world.converge()
+    assert world.plan().changes == ()
+
+
 def test_an_agent_that_moves_says_so() -> None:
     two = """
 apiVersion: agents.codevald.io/v1
