@@ -264,7 +264,7 @@ class Sharding:
     def _lost(self, shard: int, reason: str) -> None:
         if self._shards.pop(shard, None) is not None:
             self.tell.say("warning", "shard-lost", shard=shard, of=self.count, reason=reason)
-            ending = asyncio.create_task(_awaited(self.hand_over()))
+            ending = asyncio.create_task(_ended(self.hand_over))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
 
@@ -310,5 +310,5 @@ class Sharding:
 _SEATS = "daemon/seat-"
 
 
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
+async def _ended(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

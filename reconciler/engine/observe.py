@@ -63,8 +63,13 @@ class Observed:
 async def observe(stores: Stores, scope: Scope) -> Observed:
     """Read the registry, and of every cluster its identity, its objects in `scope` and its capacity."""
     names = sorted(stores.clusters)
+
+    # asked for where it is waited for: who is stopped before it begins leaves no question that nobody asked
+    async def on_record() -> Observation[RegistrySnapshot]:
+        return await bounded(stores.registry.snapshot(), "the registry", stores.patience.read_s)
+
     registry, sights = await asyncio.gather(
-        bounded(stores.registry.snapshot(), "the registry", stores.patience.read_s),
+        on_record(),
         asyncio.gather(*(look_at(name, stores.clusters[name], scope, stores.patience) for name in names)),
     )
     return Observed(registry=registry, clusters=dict(zip(names, sights, strict=True)))
@@ -81,7 +86,6 @@ async def look_at(name: str, cluster: Cluster | Unreadable, scope: Scope, patien
     if scope.kinds == RENDERED_KINDS:
         scope = replace(scope, kinds=served_kinds(identity.value))
 
-    # asked for where it is waited for: who is stopped before it begins leaves no question that nobody asked
     async def objects() -> Observation[LiveSet]:
         return await read(cluster.observe(scope), cluster, patience)
 

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import hashlib
 import tempfile
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,9 +58,9 @@ def simulate(seed: int, steps: int, *, only: Sequence[Step] = ()) -> Run:
     """Run `steps` steps of `seed`. Never raises for a law that broke: that is in the answer."""
     run = Run(seed)
     memory = MEMORY if MEMORY.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder, chances(seed) as chance:
+    loop = SimulatedLoop()
+    with tempfile.TemporaryDirectory(dir=memory) as folder, chances(seed) as chance, _warned(loop):
         gc.disable()  # walking all of it takes a tenth of the time, and little of it is garbage
-        loop = SimulatedLoop()
         asyncio.set_event_loop(loop)
         world = loop.run_until_complete(made(Path(folder), chance, run.lines))
         try:
@@ -68,7 +70,21 @@ def simulate(seed: int, steps: int, *, only: Sequence[Step] = ()) -> Run:
         run.simulated_s = world.now
         run.changes = sum("change-ended" in line for line in run.lines)
         loop.run_until_complete(world.close())
+        run.failure = run.failure or "; ".join(loop.failures)
     return run
+
+
+@contextmanager
+def _warned(loop: SimulatedLoop) -> Iterator[None]:
+    """What Python warns of (a call that nobody waited for) is a failure like one that nobody caught."""
+
+    def tell(message: Warning | str, category: type[Warning], *_where: object) -> None:
+        loop.failures.append(f"{category.__name__}: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = tell  # type: ignore[assignment]
+        yield
 
 
 async def _all(world: World, run: Run, steps: int, kinds: tuple[Step, ...]) -> None:
