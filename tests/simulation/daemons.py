@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from reconciler.engine.world import Retry, Stores
 from reconciler.model.alert import Alert
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.health import PluginProbe, ProbeRequest, Sample
+from reconciler.model.registry import Record, Write
 from reconciler.model.series import Retention
 from reconciler.ports import Cluster
 from tests.doubles.simulated_cluster import SimulatedCluster
@@ -47,10 +48,25 @@ class Surroundings:
     jitter: Callable[[], float]
     """What daemons take for chance in their pauses."""
     raised: list[Alert] = field(default_factory=list)
+    recorded: list[Callable[[Record], None]] = field(default_factory=list)
+    """Are told of each record when it has been written."""
 
     def told(self, told: Told) -> None:
         for hears in self.hears:
             hears(told)
+
+
+class HeardRegistry(SqliteRegistry):
+    """The real registry, which tells of what is written into it."""
+
+    recorded: Sequence[Callable[[Record], None]] = ()
+
+    async def commit(self, write: Write) -> int:
+        last = await super().commit(write)
+        for record in write.records:
+            for hears in self.recorded:
+                hears(record)
+        return last
 
 
 class View:
@@ -136,7 +152,8 @@ class Daemon:
 
     async def _main(self) -> None:
         around = self.around
-        registry = await SqliteRegistry.open(around.registry, around.clock)
+        registry = await HeardRegistry.open(around.registry, around.clock)
+        registry.recorded = around.recorded
         self.view = View(around, self.name, self.clone, registry)
         tell = Teller(clock=around.clock, write=self._line, level="info")
         self.service = Service(

@@ -10,19 +10,21 @@ from reconciler.model.objects import AGENT_LABEL, FIELD_MANAGER, TRACKING_ANNOTA
 from reconciler.model.plan import Change, HoldCode, Policy
 from reconciler.model.registry import AgentState, Record, RegistrySnapshot
 from tests.doubles.simulated_links import Told
-from tests.simulation.fleet import Wanted
+from tests.simulation.deletions import unjustified
+from tests.simulation.fleet import CLUSTERS, Wanted
 from tests.simulation.world import Broken, World
 
-STALE_S = 1_800.0
-"""How old the commit may be that a daemon acts on, while it cannot reach Git."""
 REST_WITHIN_S = 3_600.0
 REST_STEP_S = 15.0
 IDLE_S = 130.0
 RESYNC_S = 61.0
 """A daemon has looked at everything once more by then."""
+Body = dict[str, Any]
 STORM_S = 3_600.0
 MOST_APPLIES = 60
 """Writes to one Deployment in an hour by daemons."""
+MOST_PODS = 30
+"""Three replicas, ten times."""
 PERSON = "person"
 
 
@@ -35,46 +37,14 @@ def on_write(world: World, told: Told) -> None:
         world.breaches.append(
             f"{told.by} wrote {told.verb} {told.ref} on {told.cluster} while {holder!r} held the lock"
         )
-    if told.verb == "delete" and told.ref.kind == "Deployment":
-        _justified(world, told)
-
-
-def _justified(world: World, told: Told) -> None:
-    """An agent whose Deployment goes was declared nowhere in some commit that a daemon may act on, or moved."""
-    body = world.clusters[told.cluster].store.get(told.ref)
-    if body is None:
-        return
-    name = AgentName(namespace=told.ref.namespace, name=body["metadata"]["labels"].get(AGENT_LABEL, told.ref.name))
-    texts = [text for commit in _recent(world) for text in _texts(world, commit, name)]
-    everywhere = [text for text in texts if text is not None]
-    if len(everywhere) < len(texts):
-        return  # it was declared nowhere for a while
-    if any("eu-1" not in text or "us-1" not in text for text in everywhere):
-        return  # it may have moved
-    if all("policy: spread" in text or "failover" in text for text in everywhere):
-        return
-    world.breaches.append(f"{told.by} deletes {told.ref} on {told.cluster}, which is declared in every recent commit")
-
-
-def _recent(world: World) -> list[str]:
-    since = world.now - STALE_S
-    found = [commit for at, commit in world.heads if at >= since]
-    before = [commit for at, commit in world.heads if at < since]
-    return [*before[-1:], *found]
-
-
-def _texts(world: World, commit: str, name: AgentName) -> list[str | None]:
-    """The file that declares an agent in a commit; None where none does."""
-    marker = f"metadata: {{name: {name.name}, namespace: {name.namespace}}}"
-    for path, blob in world.git.trees[commit].items():
-        text = blob.data.decode()
-        if marker in text or (path.endswith(f"/{name.name}.yaml") and "not, closed" in text):
-            return [text]
-    return [None]
+    if told.verb == "delete" and (why := unjustified(world, told)):
+        world.breaches.append(why)
 
 
 def no_storm(world: World) -> None:
-    """Nothing is done again and again: no Deployment is written by daemons more often than its pauses allow."""
+    """Nothing is done again and again: no Deployment is written by daemons more often than its pauses allow, and no
+    agent's pods are ended more often than a day's remedies allow.
+    """
     since = world.now - STORM_S
     counted = Counter(
         (told.cluster, told.ref)
@@ -84,6 +54,14 @@ def no_storm(world: World) -> None:
     for (cluster, ref), count in counted.items():
         if count > MOST_APPLIES:
             raise Broken(f"{ref} on {cluster} was written {count} times within an hour")
+    ended = Counter(
+        (told.cluster, told.ref.namespace, told.ref.name.rsplit("-", 2)[0])
+        for told in world.ledger
+        if told.at >= since and told.by != PERSON and told.ref.kind == "Pod" and told.verb == "delete"
+    )
+    for (cluster, namespace, name), count in ended.items():
+        if count > MOST_PODS:
+            raise Broken(f"{count} pods of {namespace}/{name} on {cluster} were ended within an hour")
     del world.ledger[: next((at for at, told in enumerate(world.ledger) if told.at >= since), len(world.ledger))]
 
 
@@ -151,7 +129,10 @@ def _differs_from(world: World, snapshot: RegistrySnapshot) -> str:
         record = snapshot.records.get(name)
         if record is None:
             return f"{name} is on no record"
-        if text := _differs_in(wanted, record, live.pop(name, []), now_ms):
+        bodies = live.pop(name, {})
+        memory = f"{world.fleet.templates[wanted.template]}Mi"
+        text = _differs_in(wanted, record, list(bodies.values()), now_ms) or _elsewhere(wanted, bodies, memory)
+        if text:
             return f"{name}: {text}"
     if live:
         return f"declared nowhere, and there: {', '.join(map(str, sorted(live)))}"
@@ -159,26 +140,46 @@ def _differs_from(world: World, snapshot: RegistrySnapshot) -> str:
     return f"declared nowhere, and on record: {', '.join(map(str, gone))}" if gone else ""
 
 
-def _live(world: World) -> dict[AgentName, list[dict[str, Any]]]:
-    """Deployments that carry our mark, by agent."""
-    found: dict[AgentName, list[dict[str, Any]]] = {}
+def _live(world: World) -> dict[AgentName, dict[str, Body]]:
+    """Deployments that carry our mark, by agent and cluster."""
+    found: dict[AgentName, dict[str, Body]] = {}
     for cluster in world.clusters.values():
         for body in cluster.store.list("apps", "Deployment")[0]:
             metadata = body["metadata"]
             if TRACKING_ANNOTATION in metadata.get("annotations", {}):
                 name = AgentName(namespace=metadata["namespace"], name=metadata["labels"][AGENT_LABEL])
-                found.setdefault(name, []).append(body)
+                found.setdefault(name, {})[cluster.name] = body
     return found
 
 
-def _differs_in(wanted: Wanted, record: Record, live: list[dict[str, Any]], now_ms: int) -> str:
+def _elsewhere(wanted: Wanted, live: dict[str, Body], memory: str) -> str:
+    """Where it runs, and with how much memory."""
+    counts = {cluster: int(body["spec"]["replicas"]) for cluster, body in live.items()}
+    runs = {cluster for cluster, count in counts.items() if count}
+    shares = [counts.get(cluster, 0) for cluster in CLUSTERS]
+    spread = "spread" in wanted.placement
+    if spread and max(shares) - min(shares) > 1:
+        return f"it is spread unevenly: {counts}"
+    home = next((cluster for cluster in CLUSTERS if cluster in wanted.placement), "")
+    if not spread and runs - {home}:
+        return f"it runs on {', '.join(sorted(runs))} instead of {home}"
+    limits = {_container(body)["resources"]["limits"]["memory"] for body in live.values()}
+    return f"it has {', '.join(sorted(limits))} of memory instead of {memory}" if limits - {memory} else ""
+
+
+def _container(body: Body) -> Body:
+    found: Body = body["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+def _differs_in(wanted: Wanted, record: Record, live: list[Body], now_ms: int) -> str:
     stays = wanted.suspend or record.suspended
     override = record.override
     by_hand = override is not None and not 0 < override.until_ms <= now_ms
     replicas = 0 if stays else override.replicas if override is not None and by_hand else wanted.replicas
     have = sum(int(body["spec"]["replicas"]) for body in live)
     ready = sum(int(body.get("status", {}).get("readyReplicas", 0)) for body in live)
-    images = {body["spec"]["template"]["spec"]["containers"][0]["image"] for body in live}
+    images = {_container(body)["image"] for body in live}
     if have != replicas or ready != replicas:
         return f"{replicas} replicas are wanted, {have} declared, {ready} ready"
     if images - {wanted.image}:

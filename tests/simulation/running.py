@@ -88,7 +88,7 @@ def _warned(loop: SimulatedLoop) -> Iterator[None]:
 
 
 async def _all(world: World, run: Run, steps: int, kinds: tuple[Step, ...]) -> None:
-    world.law = laws.on_write
+    world.law, world.law_of_ladders = laws.on_write, True
     for _ in range(4):
         world.fleet.add()
     world.commit()

@@ -13,21 +13,22 @@ from pathlib import Path
 from unittest import mock
 
 from reconciler.adapters.embedded.controllers import loop as controllers
-from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.engine.operate import Hand
 from reconciler.engine.passes import apply_plan
 from reconciler.engine.reconcile import compute_plan
 from reconciler.engine.world import Retry
 from reconciler.model.errors import ReconcilerError
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
 from reconciler.model.plan import Plan, Policy
-from reconciler.model.registry import RegistrySnapshot
+from reconciler.model.registry import Record, RegistrySnapshot
 from tests.doubles.simulated_cluster import SimulatedCluster
 from tests.doubles.simulated_git import SimulatedClone, SimulatedGit
 from tests.doubles.simulated_links import Line, Place, Told
 from tests.doubles.simulated_time import Process, SimulatedClock, SimulatedLoop
-from tests.simulation.daemons import Daemon, Surroundings, View, hand_options
-from tests.simulation.fleet import CLUSTERS, Fleet
+from tests.simulation.daemons import Daemon, HeardRegistry, Surroundings, View, hand_options
+from tests.simulation.fleet import CLUSTERS, Fleet, Wanted
+from tests.simulation.ladders import Ladders
 
 PLACES = ("git", "registry", "pods", *CLUSTERS)
 CONTROLLERS_LOOK_S = 3600.0
@@ -54,10 +55,15 @@ class World:
     ledger: list[Told] = field(default_factory=list)
     heads: list[tuple[float, str]] = field(default_factory=list)
     """What the branch was, since when."""
+    meant: dict[str, dict[AgentName, Wanted]] = field(default_factory=dict)
+    """What each commit declares; of a file that is broken, what it declares when it is whole."""
+    ladders: Ladders = field(default_factory=Ladders)
     breaches: list[str] = field(default_factory=list)
     """Laws broken while others were at work: they are told by the next step."""
     law: Callable[[World, Told], None] = lambda _world, _told: None
     """Hears of each write to a cluster just before it is done."""
+    law_of_ladders: bool = False
+    """Whether remedies are held against the ladder that the fleet declares by itself."""
 
     @property
     def now(self) -> float:
@@ -81,10 +87,18 @@ class World:
         self.ledger.append(told)
         self.law(self, told)
 
+    def recorded(self, record: Record) -> None:
+        """Somebody wrote a record."""
+        if self.law_of_ladders and (broken := self.ladders.heard(record, self.around.clock.now_ms())):
+            self.breaches.append(broken)
+
     def commit(self) -> str:
         """Put the fleet as it is meant now into Git."""
-        commit = self.git.commit(self.fleet.files())
+        return self._head(self.git.commit(self.fleet.files()))
+
+    def _head(self, commit: str) -> str:
         self.heads.append((self.now, commit))
+        self.meant[commit] = self.fleet.declared()
         return commit
 
     def care(self, recovery: str) -> None:
@@ -94,9 +108,7 @@ class World:
 
     def force(self, parent: str) -> str:
         """The same over the branch's past."""
-        commit = self.git.force(self.fleet.files(), parent)
-        self.heads.append((self.now, commit))
-        return commit
+        return self._head(self.git.force(self.fleet.files(), parent))
 
     def start(self) -> Daemon:
         """Another daemon; where one ran before on the same disk, with what that one had fetched."""
@@ -202,7 +214,7 @@ async def made(
         clock=clock, chance=chance, git=git, registry=folder / "registry.db", clusters=clusters,
         places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines, jitter=pauses,
     )  # fmt: skip
-    registry = await SqliteRegistry.open(around.registry, clock)
+    registry = await HeardRegistry.open(around.registry, clock)
     calm = Surroundings(
         clock=clock, chance=chance, git=git, registry=around.registry, clusters=clusters,
         places={name: Place(name=name) for name in PLACES}, hears=hears, lines=lines, jitter=pauses,
@@ -213,6 +225,8 @@ async def made(
     assert isinstance(loop, SimulatedLoop)
     world = World(around, chance, Fleet(chance), person, process, loop)
     hears.append(world.hear)
+    around.recorded.append(world.recorded)
+    registry.recorded = around.recorded
     for cluster in clusters.values():
         process.start(cluster.nodes.run())
     return world
