@@ -283,7 +283,7 @@ class TestIll:
             )
 
     def test_neither_is_one_that_no_remedy_mends_or_that_was_not_measured(self) -> None:
-        slow = replace(found().checks[0], dimension=Dimension.PERFORMANCE)
+        slow = structs.replace(found().checks[0], dimension=Dimension.PERFORMANCE)
         assert decide(case(assessment=found(requires_recovery=False, checks=(slow,)))) == Rest(
             text="no remedy mends what it has"
         )

@@ -63,9 +63,9 @@ def test_a_pause_is_held_against_its_cap(right: RecoveryState, wrong: RecoverySt
 
 
 def test_the_cap_grows_to_two_minutes_and_no_further() -> None:
-    steps = {"step": 5, "due_ms": NOW + 1_000 + 120_000}
-    assert heard(replace(BEGUN, step=5), replace(ENDED, **steps)) == ""
-    assert "whose cap is 120000" in heard(replace(BEGUN, step=5), replace(ENDED, **steps | {"due_ms": NOW + 121_001}))
+    begun, last = replace(BEGUN, step=5), replace(ENDED, step=5, due_ms=NOW + 1_000 + 120_000)
+    assert heard(begun, last) == ""
+    assert "whose cap is 120000" in heard(begun, replace(last, due_ms=NOW + 1_000 + 120_001))
 
 
 def test_a_remedy_before_its_time_or_beyond_the_ladder_is_found() -> None:
