@@ -342,7 +342,9 @@ class Recovering:
                 self._leave(record, agent, record.message)
         for name in list(self._left):
             record = self._record(swept, name)
-            if record is None or not _is_left(record):
+            if record is not None and not swept.mine(name):
+                del self._left[name]  # it goes on, and is another daemon's to tell of
+            elif record is None or not _is_left(record):
                 self.raise_(replace(self._left.pop(name), resolved=True, at_ms=self.world.clock.now_ms()))
 
     def _leave(self, record: Record, agent: Agent, text: str) -> None:

@@ -318,6 +318,19 @@ async def test_no_more_remedies_are_under_way_than_the_budget_and_the_others_wai
     await asyncio.gather(*ward.doing.waiting)
 
 
+async def test_who_gets_a_shard_back_tells_again_of_agents_that_are_left_to_people(ward: Ward) -> None:
+    """The other daemon told of them meanwhile, and tells nothing any more."""
+    await ward.have("a", ladder="quarantine", attempts=1)
+    await ward.sweep(ill="a")
+    await ward.sweep(ill="a")
+    told = [(alert.key, alert.resolved) for alert in ward.alerts]
+    assert told == [("AgentQuarantined support/a", False)]
+    await ward.hear(replace(await ward.swept({}), mine=lambda _name: False))
+    assert len(ward.alerts) == 1, "it is not over, and not ours to tell"
+    await ward.sweep(ill="a")
+    assert [(alert.key, alert.resolved) for alert in ward.alerts] == told * 2
+
+
 async def test_remedies_that_wait_for_their_turn_count_as_under_way(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
