@@ -17,7 +17,8 @@ from itertools import groupby
 from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, open_ways, skip, too_late
 from reconciler.engine.change import run_change, same_aim
 from reconciler.engine.fleetwide import first, note_commit
-from reconciler.engine.run import Replanner, Run
+from reconciler.engine.rollback import Way
+from reconciler.engine.run import Replanner, Run, Unfinished
 from reconciler.engine.shardlocks import Shards
 from reconciler.engine.turns import Turns
 from reconciler.model.events import ChangeFinished
@@ -125,7 +126,7 @@ class Continuous:
         """Do something that no plan says for an agent that is not under way and stays at its spec, in its turn."""
 
         async def in_turn(run: Run) -> ChangeFinished:
-            async with self._turns.one():
+            async with self._turns.one(run.stop):
                 return await work(run)
 
         self._start(self.run, name, None, in_turn, spec_hash=spec_hash)
@@ -232,8 +233,8 @@ class Continuous:
             self.on_end(None)
 
     async def _back(self, run: Run, entry: JournalEntry, back: Back) -> ChangeFinished:
-        async with self._turns.one():
-            return await conclude(run, entry, back(run))
+        async with self._turns.one(run.stop):
+            return await conclude(run, entry, back(run) if not run.stop.is_set() else _not_begun())
 
     async def _one(
         self, run: Run, *, change: Change, before: Mapping[AgentName, asyncio.Task[ChangeFinished]]
@@ -241,12 +242,16 @@ class Continuous:
         for name, task in sorted(before.items()):
             if (done := await asyncio.shield(task)).outcome not in WORKED:
                 return skip(change, f"it waits for {name}, which was not brought up: {done.reason or done.text}")
-        async with self._turns.one() as turn:
+        async with self._turns.one(run.stop) as turn:
             if run.stop.is_set():
                 return skip(change, "the work was stopped before it began")
             if too_late(run, change):
                 return skip(change, "its change window has closed")
             return await run_change(run, change, turn)
+
+
+async def _not_begun() -> Way:
+    raise Unfinished("it was stopped before it began")
 
 
 def _everybody(_name: AgentName) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 WAITING_EACH = 10
 """How many are under way for each that writes."""
@@ -35,12 +35,39 @@ class Turns:
         self._under_way = asyncio.Semaphore(at_once * WAITING_EACH if at_once > 1 else 1)
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Turn]:
-        """Wait for a turn; the agent is under way to the end of the block, and its turn may end before."""
-        async with self._under_way:
-            await self._writing.acquire()
+    async def one(self, stop: asyncio.Event | None = None) -> AsyncIterator[Turn]:
+        """Wait for a turn; the agent is under way to the end of the block, and its turn may end before.
+
+        Who is told to `stop` waits no longer, and is to begin nothing.
+        """
+        if not await _acquired(self._under_way, stop):
+            yield Turn()
+            return
+        async with AsyncExitStack() as stack:
+            stack.callback(self._under_way.release)
+            if not await _acquired(self._writing, stop):
+                yield Turn()
+                return
             turn = Turn(self._writing)
-            try:
-                yield turn
-            finally:
-                turn.end()
+            stack.callback(turn.end)
+            yield turn
+
+
+async def _acquired(slots: asyncio.Semaphore, stop: asyncio.Event | None) -> bool:
+    """Wait for a slot; whether there is one, or it was told to stop before."""
+    if stop is None or not slots.locked():
+        await slots.acquire()
+        return True
+    waiting, told = asyncio.create_task(slots.acquire()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({waiting, told}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return True
+    except BaseException:
+        if waiting.done() and not waiting.cancelled():
+            slots.release()
+        raise
+    finally:
+        told.cancel()
+        waiting.cancel()
+    return False

@@ -17,6 +17,7 @@ from reconciler.engine.reconcile import replanner
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Run, Unfinished
 from reconciler.engine.settle import settle
+from reconciler.engine.turns import Turns
 from reconciler.engine.world import Stores
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
@@ -295,3 +296,22 @@ async def test_what_is_done_beside_plans_ends_for_a_plan_that_wants_the_agent_ot
     await keeper.look()
     await keeper.end_of(FAST)
     assert (await keeper.look()).changes == ()
+
+
+async def test_who_is_left_to_others_while_it_waits_for_its_turn_is_left_at_once(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shard goes to another daemon, which does not wait until slow agents of ours have given their turns back."""
+    await keeper.commit(fast=agent("fast"), slow=agent("slow"))
+    await until(lambda: not keeper.work.busy)
+    monkeypatch.setattr(keeper.work, "_turns", Turns(1))
+    may_end, _stop = await recovering(keeper, SLOW)
+    await keeper.commit(fast=agent("fast", image="acme/agent:2"))
+    await until(lambda: not keeper.work.pending)
+    await asyncio.wait_for(keeper.work.leave(lambda name: name == FAST), 20)
+    assert keeper.work.busy == {SLOW}
+    assert keeper.outcomes(FAST)[-1] is Outcome.SKIPPED
+    may_end.set()
+    await keeper.end_of(SLOW)
+    await keeper.commit(next=agent("next"))
+    await until(lambda: keeper.outcomes(NEXT) == [Outcome.APPLIED])  # no turn was lost
