@@ -95,13 +95,17 @@ class Denied(RegistryError):
     """We may not read or write there: that says nothing of what is kept."""
 
 
+class Refused(RegistryError):
+    """The server took none of it, and would not if it were asked again."""
+
+
 class NoDatabase(RegistryError):
     """The server is there, and the database is not."""
 
 
 def translate(error: Failure, place: str, doing: str) -> RegistryError:
     """What a failure means to people; nothing was written."""
-    made: type[RegistryError] = Denied if kind_of(error) is Kind.DENIED else RegistryError
+    made = {Kind.DENIED: Denied, Kind.REFUSED: Refused}.get(kind_of(error), RegistryError)
     if code_of(error) == NO_DATABASE:
         made = NoDatabase
     return made(f"{place}: cannot {doing}: {_text(error)}", hint=_hint(error))

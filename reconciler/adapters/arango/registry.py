@@ -15,9 +15,10 @@ from arango.database import StandardDatabase, TransactionDatabase
 from reconciler.adapters.arango import health, keeping, moving, reading, schema, search, upkeep
 from reconciler.adapters.arango.documents import reading as reading_of
 from reconciler.adapters.arango.faults import FAILURES, Denied, translate
+from reconciler.adapters.arango.grouping import GroupedWrites
 from reconciler.adapters.arango.servers import Access, Patience, Servers
 from reconciler.adapters.arango.transactions import LOCK, Transactions
-from reconciler.adapters.arango.writing import Encoded, free_lease, take_lease, write_all
+from reconciler.adapters.arango.writing import Encoded, free_lease, take_lease
 from reconciler.adapters.stored.ids import IdMaker
 from reconciler.model.audit import AuditVerdict
 from reconciler.model.errors import RegistryError
@@ -55,6 +56,7 @@ class ArangoRegistry:
         self._servers = servers
         self._place = servers.access.place
         self._transactions = Transactions(servers, writes=schema.WRITTEN)
+        self._writes = GroupedWrites(self._transactions, self._place)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="registry-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="registry-write")
         self._new_id = IdMaker(clock)
@@ -114,7 +116,10 @@ class ArangoRegistry:
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""
         encoded = await self._run(self._readers, lambda: Encoded(write))
-        return await self._write("write", lambda db: write_all(db, encoded))
+        return await self._writes.commit(encoded, self._on_writer)
+
+    async def _on_writer(self, work: Callable[[None], None]) -> None:
+        await self._run(self._writer, lambda: work(None))
 
     async def open_journal(self) -> tuple[JournalEntry, ...]:
         return tuple(await self._read("read the journal", reading.read_journal))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from arango.database import Database
 
@@ -14,7 +13,7 @@ from reconciler.adapters.arango.schema import LOADING, LOADING_HINT
 from reconciler.adapters.arango.statements import one, run
 from reconciler.adapters.stored import codec
 from reconciler.model.audit import next_entry
-from reconciler.model.errors import RegistryError
+from reconciler.model.errors import ReconcilerError, RegistryError
 from reconciler.model.registry import AgentState, JournalEntry, JournalPhase, Lease, Write
 from reconciler.model.writes import (
     Held,
@@ -31,7 +30,7 @@ from reconciler.model.writes import (
 _HELD = """
 RETURN {
   head: FIRST(FOR d IN counters FILTER d._key == "head" RETURN d),
-  operation: FIRST(FOR d IN operations FILTER d._key == @operation RETURN {seq: d.seq, digest: d.digest}),
+  operations: (FOR d IN operations FILTER d._key IN @operations RETURN {key: d._key, seq: d.seq, digest: d.digest}),
   leases: (FOR d IN leases FILTER d._key IN @leases RETURN {key: d._key, epoch: d.epoch, holder: d.holder}),
   fleet: FIRST(FOR d IN fleet FILTER d._key == "fleet" RETURN d.version),
   agents: (FOR d IN agents FILTER d._key IN @agents RETURN {key: d._key, version: d.version, state: d.state, id: d.id}),
@@ -41,6 +40,7 @@ RETURN {
 """
 _PUT = 'FOR d IN @documents INSERT d INTO @@collection OPTIONS {overwriteMode: "replace"}'
 _MOVE_HEAD = 'UPDATE "head" WITH @head IN counters'
+_COUNTED = ("seq", "audit_seq", "audit_hash", "journal", "operations")
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Encoded:
     write: Write
     columns: list[codec.RecordColumns] = field(init=False)
     digest: bytes = field(init=False)
-    wanted: dict[str, Any] = field(init=False)
+    wanted: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Raises RegistryError for a Write that is none, or holds what is no JSON."""
@@ -62,7 +62,7 @@ class Encoded:
         except (TypeError, ValueError) as error:
             raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
         self.wanted = {
-            "operation": documents.hashed(write.op_id),
+            "operations": [documents.hashed(write.op_id)],
             "leases": [documents.hashed(fence.lease) for fence in fences_of(write)],
             "agents": [documents.agent_key(record.name) for record in write.records],
             "clusters": [documents.hashed(health.cluster) for health in write.clusters],
@@ -70,92 +70,163 @@ class Encoded:
         }
 
 
+@dataclass(slots=True)
+class _Standing:
+    """What the writes of one transaction are decided by: what the database holds, and what those before have made."""
+
+    head: Document | None
+    operations: dict[str, tuple[int, str]]
+    leases: dict[str, Document]
+    fleet: int
+    agents: dict[str, Held]
+    clusters: dict[str, int]
+    journal: dict[str, tuple[str, int]]
+    made: dict[str, dict[str, Document]] = field(default_factory=dict)
+    """By collection and key: what stands twice counts as it stands last."""
+
+
 def write_all(db: Database, encoded: Encoded) -> int:
     """Do all of a write and answer the change sequence, or what it was when this `op_id` was written first.
 
     Raises RegistryConflict or RegistryError; the caller then aborts.
     """
-    write = encoded.write
-    held = one(db, _HELD, **encoded.wanted)
-    if held["operation"] is not None:
-        known = held["operation"]
-        return repeated(write, seq=known["seq"], same=known["digest"] == encoded.digest.hex())
-    if held["head"] is None:
+    (outcome,) = write_group(db, [encoded])
+    if isinstance(outcome, ReconcilerError):
+        raise outcome
+    return outcome
+
+
+def write_group(db: Database, group: Sequence[Encoded]) -> list[int | ReconcilerError]:
+    """Do several writes in turn, each whole or not at all: of each its change sequence, or why it is refused.
+
+    It costs as many statements as one write does.
+    """
+    standing = _standing(db, group)
+    outcomes: list[int | ReconcilerError] = []
+    for encoded in group:
+        try:
+            outcomes.append(_decide(standing, encoded))
+        except ReconcilerError as error:
+            outcomes.append(error)
+    for collection, made in standing.made.items():
+        _put(db, collection, list(made.values()))
+    if standing.made and standing.head is not None:
+        run(db, _MOVE_HEAD, head={name: standing.head[name] for name in _COUNTED})
+    return outcomes
+
+
+def _standing(db: Database, group: Sequence[Encoded]) -> _Standing:
+    wanted = {name: [key for one in group for key in one.wanted[name]] for name in group[0].wanted}
+    held = one(db, _HELD, **wanted)
+    return _Standing(
+        head=held["head"],
+        operations={row["key"]: (row["seq"], row["digest"]) for row in held["operations"]},
+        leases={row["key"]: row for row in held["leases"]},
+        fleet=held["fleet"] or 0,
+        agents={
+            row["key"]: Held(version=row["version"], state=AgentState(row["state"]), id=row["id"])
+            for row in held["agents"]
+        },
+        clusters={row["key"]: row["version"] for row in held["clusters"]},
+        journal={row["key"]: (row["phase"], row["position"]) for row in held["journal"]},
+    )
+
+
+def _decide(standing: _Standing, encoded: Encoded) -> int:
+    """What one write makes, added to what stands; nothing of it where it is refused, which is raised."""
+    write, operation = encoded.write, documents.hashed(encoded.write.op_id)
+    if (known := standing.operations.get(operation)) is not None:
+        return repeated(write, seq=known[0], same=known[1] == encoded.digest.hex())
+    if standing.head is None:
         raise RegistryError("the registry has lost its counters", hint=codec.DAMAGED_HINT)
-    if held["head"].get("loading"):
+    if standing.head.get("loading"):
         raise RegistryError(LOADING, hint=LOADING_HINT)
-    leases = {row["key"]: row for row in held["leases"]}
     for fence in fences_of(write):
-        row = leases.get(documents.hashed(fence.lease))
+        row = standing.leases.get(documents.hashed(fence.lease))
         if row is not None:
             check_epoch(fence, epoch=row["epoch"], holder=row["holder"])
-    head: Document = {key: held["head"][key] for key in ("seq", "audit_seq", "audit_hash", "journal", "operations")}
-    _put_records(db, encoded, held["agents"], head)
-    _put_others(db, write, held)
-    _put_journal(db, write.journal, held["journal"], head)
-    _put_audit(db, write, head)
-    head["operations"] += 1
-    operation = documents.operation_document(
-        write.op_id, seq=head["seq"], digest=encoded.digest, position=head["operations"]
-    )
-    _put(db, "operations", [operation])
-    run(db, _MOVE_HEAD, head=head)
-    return int(head["seq"])
+    step = _Step(standing, head=dict(standing.head), fleet=standing.fleet)
+    step.records(encoded)
+    step.others(write)
+    step.journal_entries(write.journal)
+    step.audit(write)
+    seq = int(step.head["seq"])
+    step.head["operations"] += 1
+    position = step.head["operations"]
+    step.put("operations", documents.operation_document(write.op_id, seq=seq, digest=encoded.digest, position=position))
+    step.done()
+    standing.operations[operation] = seq, encoded.digest.hex()
+    return seq
 
 
-def _put_records(db: Database, encoded: Encoded, held: Sequence[Document], head: Document) -> None:
-    by_key = {row["key"]: row for row in held}
-    agents, changes = [], []
-    for record, columns in zip(encoded.write.records, encoded.columns, strict=True):
-        row = by_key.get(documents.agent_key(record.name))
-        was = Held(version=row["version"], state=AgentState(row["state"]), id=row["id"]) if row else None
-        check_record(record, was)
-        head["seq"] += 1
-        agents.append(documents.record_document(record, columns, head["seq"]))
-        changes.append(documents.change_document(record.name, head["seq"]))
-    _put(db, "agents", agents)
-    _put(db, "changes", changes)
+@dataclass(slots=True)
+class _Step:
+    """One write, as long as it is not known whether it is refused."""
 
+    before: _Standing
+    head: Document
+    fleet: int
+    agents: dict[str, Held] = field(default_factory=dict)
+    clusters: dict[str, int] = field(default_factory=dict)
+    journal: dict[str, tuple[str, int]] = field(default_factory=dict)
+    made: list[tuple[str, Document]] = field(default_factory=list)
 
-def _put_others(db: Database, write: Write, held: Document) -> None:
-    if write.fleet is not None:
-        check_fleet(write.fleet, held=held["fleet"] or 0)
-        _put(db, "fleet", [documents.fleet_document(write.fleet)])
-    versions = {row["key"]: row["version"] for row in held["clusters"]}
-    for health in write.clusters:
-        key = documents.hashed(health.cluster)
-        check_cluster(health, held=versions.get(key, 0))
-        versions[key] = health.version
-        _put(db, "clusters", [documents.cluster_document(health)])
-    _put(db, "revisions", _last_of(documents.revision_document(revision) for revision in write.revisions))
+    def put(self, collection: str, document: Document) -> None:
+        self.made.append((collection, document))
 
+    def records(self, encoded: Encoded) -> None:
+        for record, columns in zip(encoded.write.records, encoded.columns, strict=True):
+            key = documents.agent_key(record.name)
+            check_record(record, self.before.agents.get(key))
+            self.head["seq"] += 1
+            self.agents[key] = Held(version=record.version, state=record.state, id=record.id)
+            self.put("agents", documents.record_document(record, columns, self.head["seq"]))
+            self.put("changes", documents.change_document(record.name, self.head["seq"]))
 
-def _put_journal(db: Database, entries: Sequence[JournalEntry], held: Sequence[Document], head: Document) -> None:
-    """Put entries. One that opens again, after an outcome, is young again in the order of open entries."""
-    known = {row["key"]: (row["phase"], row["position"]) for row in held}
-    made = []
-    for entry in entries:
-        key = documents.hashed(entry.id)
-        phase, position = known.get(key, (None, 0))
-        opens = entry.phase is JournalPhase.INTENT and phase != JournalPhase.INTENT
-        if phase is None or opens:
-            head["journal"] += 1
-            position = head["journal"]
-        known[key] = (entry.phase.value, position)
-        made.append(documents.journal_document(entry, position))
-    _put(db, "apply_journal", _last_of(made))
+    def others(self, write: Write) -> None:
+        if write.fleet is not None:
+            check_fleet(write.fleet, held=self.fleet)
+            self.fleet = write.fleet.version
+            self.put("fleet", documents.fleet_document(write.fleet))
+        for health in write.clusters:
+            key = documents.hashed(health.cluster)
+            check_cluster(health, held=self.clusters.get(key, self.before.clusters.get(key, 0)))
+            self.clusters[key] = health.version
+            self.put("clusters", documents.cluster_document(health))
+        for revision in write.revisions:
+            self.put("revisions", documents.revision_document(revision))
 
+    def journal_entries(self, entries: Sequence[JournalEntry]) -> None:
+        """Put entries. One that opens again, after an outcome, is young again in the order of open entries."""
+        for entry in entries:
+            key = documents.hashed(entry.id)
+            phase, position = self.journal.get(key) or self.before.journal.get(key) or (None, 0)
+            opens = entry.phase is JournalPhase.INTENT and phase != JournalPhase.INTENT
+            if phase is None or opens:
+                self.head["journal"] += 1
+                position = self.head["journal"]
+            self.journal[key] = (entry.phase.value, position)
+            self.put("apply_journal", documents.journal_document(entry, position))
 
-def _put_audit(db: Database, write: Write, head: Document) -> None:
-    links = []
-    for fact in write.audit:
-        try:
-            link = next_entry(fact, at_ms=write.at_ms, seq=head["audit_seq"] + 1, previous=head["audit_hash"])
-        except (TypeError, ValueError) as error:
-            raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
-        head["audit_seq"], head["audit_hash"] = link.seq, link.hash
-        links.append(documents.audit_document(link))
-    _put(db, "audit", links)
+    def audit(self, write: Write) -> None:
+        for fact in write.audit:
+            previous = self.head["audit_hash"]
+            try:
+                link = next_entry(fact, at_ms=write.at_ms, seq=self.head["audit_seq"] + 1, previous=previous)
+            except (TypeError, ValueError) as error:
+                raise RegistryError(f"operation {write.op_id} holds what is no JSON: {error}") from error
+            self.head["audit_seq"], self.head["audit_hash"] = link.seq, link.hash
+            self.put("audit", documents.audit_document(link))
+
+    def done(self) -> None:
+        """It is not refused: what follows begins from here."""
+        before = self.before
+        before.head, before.fleet = self.head, self.fleet
+        before.agents |= self.agents
+        before.clusters |= self.clusters
+        before.journal |= self.journal
+        for collection, document in self.made:
+            before.made.setdefault(collection, {})[document["_key"]] = document
 
 
 def take_lease(db: Database, name: str, *, holder: str, ttl_ms: int, now_ms: int, says: str) -> Lease:
@@ -179,11 +250,6 @@ def free_lease(db: Database, lease: Lease) -> None:
         holder=lease.holder,
         epoch=lease.epoch,
     )
-
-
-def _last_of(made: Any) -> list[Document]:
-    """One document a key: what stands twice in one write counts as it stands last."""
-    return list({document["_key"]: document for document in made}.values())
 
 
 def _put(db: Database, collection: str, made: list[Document]) -> None:

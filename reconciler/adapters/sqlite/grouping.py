@@ -7,13 +7,11 @@ waited for is only the disk: a write that comes alone is written at once.
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from reconciler.adapters.sqlite.database import Database, translate
 from reconciler.adapters.sqlite.writing import write_all
+from reconciler.adapters.stored.grouping import Grouping, Waiting
 from reconciler.model.errors import OutcomeUnknown, ReconcilerError, RegistryError
 from reconciler.model.registry import Write
 
@@ -21,54 +19,22 @@ MOST = 64
 """In one transaction: it holds the file against other processes."""
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A write, and what came of it once it is done."""
-
-    write: Write
-    outcome: int | BaseException | None = None
-
-
 class GroupedWrites:
     """Commits writes to a database. What is on its thread's way when a transaction begins goes into that one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: deque[_Waiting] = deque()
+        self._grouping: Grouping[Write, sqlite3.Connection] = Grouping(self._flush, most=MOST)
 
     async def commit(self, write: Write) -> int:
         """The change sequence, once the write is durable. Raises RegistryConflict, RegistryError, OutcomeUnknown."""
-        mine = _Waiting(write)
-        self._waiting.append(mine)
-        try:
-            # done by this call or by one before it: the thread does one after another
-            await self._database.run("write", partial(self._flush, until=mine))
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove(mine)  # nobody waits for it any more
-        if isinstance(mine.outcome, BaseException):
-            raise mine.outcome
-        assert mine.outcome is not None  # noqa: S101 - the thread has done it
-        return mine.outcome
+        return await self._grouping.commit(write, partial(self._database.run, "write"))
 
-    def _flush(self, connection: sqlite3.Connection, *, until: _Waiting) -> None:
-        while until.outcome is None:
-            group = self._next()
-            if not group:
-                return  # whoever waited for it has gone, and has taken it along
-            if len(group) > 1 and self._together(connection, group):
-                continue
-            for one in group:
-                one.outcome = self._alone(connection, one.write)
-
-    def _next(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        while len(group) < MOST:
-            try:
-                group.append(self._waiting.popleft())
-            except IndexError:
-                break
-        return group
+    def _flush(self, connection: sqlite3.Connection, group: list[Waiting[Write]]) -> None:
+        if len(group) > 1 and self._together(connection, group):
+            return
+        for one in group:
+            one.outcome = self._alone(connection, one.write)
 
     def _alone(self, connection: sqlite3.Connection, write: Write) -> int | BaseException:
         try:
@@ -80,7 +46,7 @@ class GroupedWrites:
         with self._database.transaction(connection):
             return _written(connection, write)
 
-    def _together(self, connection: sqlite3.Connection, group: list[_Waiting]) -> bool:
+    def _together(self, connection: sqlite3.Connection, group: list[Waiting[Write]]) -> bool:
         """Do all of them at once; False when nothing was written and each is to be done by itself.
 
         Where the file cannot be written to now, none is tried again: each would wait for it as long as this.
