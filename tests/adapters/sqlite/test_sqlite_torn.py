@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.model.errors import RegistryError
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, Unreadable
 from tests.contracts.values import TRIAGE, fact, intent, record, revision, write
 from tests.doubles.clock import FakeClock
@@ -156,7 +157,9 @@ async def _use(path: Path) -> set[str]:
         "journal": registry.open_journal,
         "revisions": lambda: registry.revisions(TRIAGE),
         "verify": registry.verify_audit,
-        "commit": lambda: registry.commit(write(replace(record(), name=replace(TRIAGE, name="new"), id="new"))),
+        "commit": lambda: registry.commit(
+            write(replace(record(), name=AgentName(namespace=TRIAGE.namespace, name="new"), id="new"))
+        ),
     }
     for name, ask in asked.items():
         try:
@@ -198,7 +201,9 @@ async def test_an_index_that_leads_into_another_tables_pages_is_refused_at_openi
     """Each table alone is whole, and reading by that index would miss records without a word: only all pages tell."""
     path = tmp_path / "registry.db"
     registry = await SqliteRegistry.open(path, FakeClock())
-    many = (replace(record(), name=replace(TRIAGE, name=f"a{n:03}"), id=f"id-{n}") for n in range(900))
+    many = (
+        replace(record(), name=AgentName(namespace=TRIAGE.namespace, name=f"a{n:03}"), id=f"id-{n}") for n in range(900)
+    )
     await registry.commit(write(*many, audit=tuple(fact(f"f{n}") for n in range(600))))
     await registry.close()
     with closing(sqlite3.connect(path)) as file:
