@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from reconciler.adapters.statefolder import STATE_FOLDER, cluster_folder, inside, prepare_state, share_secrets
 from reconciler.engine.world import Retry, Stores
 from reconciler.model.agent import AlertRoute
 from reconciler.model.checks import Finding
@@ -38,16 +39,12 @@ if TYPE_CHECKING:
     from reconciler.adapters.sqlite import SqliteRegistry as OpenSqlite
 
 FLEET_FILE = "fleet.yaml"
-STATE_FOLDER = ".reconciler"
-SECRETS = "secrets"
 RECORDS_MIRROR = "mirror.db"
 """A copy of the records of a registry that is far. It may be removed at any time."""
 ALERTS = "alerts.db"
 """Which alerts are active, who was told, and what is still to be sent."""
 GIT_MIRROR = "mirror"
 """A copy of the repository that is followed, where it is far."""
-CLUSTERS = "clusters"
-LOCAL = "local"
 
 
 class FleetNotFound(ReconcilerError):
@@ -208,7 +205,7 @@ class Session:
             case SqliteRegistry(path=path):
                 from reconciler.adapters.sqlite import SqliteRegistry as Opened
 
-                return await Opened.open(_inside(self.state_dir, path), self._clock)
+                return await Opened.open(inside(self.state_dir, path), self._clock)
             case ArangoRegistry():
                 from reconciler.adapters.arango import ArangoRegistry as OpenedThere
 
@@ -270,7 +267,7 @@ class Session:
                 start: Callable[[Path], None] = lambda state: ensure_running(state, self.location.root)  # noqa: E731
                 try:
                     prepare_state(folder)
-                    _share_secrets(self.state_dir, folder)
+                    share_secrets(self.state_dir, folder)
                     opened = Opened.open(declared.name, folder, run=run, ensure_supervisor=start)
                 except ReconcilerError as error:
                     return Unreadable(reason=error.message)
@@ -381,11 +378,6 @@ def signer() -> Signer:
     return SshSigner()
 
 
-def cluster_folder(state_dir: Path, cluster: str) -> Path:
-    """Where an embedded cluster keeps its state: `local` at the top, others in a folder of their own."""
-    return state_dir if cluster == LOCAL else state_dir / CLUSTERS / cluster
-
-
 def _kubeconfig(path: str, root: Path) -> str:
     """A kubeconfig as fleet.yaml names it: `~` is our home, other relative paths start at the fleet."""
     return str(root / Path(path).expanduser()) if path else ""
@@ -394,17 +386,6 @@ def _kubeconfig(path: str, root: Path) -> str:
 def _names_of(path: Path) -> set[Path]:
     """A file as it is named, and as it is without links."""
     return {path.absolute(), path.resolve()}
-
-
-def _share_secrets(state_dir: Path, folder: Path) -> None:
-    """Let a cluster with a folder of its own read the fleet's secrets: there is one place to set them."""
-    link = folder / SECRETS
-    if folder == state_dir or link.is_symlink() or link.exists():
-        return
-    try:
-        link.symlink_to(Path("../..", SECRETS), target_is_directory=True)
-    except OSError as error:
-        raise ReconcilerError(f"{link} cannot be made: {error.strerror}") from error
 
 
 async def _refuse_committed_state(location: FleetLocation) -> None:
@@ -419,49 +400,3 @@ async def _refuse_committed_state(location: FleetLocation) -> None:
             f"{location.state_dir} is part of the repository, and is not used: state is made here, or not at all",
             hint=f"look at who committed it; `git rm -r --cached {STATE_FOLDER}` takes it out",
         )
-
-
-def _shares_secrets(path: Path) -> bool:
-    """Whether a link is the one that `_share_secrets` makes."""
-    folder = path.parent
-    return path.name == SECRETS and folder.parent.name == CLUSTERS and path.readlink() == Path("../..", SECRETS)
-
-
-def prepare_state(folder: Path) -> None:
-    """Make a state folder that only its owner can look into. Raises ReconcilerError, also for one with links.
-
-    A repository may hold a `.reconciler` of its own making: a link in it would have us change the modes of somebody
-    else's files, or write into them.
-    """
-    try:
-        links = [folder] if folder.is_symlink() else []
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        links += [path for path in sorted(folder.iterdir()) if path.is_symlink() and not _shares_secrets(path)]
-        if links:
-            raise ReconcilerError(
-                f"{links[0]} is a link, and state is only kept in real folders and files",
-                hint="remove it, and see where it came from: state belongs in no repository",
-            )
-        if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise ReconcilerError(
-            f"{folder} cannot be used for state: {error.strerror}", hint="see that the folder can be written"
-        ) from error
-
-
-def _inside(state_dir: Path, path: str) -> Path:
-    """Where a registry file lies. Raises ReconcilerError for one that leads out of the state, or is another's there."""
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ReconcilerError(
-            f"registry path {path!r} leads out of {STATE_FOLDER}/", hint="name a file, like registry.db"
-        )
-    if path.startswith(_TAKEN):
-        raise ReconcilerError(
-            f"registry path {path!r} is what {STATE_FOLDER}/ keeps something else in", hint="name it registry.db"
-        )
-    return state_dir / path
-
-
-_TAKEN = ("cluster", "supervisor", SECRETS, "pods", "logs", "crash", "mirror", "alerts")
-"""How the names begin that other parts keep in the state folder."""

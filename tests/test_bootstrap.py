@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.bootstrap import FleetNotFound, cluster_folder, find_fleet, follow_remote, open_fleet, prepare_state
+from reconciler.adapters.statefolder import cluster_folder, prepare_state
+from reconciler.bootstrap import FleetNotFound, find_fleet, follow_remote, open_fleet
 from reconciler.engine.reconcile import compute_plan
 from reconciler.model.errors import ReconcilerError, RegistryError, SourceError
 from reconciler.model.fleet import (

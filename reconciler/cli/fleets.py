@@ -323,7 +323,7 @@ def git_prefix(location: FleetLocation) -> str:
 
 def state_folder() -> Path:
     """Where the state of the embedded parts lies, made if need be. Raises ReconcilerError."""
-    from reconciler.bootstrap import prepare_state
+    from reconciler.adapters.statefolder import prepare_state
 
     folder = locate().state_dir
     prepare_state(folder)
