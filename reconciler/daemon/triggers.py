@@ -36,6 +36,11 @@ async def keep_up(name: str, work: Callable[[], Awaitable[None]], clock: Clock, 
             reason = error.message
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end listening for good
             reason = f"{type(error).__name__}: {error}"
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            reason = "what it waited for was cancelled"  # by somebody else: this was not told to end
         failures = 1 if clock.monotonic() - began > LIVED_S else failures + 1
         pause = pace.pause(failures)
         tell.say(

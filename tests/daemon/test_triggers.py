@@ -63,6 +63,28 @@ async def test_a_trigger_that_fails_by_a_fault_of_ours_is_told_and_tried_again()
     task.cancel()
 
 
+async def test_a_trigger_whose_work_was_cancelled_by_others_goes_on_and_one_that_is_to_end_ends() -> None:
+    """What it waits for may be cancelled, like a thread of a pool that is closed: nobody would hear that it ended."""
+    lines: list[str] = []
+    clock, runs = FakeClock(), asyncio.Queue[int]()
+    tell = Teller(clock=clock, write=lines.append)
+
+    async def work() -> None:
+        runs.put_nowait(1)
+        if runs.qsize() == 1:
+            gone = asyncio.get_running_loop().create_future()
+            gone.cancel()
+            await gone
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(keep_up("sweep", work, clock, Pace(jitter=lambda: 1.0), tell))
+    await until(lambda: runs.qsize() == 2)
+    assert "was cancelled" in lines[0]
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
+
+
 def feed(source: Source, wakes: Wakes, clock: Clock, pause_s: float, lines: list[str] | None = None) -> SourceFeed:
     tell = Teller(clock=clock, write=(lines if lines is not None else []).append)
     return SourceFeed(source=source, ref="", wakes=wakes, clock=clock, pause=lambda: pause_s, tell=tell)
