@@ -226,9 +226,11 @@ class Continuous:
     def _work_ended(self, name: AgentName, task: asyncio.Task[ChangeFinished]) -> None:
         del self._work[name]
         if task.cancelled():
-            return
-        error = task.exception()
-        self.on_end(task.result() if error is None else Broken(agent=name, error=error))
+            self.on_end(Broken(agent=name, error=Unfinished("what it waited for was cancelled")))
+        elif (error := task.exception()) is not None:
+            self.on_end(Broken(agent=name, error=error))
+        else:
+            self.on_end(task.result())
         if self.idle:
             self.on_end(None)
 

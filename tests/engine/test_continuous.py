@@ -315,3 +315,22 @@ async def test_who_is_left_to_others_while_it_waits_for_its_turn_is_left_at_once
     await keeper.end_of(SLOW)
     await keeper.commit(next=agent("next"))
     await until(lambda: keeper.outcomes(NEXT) == [Outcome.APPLIED])  # no turn was lost
+
+
+async def test_work_whose_wait_was_cancelled_by_others_is_told_as_broken_off(keeper: Keeper) -> None:
+    """Else its agent would be taken for one that is under way, and the lock be held for nothing."""
+    await keeper.commit(fast=agent("fast"))
+    await keeper.end_of(FAST)
+    await until(lambda: keeper.work.idle)
+    told: list[ChangeFinished | Broken | None] = []
+    keeper.work.on_end = told.append
+
+    async def work(_run: Run) -> ChangeFinished:
+        gone = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        await gone
+        raise AssertionError
+
+    keeper.work.beside(FAST, "", work)
+    await until(lambda: keeper.work.idle)
+    assert [end.agent if isinstance(end, Broken) else end for end in told] == [FAST, None]
