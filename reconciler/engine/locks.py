@@ -65,16 +65,22 @@ class ApplyLock:
 
     async def keep(self) -> None:
         """Renew when it is time. Raises LockLost when somebody else has the lock now, or it cannot be known in time."""
-        if self._age_ms() < TTL_MS / 3:
+        if self._held(TTL_MS / 3):
             return
         async with self._renewing:
-            if self._age_ms() >= TTL_MS / 3:
+            if not self._held(TTL_MS / 3):
                 await self._renew()
 
     async def check(self) -> None:
         """Renew now. Raises LockLost."""
         async with self._renewing:
             await self._renew()
+
+    def _held(self, for_ms: float) -> bool:
+        """Whether it was renewed within so long, and nobody else can have it: on a machine that was suspended only the
+        clock on the wall went on.
+        """
+        return self._age_ms() < for_ms and self._clock.now_ms() < self.lease.expires_ms
 
     def _age_ms(self) -> float:
         return (self._clock.monotonic() - self._renewed) * 1000
@@ -88,7 +94,7 @@ class ApplyLock:
         except RegistryConflict as error:
             raise LockLost(f"the apply lock was lost: {error.message}", hint="apply again") from error
         except (RegistryError, OutcomeUnknown) as error:
-            if self._age_ms() < TTL_MS * 2 / 3:
+            if self._held(TTL_MS * 2 / 3):
                 return  # there is time for another try before anybody else can take it
             raise LockLost(f"the apply lock could not be renewed: {error.message}", hint="apply again") from error
         if lease.epoch != self.lease.epoch:

@@ -11,7 +11,7 @@ import pytest
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.engine.locks import APPLY_LEASE, TTL_MS, LockHeld, LockLost, apply_lock
 from reconciler.engine.shardlocks import ShardLost, shared_lock
-from reconciler.model.errors import RegistryConflict
+from reconciler.model.errors import RegistryConflict, RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.registry import AuditFact, Fence, Lease, Write
 from reconciler.ports import Registry
@@ -113,6 +113,31 @@ async def test_one_that_was_away_while_somebody_applied_by_hand_writes_nothing(r
         with pytest.raises(RegistryConflict, match="apply has moved on"):
             await put(registry, stale)
         with pytest.raises(LockLost):
+            await lock.keep()
+
+
+async def test_who_was_suspended_with_its_machine_looks_before_it_does_anything_more(registry, clock) -> None:
+    """Monotonic time stands still meanwhile: what the lease says by the clock on the wall counts as well."""
+    async with apply_lock(registry, clock, holder="the daemon that slept") as lock:
+        clock.jump(TTL_MS / 1000 - 1)
+        await lock.keep()  # nobody can have it yet
+        clock.jump(TTL_MS / 1000 + 1)
+        await lock.keep()  # nobody took it
+        clock.jump(TTL_MS / 1000 + 1)
+        async with apply_lock(registry, clock, holder="ada"):
+            with pytest.raises(LockLost, match="ada"):
+                await lock.keep()
+
+
+async def test_who_was_suspended_and_cannot_ask_does_nothing_more(registry, clock, monkeypatch) -> None:
+    async def away(*_: object, **_said: object) -> Lease:
+        raise RegistryError("no route to host")
+
+    async with apply_lock(registry, clock, holder="the daemon that slept") as lock:
+        monkeypatch.setattr(registry, "acquire", away)
+        await lock.keep()
+        clock.jump(TTL_MS / 1000 + 1)
+        with pytest.raises(LockLost, match="no route to host"):
             await lock.keep()
 
 
