@@ -356,11 +356,16 @@ def union(statements: Iterable[Sql]) -> Sql:
     return first
 
 
-def met_by_all(statements: Iterable[Sql]) -> Sql:
-    """The records that are in all statements, each of which has them in order. By the order that is asked for SQLite
-    goes through them side by side and keeps none; without the limit it would take that order for a whim and drop it.
+def met_by_all(statements: Iterable[tuple[Sql, bool]]) -> Sql:
+    """The records that are in all statements; with each whether it has them in order. Because an order is asked for,
+    SQLite goes through those side by side, and sorts only the others. As a part of another statement it needs a limit.
     """
-    first, *rest = statements
+    first, *rest = (one if in_order else Sql("SELECT record FROM (") + one + ")" for one, in_order in statements)
     for one in rest:
         first = first + " INTERSECT " + one
-    return first + " ORDER BY 1 LIMIT -1"
+    return first + " ORDER BY 1"
+
+
+def these(records: Sequence[int]) -> Sql:
+    """Records that were found before."""
+    return Sql("SELECT value AS record FROM json_each(?)", (f"[{','.join(map(str, records))}]",))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from reconciler.adapters.sqlite import compiling, searching
+from reconciler.adapters.sqlite import bounds, compiling
 from reconciler.adapters.sqlite.compiling import Sql
 from reconciler.adapters.sqlite.projection import COLUMNS, FLAG_COLUMNS, NO_NUMBER, NO_TEXT, path_range
 from reconciler.adapters.sqlite.searching import Search, conjuncts, from_driver
@@ -29,14 +29,16 @@ class Count(Search):
     def _matching(self) -> Sql:
         parts = conjuncts(self.query.where)
         drivers = [self.driver(part) for part in parts]
-        exact = [driver for driver in drivers if driver is not None]
-        if not exact:
+        found = {number: driver for number, driver in enumerate(drivers) if driver is not None}
+        if not found:
             return Sql("FROM search s WHERE ") + compiling.condition(self.query.where, self)
-        best = min(exact, key=lambda driver: driver.count)
-        if best.count > searching.FEW:
-            best = min(exact, key=lambda driver: self.count(driver.sql, most=-1))
-        rest = [part for part, driver in zip(parts, drivers, strict=True) if driver is not best or not best.exact]
-        return from_driver(best) + compiling.condition(And(tuple(rest)), self)
+        number = min(found, key=lambda at: found[at].count)
+        covered: Sequence[int] = (number,) if found[number].exact else ()
+        driver = found[number]
+        if driver.count > bounds.FEW:
+            covered, driver = self.shortest(found)
+        rest = [part for at, part in enumerate(parts) if at not in covered]
+        return from_driver(driver) + compiling.condition(And(tuple(rest)), self)
 
     def _counts_of_facts(self, by: str, matching: Sql) -> tuple[GroupCount, ...]:
         numbers = self.paths(by)

@@ -97,7 +97,7 @@ class Database:
         _turn_to_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA mmap_size = 0")
         self._check(connection)
         try:

@@ -1,9 +1,9 @@
 """How a query is answered: what is gone through, and in which order; then the statement, run in a read transaction.
 
 Two ways. **drive**: the records that meet one condition are looked up, held against the others, and sorted. **walk**:
-the order has an index, which is followed until the page is full. What few meet drives at once. Otherwise the walk is
-tried with little patience, and where it finds too little the condition that fewest meet drives, together with others
-that are met by few more: their records stand in one order, and are gone through side by side. An order by a path that
+the order has an index, which is followed until the page is full. What few meet drives at once, and what few meet of
+several conditions whose lists can be gone through side by side. Otherwise the walk is tried, with as much patience as
+driving would cost, and where it finds too little what fewest meet drives after all. An order by a path that
 is no column is walked too: through the values that stand there, one after another, and the agents of each by name.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.adapters.sqlite import compiling
+from reconciler.adapters.sqlite import bounds, compiling
 from reconciler.adapters.sqlite.compiling import Sql, ValueAtom
 from reconciler.adapters.sqlite.projection import COLUMNS
 from reconciler.model.query import (
@@ -40,21 +40,6 @@ from reconciler.model.query import (
 from reconciler.query.facts import rank
 from reconciler.query.tokens import Place
 
-FEW = 2_000
-"""Agents that are looked at one by one without a thought."""
-MAX_GROUPS = 300
-"""Values of an order that are gone through one after another."""
-SLOW_GROUPS = 8
-"""Of those, such as took long."""
-NAMED_VALUES = 64
-"""Values that a statement names, instead of a condition on them."""
-SIDE_BY_SIDE = 8
-"""Times as many records as the shortest list has that another may have to be gone through beside it: to look each of
-the shortest up costs about so much more than a step in a list.
-"""
-PATIENCE = 100_000
-"""Steps of SQLite's machine that a walk may take: a few milliseconds."""
-
 _INDEXES = {
     "state": "search_by_state", "replicas": "search_by_replicas", "revision": "search_by_revision",
     "created": "search_by_created", "updated": "search_by_updated", "lastSeen": "search_by_last_seen",
@@ -68,7 +53,7 @@ _USED = re.compile(r"USING (?:COVERING )?INDEX (\w+)")
 @dataclass(frozen=True, slots=True)
 class Driver:
     """Records that meet a condition, or more of them where not `exact`; each once where `unique`, and by number where
-    `in_order`. `count`: how many, at most FEW + 1.
+    `in_order`. `count`: how many, at most bounds.FEW + 1.
     """
 
     sql: Sql
@@ -84,7 +69,10 @@ class Chosen:
 
     sql: Sql
     notes: tuple[str, ...]
-    patient: bool = True
+    steps: int | None = None
+    """That it may take; None: all that it needs."""
+    before: Sql | None = None
+    """What was looked up for it, once."""
     groups: bool = False
     """Its order is a path's: rows come by its values, and the statement answers only where those are too many."""
 
@@ -95,6 +83,7 @@ class Search:
     def __init__(self, connection: sqlite3.Connection, query: Query, after: Place | None = None) -> None:
         self._connection, self.query, self._after = connection, query, after
         self._named: dict[int, Sequence[int] | None] = {}
+        self._counted: dict[Sql, tuple[int, int]] = {}
         self._notes: list[str] = []
         self._slow = 0
         self.last = Sql("")
@@ -111,8 +100,8 @@ class Search:
     def values(self, atom: ValueAtom, path: int) -> Sequence[int] | None:
         if id(atom) not in self._named:
             sql = Sql("SELECT v.id FROM vals v WHERE v.path = ? AND ", (path,)) + compiling.value_condition(atom)
-            rows = self.run(sql + f" LIMIT {NAMED_VALUES + 1}")
-            self._named[id(atom)] = None if len(rows) > NAMED_VALUES else [number for (number,) in rows]
+            rows = self.run(sql + f" LIMIT {bounds.NAMED_VALUES + 1}")
+            self._named[id(atom)] = None if len(rows) > bounds.NAMED_VALUES else [number for (number,) in rows]
             self._note_scan(atom, path)
         return self._named[id(atom)]
 
@@ -120,7 +109,7 @@ class Search:
         inside = isinstance(atom, Contains) and isinstance(atom.value, str)
         if (inside or (isinstance(atom, Like) and not compiling.literal_prefix(atom.pattern))) and self.count(
             Sql("SELECT 1 FROM vals WHERE path = ?", (path,))
-        ) > FEW:
+        ) > bounds.FEW:
             self._notes.append(f"looks at every text that stands at {atom.path}")
 
     def missing(self, path: int) -> int:
@@ -134,10 +123,13 @@ class Search:
         return self._connection.execute(sql.text, sql.values).fetchall()
 
     def count(self, sql: Sql, *, most: int | None = None) -> int:
-        """Rows of a statement, as far as FEW + 1; -1 for `most` counts all."""
-        bound = FEW + 1 if most is None else most
-        ((number,),) = self.run(Sql("SELECT count(*) FROM (") + sql + f" LIMIT {bound})")
-        return int(number)
+        """Rows of a statement, as far as `most`, or bounds.FEW + 1; none is counted again that was counted so far."""
+        bound = bounds.FEW + 1 if most is None else most
+        far, known = self._counted.get(sql, (0, 0))
+        if bound > far and known == far:
+            ((known,),) = self.run(Sql("SELECT count(*) FROM (") + sql + Sql(" LIMIT ?)", (bound,)))
+            self._counted[sql] = bound, known
+        return min(int(known), bound)
 
     # Ways to go.
 
@@ -196,14 +188,16 @@ class Search:
         index = self._index()
         number, best = min(found, key=lambda item: item[1].count, default=(0, None))
         entered = index == "search_by_namespace" and any(map(_is_namespace, parts))
-        if best is not None and best.count <= FEW and not (entered and _is_namespace(parts[number])):
+        if best is not None and best.count <= bounds.FEW and not (entered and _is_namespace(parts[number])):
             return self._driven(parts, number, best, limit)
+        if impatient and not entered and (met := self._met(parts, dict(found), limit)) is not None:
+            return met
         if index and (impatient or not found or entered):
             chosen = self._chosen(f"FROM search s INDEXED BY {index} WHERE ", parts, limit)
             if entered or self.query.where == EVERYTHING:
                 return chosen
-            note = f"follows {index} until the page is full: no condition is met by fewer than {FEW} agents"
-            return Chosen(chosen.sql, (*chosen.notes, note), patient=not found)
+            note = f"follows {index} until the page is full: no condition is met by fewer than {bounds.FEW} agents"
+            return Chosen(chosen.sql, (*chosen.notes, note), steps=self._patience([one for _, one in found], limit))
         groups = impatient and len(self._orders()) == 1 and self._orders()[0].path not in COLUMNS
         if found:
             chosen, note = self._fewest(parts, dict(found), limit)
@@ -215,20 +209,73 @@ class Search:
 
     def _fewest(self, parts: Sequence[Expression], drivers: dict[int, Driver], limit: int) -> tuple[Chosen, str]:
         """A statement that goes through what meets the part that fewest meet, and others that are about as rare."""
-        counts = {number: self.count(driver.sql, most=-1) for number, driver in drivers.items()}
-        number = min(counts, key=counts.__getitem__)
-        beside = [
-            at
-            for at, driver in drivers.items()
-            if driver.in_order and driver.exact and counts[at] <= SIDE_BY_SIDE * counts[number]
-        ]
-        if len(beside) < 2 or number not in beside:
-            note = f"looks at all agents that meet one condition, more than {FEW}"
-            return self._driven(parts, number, drivers[number], limit), note
-        met = Driver(compiling.met_by_all(drivers[at].sql for at in beside), 0, unique=True)
-        rest = [part for at, part in enumerate(parts) if at not in beside]
-        note = f"goes through all agents that meet {len(beside)} conditions, each of which more than {FEW} meet"
-        return self._chosen(from_driver(met), rest, limit), note
+        covered, driver = self.shortest(drivers)
+        rest = [part for number, part in enumerate(parts) if number not in covered]
+        chosen = self._chosen(from_driver(driver), rest, limit)
+        if len(covered) < 2:
+            return chosen, f"looks at all agents that meet one condition, more than {bounds.FEW}"
+        return (
+            chosen,
+            f"goes through all agents that meet {len(covered)} conditions, each of which more than {bounds.FEW} meet",
+        )
+
+    def shortest(self, drivers: dict[int, Driver]) -> tuple[Sequence[int], Driver]:
+        """The records to look at where no part is met by few, and which parts need not be looked at again for them."""
+        number, least = self._rarest(drivers)
+        if not drivers[number].exact:
+            return (), drivers[number]
+        beside = [at for at, driver in drivers.items() if at == number or self._goes_beside(driver, least)]
+        if len(beside) < 2:
+            return beside, drivers[number]
+        lists = compiling.met_by_all((drivers[at].sql, drivers[at].in_order) for at in beside)
+        # Without a limit the order would count for a whim.
+        return beside, Driver(lists + " LIMIT -1", least, unique=True)
+
+    def _rarest(self, drivers: dict[int, Driver]) -> tuple[int, int]:
+        """The part that fewest meet, and how many do: none is counted much further than that."""
+        bound = bounds.FEW
+        while True:
+            bound *= 4
+            counts = {number: self.count(driver.sql, most=bound) for number, driver in drivers.items()}
+            number = min(counts, key=counts.__getitem__)
+            if counts[number] < bound:
+                return number, counts[number]
+
+    def _goes_beside(self, driver: Driver, least: int) -> bool:
+        """Whether to go through what a condition meets costs less than to look up whether each of `least` meets it."""
+        most = bounds.SIDE_BY_SIDE * least
+        return driver.exact and driver.in_order and self.count(driver.sql, most=most + 1) <= most
+
+    def _met(self, parts: Sequence[Expression], drivers: dict[int, Driver], limit: int) -> Chosen | None:
+        """A statement that looks up what meets several conditions at once, where that is few; else None."""
+        lists = {
+            number: driver
+            for number, driver in drivers.items()
+            if driver.exact and (driver.in_order or self.count(driver.sql, most=bounds.SORTED + 1) <= bounds.SORTED)
+        }
+        if len(lists) < 2:
+            return None
+        before = compiling.met_by_all((driver.sql, driver.in_order) for driver in lists.values())
+        before += Sql(" LIMIT ?", (bounds.FEW + 1,))
+        found = [record for (record,) in self.run(before)]
+        if len(found) > bounds.FEW:
+            return None
+        rest = [part for number, part in enumerate(parts) if number not in lists]
+        chosen = self._chosen(from_driver(Driver(compiling.these(found), len(found), unique=True)), rest, limit)
+        note = f"goes through all agents that meet {len(lists)} conditions, each of which more than {bounds.FEW} meet"
+        return replace(chosen, notes=(*chosen.notes, note), before=before)
+
+    def _patience(self, drivers: Sequence[Driver], limit: int) -> int | None:
+        """Steps that a walk may take: as many as it would cost to look up what meets the rarest condition. None at all
+        where so few meet it that it is likely to look at about as many agents before the page is full.
+        """
+        if not drivers:
+            return None
+        bound = max(1, min(bounds.PATIENCE // bounds.STEPS_EACH, bounds.SORTED + 1))
+        least = min(self.count(one.sql, most=bound) for one in drivers)
+        ((agents,),) = self.run(Sql("SELECT coalesce(max(record), 0) FROM search"))
+        likely = (limit + 1) * agents // max(least, 1)
+        return bounds.STEPS_EACH * least if least >= bound or 2 * likely <= least else 0
 
     def _driven(self, parts: Sequence[Expression], number: int, driver: Driver, limit: int) -> Chosen:
         """A statement that goes through what meets one part."""
@@ -279,8 +326,8 @@ class Search:
         groups = self._values_in_order(path, order)
         for number, (value_id, value) in enumerate(groups):
             if (
-                number >= MAX_GROUPS
-                or self._slow > SLOW_GROUPS
+                number >= bounds.MAX_GROUPS
+                or self._slow > bounds.SLOW_GROUPS
                 or (isinstance(value, str) and len(value) > ORDER_CHARACTERS)
             ):
                 return None
@@ -298,7 +345,7 @@ class Search:
             sql += Sql(f" AND (type, value) {'<=' if order.descending else '>='} (?, ?)", (rank(start)[0], start))
         down = " DESC" if order.descending else ""
         at_end = self._after is not None and start is None and order.descending
-        rows = [] if at_end else self.run(sql + f" ORDER BY type{down}, value{down} LIMIT {MAX_GROUPS + 1}")
+        rows = [] if at_end else self.run(sql + f" ORDER BY type{down}, value{down} LIMIT {bounds.MAX_GROUPS + 1}")
         values: list[tuple[int, Value | None]] = [(n, bool(v) if kind == 1 else v) for n, kind, v in rows]
         if not self.missing(path):
             return values
@@ -316,9 +363,9 @@ class Search:
         end += Sql(" ORDER BY s.namespace, s.name LIMIT ?", (limit,))
         start, smallest = Sql("SELECT s.namespace, s.name "), compiling.smallest(path, value_id)
         rows = None
-        if not value_id or self.count(compiling.driving([value_id])) > FEW:
+        if not value_id or self.count(compiling.driving([value_id])) > bounds.FEW:
             self.last = start + walk + smallest + end
-            rows = self._within_patience(Chosen(self.last, (), patient=not value_id))
+            rows = self._within_patience(Chosen(self.last, (), steps=bounds.PATIENCE if value_id else None))
             self._slow += rows is None
         if rows is None:
             self.last = start + driven + smallest + end
@@ -330,9 +377,19 @@ class Search:
 
     def _within_patience(self, chosen: Chosen) -> list[tuple[str, str]] | None:
         """The rows; None where a walk took too long that another way could spare."""
-        if chosen.patient:
+        if chosen.steps is None:
             return self._names(chosen.sql)
-        self._connection.set_progress_handler(lambda: 1, PATIENCE)
+        if not chosen.steps:
+            return None
+        tick = min(bounds.TICK, chosen.steps)
+        left = chosen.steps // tick
+
+        def ticked() -> bool:
+            nonlocal left
+            left -= 1
+            return left < 0
+
+        self._connection.set_progress_handler(ticked, tick)
         try:
             return self._names(chosen.sql)
         except sqlite3.OperationalError as error:
@@ -350,16 +407,20 @@ class Search:
             chosen = Chosen(self.last, () if self.query.where == EVERYTHING else (note,))
         elif self._within_patience(chosen) is None:
             chosen = self.choose(limit, impatient=False)
-        rows = self._connection.execute(f"EXPLAIN QUERY PLAN {chosen.sql.text}", chosen.sql.values)
         indexes: dict[str, None] = {}
-        for *_, detail in rows:
+        statements = [chosen.sql] if chosen.before is None else [chosen.before, chosen.sql]
+        details = [row[-1] for sql in statements for row in self.run(Sql(f"EXPLAIN QUERY PLAN {sql.text}", sql.values))]
+        for detail in details:
             indexes |= dict.fromkeys(_USED.findall(detail))
-            if "VIRTUAL TABLE INDEX" in detail:
+            if "VIRTUAL TABLE INDEX" in detail and "json_each" not in detail:
                 indexes["words (FTS5)"] = None
             elif detail.startswith("SEARCH f USING PRIMARY KEY"):
                 indexes["facts (primary key)"] = None
         return QueryPlan(
-            statement=chosen.sql.text, indexes=tuple(indexes), scans=bool(chosen.notes), notes=chosen.notes
+            statement="; ".join(sql.text for sql in statements),
+            indexes=tuple(indexes),
+            scans=bool(chosen.notes),
+            notes=chosen.notes,
         )
 
 

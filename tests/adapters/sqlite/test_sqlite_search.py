@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.adapters.sqlite import SqliteRegistry, searching
+from reconciler.adapters.sqlite import SqliteRegistry, bounds
 from reconciler.model.identity import AgentName
 from reconciler.model.query import And, Comparator, Compare, Contains, Expression, Like, OneOf, Or, Query, Value, Words
 from reconciler.model.registry import AgentState
@@ -47,11 +47,12 @@ def test_every_answer_is_that_of_the_reference(fleet, asked, by, page, tight) ->
                 ("FEW", 1),
                 ("NAMED_VALUES", 1),
                 ("SIDE_BY_SIDE", 100),
+                ("SORTED", 100),
                 ("PATIENCE", 60),
                 ("MAX_GROUPS", 3),
                 ("SLOW_GROUPS", 1),
             ):
-                patch.setattr(searching, name, value)
+                patch.setattr(bounds, name, value)
         asyncio.run(work())
 
 
@@ -65,7 +66,7 @@ async def registry(tmp_path: Path):
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every condition were met by many agents, and no walk had time."""
-    monkeypatch.setattr(searching, "FEW", 3)
+    monkeypatch.setattr(bounds, "FEW", 3)
 
 
 async def fill(registry: SqliteRegistry, number: int = 12) -> None:
@@ -117,7 +118,7 @@ async def test_a_walk_that_finds_nothing_in_time_gives_way_to_the_rarest_conditi
     query = read_query("labels.team = support and labels.odd = 1 and name = a00 order by updated", now_ms=0)
     never = read_query("labels.team = support and labels.odd = 1 order by updated desc", now_ms=0)
     before = await registry.find(never, limit=3)
-    monkeypatch.setattr(searching, "PATIENCE", 20)
+    monkeypatch.setattr(bounds, "PATIENCE", 20)
     plan = await registry.explain(never, limit=3)
     assert "facts_by_value" in plan.indexes
     assert "goes through all agents that meet 2 conditions" in plan.notes[0], "side by side, and one list is no rarer"
@@ -129,13 +130,27 @@ async def test_a_walk_that_finds_nothing_in_time_gives_way_to_the_rarest_conditi
 
 
 @pytest.mark.usefixtures("few")
+async def test_what_few_meet_of_several_conditions_is_looked_up(registry, monkeypatch) -> None:
+    await fill(registry, 24)
+    query = read_query("labels.odd = 1 and labels.team = support and replicas > 1 and name like a1%", now_ms=0)
+    expected = [AgentName(namespace=f"ns{at % 2}", name=f"a{at:02}") for at in (11, 13, 15, 17, 19)]
+    monkeypatch.setattr(bounds, "FEW", 9)
+    for most in (0, 100):
+        monkeypatch.setattr(bounds, "SORTED", most)
+        plan = await registry.explain(query, limit=9)
+        assert ("json_each" in plan.statement) is bool(most), "both labels are met by twelve, and the name by ten"
+        assert "words (FTS5)" not in plan.indexes
+        assert [one.name for one in (await registry.find(query, limit=9)).records] == expected
+
+
+@pytest.mark.usefixtures("few")
 async def test_lists_side_by_side_are_of_about_one_length(registry, monkeypatch) -> None:
     await fill(registry, 24)
     text = "labels.odd = 1 and labels.team = support and not name = a01 order by updated desc"
     before = await registry.find(read_query(text, now_ms=0), limit=30)
-    monkeypatch.setattr(searching, "PATIENCE", 20)
+    monkeypatch.setattr(bounds, "PATIENCE", 20)
     both = await registry.explain(read_query(text, now_ms=0), limit=30)
-    monkeypatch.setattr(searching, "SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(bounds, "SIDE_BY_SIDE", 1)
     alone = await registry.explain(read_query(text, now_ms=0), limit=30)
     assert (both.statement.count("INTERSECT"), alone.statement.count("INTERSECT")) == (1, 0)
     assert await registry.find(read_query(text, now_ms=0), limit=30) == before
