@@ -19,6 +19,7 @@ from reconciler.ports import Clock, Registry
 APPLY_LEASE = "apply"
 TTL_MS = 30_000
 WAIT_STEP_S = 0.5
+TRIES = 3
 
 
 class LockHeld(ReconcilerError):
@@ -46,13 +47,16 @@ class Lock(Protocol):
 
 
 class ApplyLock:
-    """A lock that is held. `lease` is what fences writes: its epoch goes with every one of them."""
+    """A lock that is held. `lease` is what fences writes: its epoch goes with every one of them.
 
-    def __init__(self, registry: Registry, clock: Clock, lease: Lease) -> None:
+    `asked` is when the lease was asked for (monotonic): between that and its answer a process may be stopped for long.
+    """
+
+    def __init__(self, registry: Registry, clock: Clock, lease: Lease, asked: float) -> None:
         self._registry = registry
         self._clock = clock
         self._renewing = asyncio.Lock()
-        self._renewed = clock.monotonic()
+        self._renewed = asked
         self.lease = lease
 
     def of(self, name: AgentName) -> ApplyLock:  # noqa: ARG002 - it is one for all agents
@@ -86,6 +90,14 @@ class ApplyLock:
         return (self._clock.monotonic() - self._renewed) * 1000
 
     async def _renew(self) -> None:
+        """Once more where the answer came so late that it may say nothing any more of who has the lock."""
+        for _ in range(TRIES):
+            await self._ask()
+            if self._age_ms() < TTL_MS * 2 / 3:
+                return
+        raise LockLost("the apply lock could not be renewed in time: each answer came too late", hint="apply again")
+
+    async def _ask(self) -> None:
         asked = self._clock.monotonic()
         try:
             lease = await self._registry.acquire(
@@ -118,7 +130,7 @@ async def apply_lock(
     `holder` tells people who it is and since when. Waits up to `wait_s` seconds, telling `on_wait` once for whom.
     Raises LockHeld naming the holder when it stays held, RegistryError when the registry cannot be reached.
     """
-    lock = ApplyLock(registry, clock, await take(registry, clock, holder, wait_s, on_wait))
+    lock = await take(registry, clock, holder, wait_s, on_wait)
     try:
         yield lock
     finally:
@@ -132,14 +144,16 @@ async def take(
     holder: str,
     wait_s: float = 0.0,
     on_wait: Callable[[str], None] | None = None,
-) -> Lease:
+) -> ApplyLock:
     """The fleet's lease, as `apply_lock` takes it."""
     until = clock.monotonic() + wait_s
     told = False
     unknown = 0
     while True:
+        asked = clock.monotonic()
         try:
-            return await registry.acquire(APPLY_LEASE, holder=holder, ttl_ms=TTL_MS, now_ms=clock.now_ms())
+            lease = await registry.acquire(APPLY_LEASE, holder=holder, ttl_ms=TTL_MS, now_ms=clock.now_ms())
+            return ApplyLock(registry, clock, lease, asked)
         except OutcomeUnknown:  # asking again is safe: the same holder gets the same lease
             unknown += 1
             if unknown > 3:

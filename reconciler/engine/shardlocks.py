@@ -85,10 +85,11 @@ async def shared_lock(registry: Registry, clock: Clock, shards: Shards) -> Async
     Raises LockHeld while an apply by hand or another division has it, RegistryError.
     """
     # said first: who stops meanwhile sees that somebody works
+    asked = clock.monotonic()
     mark = await registry.acquire(WORKING + shards.seat, holder=shards.seat, ttl_ms=TTL_MS, now_ms=clock.now_ms())
-    works = ApplyLock(registry, clock, mark)
+    works = ApplyLock(registry, clock, mark, asked)
     try:
-        fleet = ApplyLock(registry, clock, await take(registry, clock, shards.division))
+        fleet = await take(registry, clock, shards.division)
         try:
             yield SharedLock(fleet, works, shards)
         finally:

@@ -1,0 +1,84 @@
+"""The apply lock of a process that is held up: what it was told before that is not what holds after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.engine.locks import APPLY_LEASE, TTL_MS, LockLost, apply_lock
+from reconciler.model.registry import Lease
+from tests.doubles.clock import FakeClock
+from tests.doubles.world import open_registry
+
+LONG_S = 60.0
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+class HeldUp:
+    """A registry whose answers find a process that was stopped for a minute while they were on their way."""
+
+    def __init__(self, registry: SqliteRegistry, clock: FakeClock) -> None:
+        self.registry, self.clock, self.times, self.another = registry, clock, 0, True
+        self.real = registry.acquire
+
+    async def acquire(self, lease: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+        answer = await self.real(lease, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+        if self.times:
+            self.times -= 1
+            self.clock.advance(LONG_S)
+            if self.another:
+                await self.real(lease, holder="another", ttl_ms=ttl_ms, now_ms=self.clock.now_ms())
+        return answer
+
+
+@pytest.fixture
+async def held_up(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HeldUp]:
+    opened = await open_registry(tmp_path, clock)
+    made = HeldUp(opened, clock)
+    monkeypatch.setattr(opened, "acquire", made.acquire)
+    yield made
+    await opened.close()
+
+
+async def test_who_was_stopped_while_a_renewal_was_answered_has_lost_the_lock(
+    held_up: HeldUp, clock: FakeClock
+) -> None:
+    async with apply_lock(held_up.registry, clock, holder="one") as lock:
+        clock.advance(TTL_MS / 2000)
+        held_up.times = 1
+        with pytest.raises(LockLost, match="another"):
+            await lock.keep()
+
+
+async def test_who_was_stopped_while_it_was_given_the_lock_asks_before_its_first_effect(
+    held_up: HeldUp, clock: FakeClock
+) -> None:
+    held_up.times = 1
+    async with apply_lock(held_up.registry, clock, holder="one") as lock:
+        with pytest.raises(LockLost, match="another"):
+            await lock.keep()
+
+
+async def test_who_is_told_too_late_each_time_goes_on_with_nothing(held_up: HeldUp, clock: FakeClock) -> None:
+    async with apply_lock(held_up.registry, clock, holder="one") as lock:
+        clock.advance(TTL_MS / 2000)
+        held_up.times, held_up.another = 9, False
+        with pytest.raises(LockLost, match="in time"):
+            await lock.keep()
+        held_up.times = 0
+
+
+async def test_an_answer_that_is_only_slow_is_as_good_as_any(held_up: HeldUp, clock: FakeClock) -> None:
+    async with apply_lock(held_up.registry, clock, holder="one") as lock:
+        clock.advance(TTL_MS / 2000)
+        before = lock.lease
+        await lock.keep()
+        assert lock.lease.expires_ms > before.expires_ms
+        assert lock.lease.name == APPLY_LEASE
