@@ -32,6 +32,7 @@ from reconciler.model.registry import (
     Reservation,
 )
 from reconciler.model.source import JsonObject
+from reconciler.plan.judgement import over
 from reconciler.plan.scaling import AUTOSCALER, taken_back
 from reconciler.render.canonical import digest
 
@@ -245,18 +246,15 @@ def _manifests(good: Good, name: AgentName) -> list[tuple[str, Manifest]]:
 
 
 async def _restore(run: Run, cluster: str, manifest: Manifest, *, retakes: bool) -> LiveObject:
-    """Apply a good manifest over whatever is there now; what a person or another tool took since stays theirs."""
+    """Apply a good manifest over whatever is there now: what a person edited is undone, what others hold is theirs."""
     for _attempt in range(run.retry.attempts):
         live = await look(run, run.reach(cluster), manifest.ref)
-        change = ObjectChange(
-            cluster=cluster,
-            ref=manifest.ref,
-            verb=Verb.APPLY if live else Verb.CREATE,
-            expect=MustBe(uid=live.uid) if live else MustBeAbsent(),
-            manifest=manifest,
-            hand_over_replicas=_handed_over(manifest, live),
-            take_back=taken_back(manifest, live, retakes=retakes) if live else None,
-        )
+        if live is None:
+            verb, expect = Verb.CREATE, MustBeAbsent()
+            change = ObjectChange(cluster=cluster, ref=manifest.ref, verb=verb, expect=expect, manifest=manifest)
+        else:
+            change = over(cluster, manifest, live, fleet=run.fleet, retakes=retakes)
+        change = replace(change, hand_over_replicas=_handed_over(manifest, live))
         try:
             return await put(run, change)
         except Replan as error:

@@ -101,6 +101,16 @@ def judge(
     return _as_before(found) if same else _as_changed(found, entry)
 
 
+def over(cluster: str, manifest: Manifest, live: LiveObject, *, fleet: str, retakes: bool) -> ObjectChange:
+    """How a manifest is applied over an object of ours, whatever has become of it: as `judge` would have it done.
+
+    So hand edits are undone, and what other tools and controllers hold is left to them.
+    """
+    terms = Terms(fleet=fleet, retakes=retakes)
+    found = _Found.of(cluster, manifest, live, terms, changed=True, taking=False)
+    return _apply(found, shared_surplus(manifest.body, live.body))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
     """One object that is there, the fields of it that are not as wanted, and the fate of each, in the same order."""

@@ -10,6 +10,7 @@ import pytest
 from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.locks import LockHeld
 from reconciler.engine.operate import Hand, resume, rollback, scale, suspend
+from reconciler.engine.passes import apply_plan
 from reconciler.engine.world import Retry
 from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.events import ApplyEvent, Outcome, RolloutProgress
@@ -19,6 +20,7 @@ from reconciler.model.plan import HoldCode
 from reconciler.model.registry import AgentState, JournalPhase
 from tests.doubles.never_ready import NEVER_READY
 from tests.engine.fleets import agent, applied, end, finished, plan_of, record
+from tests.engine.test_apply_failures import deployment, edit, take_replicas
 
 NAME = AgentName.parse("support/triage")
 ADA = ApplyOptions(actor="ada", holder="ada (a test)", retry=Retry(jitter=lambda: 0.0))
@@ -68,6 +70,32 @@ async def test_an_agent_goes_back_and_stays_until_its_spec_changes(world):
     assert finished(await applied(world))[str(NAME)].outcome is Outcome.APPLIED
     assert (await record(world, str(NAME))).quarantine is None
     assert await image(world) == "a:3"
+
+
+async def test_a_way_back_undoes_hand_edits_as_any_apply_does_and_leaves_other_tools_what_they_hold(world):
+    await standing(world, "a:1", "a:2")
+    await edit(world, {"replicas": 7})
+    await back(world)
+    assert await image(world) == "a:1"
+    assert (await deployment(world)).body["spec"]["replicas"] == 2
+    await standing(world, "a:3", "a:4")
+    await take_replicas(world, 5)
+    await back(world)
+    assert await image(world) == "a:3"
+    assert (await deployment(world)).body["spec"]["replicas"] == 5
+
+
+async def test_a_failed_update_that_a_person_edited_meanwhile_goes_back_all_the_same(world):
+    await standing(world, "a:1")
+    world.commit(triage=agent("triage", "  replicas: 2\n", image=f"a:{NEVER_READY}"))
+    begun: list[ApplyEvent] = []
+    async for event in apply_plan(world, await plan_of(world), options=ADA, stop=asyncio.Event()):
+        if isinstance(event, RolloutProgress) and not any(isinstance(one, RolloutProgress) for one in begun):
+            await edit(world, {"replicas": 7})
+        begun.append(event)
+    assert finished(begun)[str(NAME)].outcome is Outcome.ROLLED_BACK
+    assert await image(world) == "a:1"
+    assert (await deployment(world)).body["spec"]["replicas"] == 2
 
 
 async def test_every_step_back_is_on_record(world):
