@@ -45,6 +45,7 @@ from reconciler.model.registry import (
 from reconciler.model.series import HealthChange, HealthPoint, Retention
 from reconciler.model.source import Blob, Revision
 from reconciler.ports import Cluster, Registry, Source
+from tests.doubles.simulated_time import outside
 
 T = TypeVar("T")
 
@@ -95,8 +96,18 @@ class Link:
     def line(self) -> Line:
         return self.place.line if self.place.rank >= self.own.rank else self.own.line
 
-    async def cross(self, work: Callable[[], Awaitable[T]], *, refused: Callable[[], T], lost: Callable[[], T]) -> T:
-        """A call: `refused` and `lost` answer or raise for one that never came there, and whose answer never came."""
+    async def cross(
+        self,
+        work: Callable[[], Awaitable[T]],
+        *,
+        refused: Callable[[], T],
+        lost: Callable[[], T],
+        sent: bool = False,
+    ) -> T:
+        """A call: `refused` and `lost` answer or raise for one that never came there, and whose answer never came.
+
+        One that is `sent` is on its way by itself: it arrives also where the program is stopped or killed meanwhile.
+        """
         line = self.line
         if line is Line.SILENT:
             while self.line is Line.SILENT:
@@ -105,15 +116,19 @@ class Link:
         if line is Line.CUT or (line is Line.LOSSY and self.chance.random() < 0.2):
             await asyncio.sleep(0)
             return refused()
-        await self._travel()
-        if self.line in _AWAY:
+        answers = await (outside(self._arrives(work)) if sent else self._arrives(work))
+        if not answers:
             return refused()
-        answer = await work()
         await self._travel()
         line = self.line
         if line in _AWAY or (line is Line.LOSSY and self.chance.random() < 0.2):
             return lost()
-        return answer
+        return answers[0]
+
+    async def _arrives(self, work: Callable[[], Awaitable[T]]) -> list[T]:
+        """The answer as it is given there; none where the call does not arrive."""
+        await self._travel()
+        return [] if self.line in _AWAY else [await work()]
 
     async def _travel(self) -> None:
         if self.line is Line.SLOW:
@@ -211,6 +226,7 @@ class LinkedCluster:
             done,
             refused=lambda: _raise(ClusterUnavailable(f"{about}: cannot be reached", ref=told.ref, cluster=self.name)),
             lost=lambda: _raise(OutcomeUnknown(f"{about}: no answer")),
+            sent=True,
         )
 
     def _telling(self, verb: str, ref: ObjectRef, manager: str = "", image: str = "") -> Told:

@@ -71,6 +71,15 @@ def process_now() -> Process | None:
     return _PROCESS.get()
 
 
+async def outside(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` answers, which is done by no simulated program: it goes on where the one that waits is held up."""
+    context = copy_context()
+    context.run(_PROCESS.set, None)
+    task = asyncio.get_running_loop().create_task(work, context=context)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # who asked may be gone
+    return await asyncio.shield(task)
+
+
 class _Nothing(selectors.SelectSelector):
     """No socket is ever asked."""
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.doubles.simulated_time import NothingWillHappen, Process, SimulatedClock, SimulatedLoop
+from tests.doubles.simulated_time import NothingWillHappen, Process, SimulatedClock, SimulatedLoop, outside
 
 
 @pytest.fixture
@@ -62,6 +62,31 @@ def test_a_stopped_process_does_nothing_and_goes_on_where_it_was(loop: Simulated
         await asyncio.sleep(1.2)
         assert ticks == pytest.approx([1, 2, 3, 13.5, 14.5])
         task.cancel()
+
+    run(loop, work)
+
+
+def test_what_is_sent_arrives_also_where_who_sent_it_is_stopped(loop: SimulatedLoop) -> None:
+    async def work() -> None:
+        arrived: list[float] = []
+
+        async def travels() -> int:
+            await asyncio.sleep(1)
+            arrived.append(asyncio.get_running_loop().time())
+            return 3
+
+        async def sends() -> int:
+            return await outside(travels())
+
+        process = Process("one")
+        task = process.start(sends())
+        await asyncio.sleep(0.5)
+        process.stop()
+        await asyncio.sleep(10)
+        assert arrived == [1.0]
+        assert not task.done()
+        process.resume()
+        assert await task == 3
 
     run(loop, work)
 
