@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 from reconciler.adapters.kubernetes.connection import Connection
 from reconciler.adapters.kubernetes.copies import Copy
 from reconciler.adapters.kubernetes.listing import Listed
 from reconciler.adapters.kubernetes.resources import Resource
-from reconciler.adapters.kubernetes.watching import Listener, Watched, number
+from reconciler.adapters.kubernetes.watching import Listener, Watched, ended, number
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import LiveObject, Scope
@@ -100,9 +99,7 @@ class Watches:
                 waiting.discard(ref)
                 yield ref
         finally:
-            starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await starting
+            await ended(starting)
             for watched in self._watched.values():
                 watched.unlisten(listener)
 

@@ -58,6 +58,14 @@ _status_of = msgspec.json.Decoder(Status).decode
 Listener = Callable[[ObjectRef], None]
 
 
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait until it is over. To await itself would take a cancellation of ours for one of its own."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
 class Watched:
     """One kind, in one namespace or everywhere, followed by a task of its own from `start` to `stop`."""
 
@@ -95,9 +103,7 @@ class Watched:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
 
     @property
     def followed(self) -> bool:

@@ -401,3 +401,25 @@ async def test_a_kind_that_is_not_there_yet_is_asked_for_until_the_server_answer
     server.on("GET /apis/example.com/v1/widgets?watch", stream(event("ADDED", config("w", 11)), then="silence"))
     async with aclosing(reach(clock=FakeClock()).changes(Scope(kinds=(("example.com", "v1", "Widget"),)))) as changes:
         assert await anext(changes) == ObjectRef(group="example.com", kind="Widget", namespace="team", name="w")
+
+
+async def test_who_ends_a_watch_and_is_told_to_end_itself_meanwhile_does() -> None:
+    """Else a program that is to stop would go on, since the watch's end was taken for the answer to both."""
+    begun, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_end() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await let_go.wait()
+
+    task = asyncio.create_task(slow_to_end())
+    await begun.wait()
+    ending = asyncio.create_task(watching.ended(task))
+    await asyncio.sleep(0)
+    ending.cancel()
+    let_go.set()
+    await asyncio.wait([ending, task])
+    assert ending.cancelled()
+    assert task.cancelled()
