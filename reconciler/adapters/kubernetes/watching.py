@@ -59,7 +59,7 @@ Listener = Callable[[ObjectRef], None]
 
 
 async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task, and wait until it is over. To await itself would take a cancellation of ours for one of its own."""
+    """Cancel a task, and wait until it is over. To await it would take our own cancellation for the one of it."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
