@@ -13,7 +13,7 @@ from reconciler.model.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.daemon.http import Listening
     from reconciler.daemon.http.access import Callers
-    from reconciler.daemon.http.server import Tls
+    from reconciler.daemon.http.certificates import Tls
     from reconciler.daemon.http.signatures import Secrets
     from reconciler.daemon.telling import Teller
     from reconciler.ports import Clock
@@ -72,16 +72,21 @@ def listening(served: Served, environment: Mapping[str, str], tell: Teller, cloc
         callers=_callers(served, environment, tell, clock),
         secrets=_secrets(environment, tell, clock),
         anonymous=served.anonymous,
-        tls=_tls(served),
+        tls=_tls(served, tell),
     )
 
 
-def _tls(served: Served) -> Tls | None:
-    from reconciler.daemon.http.server import Tls
+def _tls(served: Served, tell: Teller) -> Tls | None:
+    from reconciler.daemon.http.certificates import Tls
 
     if served.tls_cert is None or served.tls_key is None:
         return None
-    return Tls(certificate=served.tls_cert, key=served.tls_key, client_ca=served.client_ca)
+    return Tls(
+        certificate=served.tls_cert,
+        key=served.tls_key,
+        client_ca=served.client_ca,
+        troubled=lambda why: tell.say("error", "certificate", reason=why, hint="the one from before is shown"),
+    )
 
 
 def _callers(served: Served, environment: Mapping[str, str], tell: Teller, clock: Clock) -> Callable[[], Callers]:

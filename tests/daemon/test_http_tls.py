@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from reconciler.daemon.http import server
-from reconciler.daemon.http.server import Tls
+from reconciler.daemon.http import certificates, server
+from reconciler.daemon.http.certificates import Renewing, Tls
+from reconciler.daemon.http.secretfiles import LOOK_AGAIN_S
 from reconciler.model.errors import UsageError
 from tests.daemon.serving import MANY, READER, Daemon, open_daemon, serving
 from tests.daemon.waiting import until
@@ -160,3 +161,33 @@ def test_files_that_are_no_certificate_are_told(tmp_path: Path) -> None:
     for missing in (tmp_path / "x", tmp_path / "nothing"):
         with pytest.raises(UsageError, match="certificate cannot be used"):
             Tls(certificate=missing, key=missing).context()
+
+
+async def test_a_certificate_that_is_renewed_is_shown_to_who_comes_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "LOOK_AGAIN_S", 0.0)
+    files = world.tls()
+    async with serving(world.daemon, tls=files):
+        assert await world.ask("/healthz") == 200
+        world.ca = issue(world.folder, "another authority")
+        world.tls()
+        assert await world.ask("/healthz") == 200, "it is signed by the new one"
+
+
+def test_a_certificate_without_its_key_is_told_and_the_one_from_before_is_shown(tmp_path: Path) -> None:
+    told: list[str] = []
+    now = [0.0]
+    certificate, key = issue(tmp_path, "server").files
+    shown = Renewing(Tls(certificate=certificate, key=key, troubled=told.append), lambda: now[0])
+    before = shown.now()
+    kept = certificate.read_bytes()
+    certificate.write_bytes(issue(tmp_path, "other").files[0].read_bytes())
+    now[0] += LOOK_AGAIN_S
+    assert shown.now() is before
+    assert len(told) == 1
+    assert "certificate cannot be used" in told[0]
+    certificate.write_bytes(kept)
+    now[0] += LOOK_AGAIN_S
+    assert shown.now() is not before
+    assert len(told) == 1

@@ -16,6 +16,16 @@ from reconciler.model.errors import UsageError
 T = TypeVar("T")
 MAX_BYTES = 256 * 1024
 LOOK_AGAIN_S = 5.0
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """What a file that is written anew has another one of; None for one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,12 +40,12 @@ class FromFile(Generic[T]):
     """Told why a file that could be used before cannot be."""
     _trouble: str = ""
     _value: T | None = None
-    _stamp: tuple[int, int, int] | None = None
+    _stamp: Stamp | None = None
     _looked: float | None = field(default=None)
 
     def first(self) -> T:
         """Read it. Raises UsageError."""
-        self._stamp, self._looked = self._stamped(), self.monotonic()
+        self._stamp, self._looked = stamp_of(self.path), self.monotonic()
         self._value = self._read()
         return self._value
 
@@ -45,7 +55,7 @@ class FromFile(Generic[T]):
         if self._value is not None and self._looked is not None and now - self._looked < LOOK_AGAIN_S:
             return self._value
         self._looked = now
-        stamp = self._stamped()
+        stamp = stamp_of(self.path)
         if self._value is None or stamp is None or stamp != self._stamp:
             try:
                 self._value, self._stamp, self._trouble = self._read(), stamp, ""
@@ -55,13 +65,6 @@ class FromFile(Generic[T]):
                     self._trouble = error.message
                     self.troubled(error.message)
         return self._value
-
-    def _stamped(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _read(self) -> T:
         try:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aiohttp import web
 
 from reconciler.daemon.http import openapi, probes, reading
 from reconciler.daemon.http.access import Callers, Right
+from reconciler.daemon.http.certificates import Renewing, Tls
 from reconciler.daemon.http.changing import Changing
 from reconciler.daemon.http.guard import Guard, loopback_hosts
 from reconciler.daemon.http.handshakes import Handshake
@@ -30,31 +29,6 @@ BACKLOG = 128
 _quiet = logging.getLogger("reconciler.http")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """A certificate with its key; `client_ca` signs the certificates of callers."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Raises UsageError for files that cannot be used."""
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
-        made.set_alpn_protocols(["http/1.1"])
-        try:
-            made.load_cert_chain(self.certificate, self.key)
-            if self.client_ca is not None:
-                made.load_verify_locations(self.client_ca)
-                made.verify_mode = ssl.CERT_OPTIONAL  # probes and tokens come without one
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"the certificate cannot be used: {error}", hint="PEM files, without a passphrase"
-            ) from error
-        return made
 
 
 def nobody() -> Callers:
@@ -106,8 +80,8 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
         raise UsageError(
             f"whoever reaches {listening.address} could read without being known", hint="listen at 127.0.0.1 for that"
         )
-    context = listening.tls.context() if listening.tls is not None else None
     limits, monotonic = listening.limits, inside.clock.monotonic
+    certificates = Renewing(listening.tls, monotonic) if listening.tls is not None else None
     guard = Guard(
         inside=inside,
         callers=listening.callers,
@@ -124,7 +98,7 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
     runner = web.AppRunner(guard.app(routes(webhook, changing)), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
-        server = await _bound(runner, listening.address, host, port, context, limits)
+        server = await _bound(runner, listening.address, host, port, certificates, limits)
         try:
             bound = server.sockets[0].getsockname()
             yield f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
@@ -136,7 +110,7 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
 
 
 async def _bound(
-    runner: web.AppRunner, address: str, host: str, port: int, context: ssl.SSLContext | None, limits: Limits
+    runner: web.AppRunner, address: str, host: str, port: int, certificates: Renewing | None, limits: Limits
 ) -> asyncio.Server:
     """Sockets that listen, whose connections are counted and timed from their first moment on."""
     manager, crowd = runner.server, Crowd(limits)
@@ -157,7 +131,9 @@ async def _bound(
         )
 
     def begun() -> asyncio.Protocol:
-        return connection() if context is None else Handshake(connection(), crowd, context, HANDSHAKE_S)
+        if certificates is None:
+            return connection()
+        return Handshake(connection(), crowd, certificates.now(), HANDSHAKE_S)
 
     try:
         return await asyncio.get_running_loop().create_server(begun, host, port, backlog=BACKLOG)
