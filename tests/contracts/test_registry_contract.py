@@ -39,7 +39,7 @@ from reconciler.model.registry import (
 )
 from reconciler.query.checking import read_query
 from reconciler.query.paths import RECORD, SPEC, Kind, joined
-from tests.contracts.values import MINER, ODD, TRIAGE, fact, fleet, health, intent, record, revision, write
+from tests.contracts.values import MINER, ODD, TRIAGE, bare, fact, fleet, health, intent, record, revision, write
 
 S = AgentState
 OTHER = AgentName(namespace="support", name="other")
@@ -331,10 +331,10 @@ async def test_the_feed_has_every_record_write_once_in_order(registry, open_regi
 
 
 async def test_a_long_feed_comes_whole(registry) -> None:
-    names = [AgentName(namespace="n", name=f"a{number}") for number in range(2500)]
-    await registry.commit(write(*(record(name) for name in names), audit=tuple(fact(agent=name) for name in names)))
+    names = [AgentName(namespace="n", name=f"a{number}") for number in range(2001)]
+    await registry.commit(write(*(bare(name) for name in names), audit=tuple(fact(agent=name) for name in names)))
     assert [name for _, name in await feed(registry)] == names
-    assert len(await chain(registry)) == 2500
+    assert len(await chain(registry)) == 2001
 
 
 # journal and history
@@ -610,13 +610,17 @@ async def test_text_of_any_kind_is_only_compared(registry) -> None:
     """An attempt to inject through every field that holds text and every kind of condition."""
     await registry.commit(write(record(), record(MINER)))
     paths = [path for path, kind in (RECORD | SPEC).items() if kind is Kind.TEXT and path != "state"]
+    paths += ["labels.team", "spec.config.x", 'labels."a\'b"', 'labels."a""b"', 'labels."a;b"']
     for text in ODD:
-        for path in (*paths, "labels.team", "spec.config.x", 'labels."a\'b"', 'labels."a""b"', 'labels."a;b"'):
-            odd = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")[:900]
-            where = Or((
-                Compare(path, Comparator.EQUAL, text), OneOf(path, (text, "x")), Contains(path, text), Like(path, odd),
-            ))  # fmt: skip
-            assert (await registry.find(Query(where), limit=5)).records == (), (path, text)
+        odd = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")[:900]
+        by_path = [
+            (Compare(path, Comparator.EQUAL, text), OneOf(path, (text, "x")), Contains(path, text), Like(path, odd))
+            for path in paths
+        ]
+        # Two halves: which path it is shows when one is alone.
+        for some in (by_path[::2], by_path[1::2]):
+            where = Or(tuple(atom for atoms in some for atom in atoms))
+            assert (await registry.find(Query(where), limit=5)).records == (), text
         literal = text.replace("'", "''")
         if len(text) < 100:
             assert await names_found(registry, f"labels.team = '{literal}' or message contains '{literal}'") == []

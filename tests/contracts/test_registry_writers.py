@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -10,10 +11,11 @@ from reconciler.model.errors import RegistryConflict
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found
 from reconciler.ports import Registry
-from tests.contracts.values import fact, record, write
+from tests.contracts.values import bare, fact, write
 
 WRITERS = 16
-EACH = 8
+EACH = int(os.environ.get("RECONCILER_TEST_WRITES", "4"))
+"""Writes of each writer; on one agent most of them are tried many times."""
 SHARED = AgentName(namespace="writers", name="shared")
 
 
@@ -25,7 +27,7 @@ async def add_one(registry: Registry, name: AgentName, op_id: str) -> None:
                 count = int(held.labels["count"])
                 made = replace(held, version=held.version + 1, labels={"count": str(count + 1)})
             case Absent():
-                made = replace(record(name), labels={"count": "1"})
+                made = replace(bare(name), labels={"count": "1"})
             case unreadable:
                 raise AssertionError(unreadable)
         try:

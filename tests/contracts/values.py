@@ -100,6 +100,15 @@ def record(
     )
 
 
+def bare(name: AgentName = TRIAGE) -> Record:
+    """A record with little in it, for tests that write many."""
+    return Record(
+        id=f"id-{name.name}", name=name, version=1, state=AgentState.REGISTERED, labels={}, document={},
+        spec_hash="ab" * 32, lineage=(), source_path="", commit="", revision=1, placement=(), reservations=(),
+        inventory=(),
+    )  # fmt: skip
+
+
 def write(*records: Record, op_id: str = "", at_ms: int = 1000, **rest) -> Write:
     return Write(op_id=op_id or f"op-{next(_numbers)}", at_ms=at_ms, records=records, **rest)
 
