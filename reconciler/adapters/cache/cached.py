@@ -25,7 +25,7 @@ from reconciler.ports import Aging, Clock, Registry, Stale
 
 T = TypeVar("T")
 MOST_RECORDS = 10_000
-MOST_ANSWERS = 20_000
+MOST_ANSWERS = 10_000
 """Records in all pages that are kept, and groups of counts."""
 NOBODY = Query(where=Compare("id", Comparator.EQUAL, "-"))
 """Asked for how far the registry has come: no id is like that."""
