@@ -281,9 +281,23 @@ def _step(case: Case, state: RecoveryState) -> Decision:
         return _at_the_end(case, state)
     if not case.settled and remedy not in LEAVES_SPEC:
         return Wait(remedy=remedy, until_ms=0, text="another spec is declared for it, and comes first")
-    if 0 < state.due_ms - case.now_ms <= case.recovery.backoff.max.ms:  # what is further away is of another clock
-        return Wait(remedy=remedy, until_ms=state.due_ms, text=f"a pause after the {last.remedy}" if last else "")
+    due_ms = _due_ms(case, state, step)
+    if 0 < due_ms - case.now_ms <= case.recovery.backoff.max.ms:  # what is further away is of another clock
+        return Wait(remedy=remedy, until_ms=due_ms, text=f"a pause after the {last.remedy}" if last else "")
     return Take(remedy=remedy, state=_taking(case, replace(state, step=step + 1), remedy))
+
+
+def _due_ms(case: Case, state: RecoveryState, step: int) -> int:
+    """When the next remedy may begin, which comes after `step` others.
+
+    Where some are passed over because it flaps: no sooner than if they had been tried, and no later than the longest
+    pause.
+    """
+    if step <= state.step or not case.assessment.flapping or not state.taken:
+        return state.due_ms
+    backoff = case.recovery.backoff
+    pauses = sum(ceiling_ms(backoff, number) for number in range(state.step, step + 1))
+    return max(state.due_ms, state.taken[-1].ended_ms + min(backoff.max.ms, pauses))
 
 
 def _at_the_end(case: Case, state: RecoveryState) -> Rest | Leave:

@@ -249,14 +249,25 @@ class TestIll:
         assert step.remedy is QUARANTINE, "what was rolled back is not rolled back further"
 
     def test_one_that_flaps_is_restarted_once_then_rolled_back_then_quarantined(self) -> None:
-        flaps, state, taken = found(flapping=True), None, []
-        while isinstance(step := decide(case(state, assessment=flaps, quarantined=ROLLBACK in taken)), Take):
-            taken.append(step.remedy)
-            state = ended(step.state, recovery(), Ended.DONE, "", at_ms=BEGAN, chance=0.0)
-        assert taken == [RESTART, ROLLBACK, QUARANTINE]
-        paused = decide(case(after(RESTART, due_ms=BEGAN + 1000), assessment=flaps))
+        flaps, state, now = found(flapping=True), None, BEGAN
+        taken: dict[Remedy, int] = {}
+        while not isinstance(
+            step := decide(case(state, assessment=flaps, now_ms=now, quarantined=ROLLBACK in taken)), Rest
+        ):
+            if isinstance(step, Wait):
+                now = step.until_ms
+                continue
+            assert isinstance(step, Take)
+            taken[step.remedy] = now - BEGAN
+            state = ended(step.state, recovery(), Ended.DONE, "", at_ms=now, chance=0.0)
+        assert taken == {RESTART: 0, ROLLBACK: 70_000, QUARANTINE: 70_000}, "no sooner than after two more restarts"
+
+    def test_what_is_passed_over_because_it_flaps_is_waited_for_no_longer_than_the_longest_pause(self) -> None:
+        flaps, state = found(flapping=True), after(RESTART)
+        paused = decide(case(state, assessment=flaps))
         assert isinstance(paused, Wait)
-        assert (paused.remedy, paused.until_ms) == (ROLLBACK, BEGAN + 1000), "its pauses are as ever"
+        assert (paused.remedy, paused.until_ms) == (ROLLBACK, state.taken[-1].ended_ms + 10_000 + 20_000 + 40_000)
+        assert isinstance(decide(case(state, assessment=flaps, recovery=recovery(most=50_000))), Take)
 
     def test_where_only_more_restarts_are_left_one_that_flaps_waits_until_it_stays_one_way(self) -> None:
         rules, state = recovery(RESTART, RESCHEDULE), after(RESTART, RESTART, RESTART, RESCHEDULE)
