@@ -20,12 +20,16 @@ from reconciler.cli.views.plan_words import hold_text
 from reconciler.daemon.standing import LEADER_LEASE
 from reconciler.engine.locks import LockHeld
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import Found
 from reconciler.model.plan import Policy
 from reconciler.model.registry import Record
 
 if TYPE_CHECKING:
     from reconciler.engine.operate import Hand
     from reconciler.ports import Clock, Registry
+
+TAKEN_UP_S, TAKEN_UP_STEP_S = 5.0, 0.1
+"""How long a daemon is given to begin with a wish: one that leads looks for them every second."""
 
 Wish = Callable[["Hand"], Awaitable[Record]]
 
@@ -34,13 +38,17 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
     """Write a wish and apply it to its agent; answers the exit code. `told` says what was written.
 
     The agent is planned at the commit that it was last applied from, so that acting by hand brings no other change
-    with it; with `newest` at the commit that is checked out.
+    with it; with `newest` at the commit that is checked out. Where a daemon takes the wish up it is left to it: to act
+    beside it would hold up all its other work until this agent is ready.
     """
     async with opened() as session:
         stores = await session.stores()
         before = await record_of(stores.registry, name)
         record = await wish(session.hand(stores, whoami()))
         emit(f"{name}: {told}." if record != before else f"{name}: nothing to change.")
+        if record != before and await _taken_up(stores.registry, session.clock, record):
+            note(f"A daemon keeps this fleet, and brings {name} to this.")
+            return 0
         try:
             return await _bring_about(session, name, "" if newest else record.commit)
         except LockHeld:
@@ -54,6 +62,19 @@ async def _somebody_leads(registry: Registry, clock: Clock) -> bool:
     """Whether a daemon looks after the fleet, or a part of it: wishes on record are seen by it at once."""
     now_ms = clock.now_ms()
     return any(lease.holder and lease.expires_ms > now_ms for lease in await registry.leases(LEADER_LEASE))
+
+
+async def _taken_up(registry: Registry, clock: Clock, record: Record) -> bool:
+    """Whether a daemon has begun with what was just written: then its record is another one."""
+    until = clock.monotonic() + TAKEN_UP_S
+    if not await _somebody_leads(registry, clock):
+        return False
+    while clock.monotonic() < until:
+        await clock.sleep(TAKEN_UP_STEP_S)
+        now = await registry.get(record.name)
+        if isinstance(now, Found) and now.value.version != record.version:
+            return True
+    return False
 
 
 async def go_back(name: AgentName, *, to: int | None, reason: str) -> int:

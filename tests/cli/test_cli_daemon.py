@@ -129,8 +129,9 @@ def test_what_is_wished_by_hand_is_left_until_it_ends(fleet: Program) -> None:
     with started(fleet, "--resync", "1s") as daemon:
         daemon.until("change-ended", action="create", outcome="applied")
         fleet("scale", "demo/hello", "2", "--for", "10s", "--reason", "launch", code=0)
-        back = daemon.until("change-ended", agent="demo/hello", action="scale", outcome="applied")
-        assert back["text"] == "scaled 2 -> 1"
+        daemon.until("change-ended", agent="demo/hello", outcome="applied", text="scaled 1 -> 2")
+        daemon.until("change-ended", agent="demo/hello", outcome="applied", text="scaled 2 -> 1")
+        assert not [line for line in daemon.said if line["event"] == "waits-for-lock"]
         assert daemon.end(signal.SIGINT) == 0
 
 
