@@ -33,6 +33,7 @@ from benchmarks.sweepparts import parts, parts_table
 from benchmarks.sweptfleet import RememberedCluster, agents_of
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.probes import HttpProber
+from reconciler.daemon.collecting import collect_seldom
 from reconciler.engine.seen import Memory
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
@@ -191,6 +192,7 @@ async def measure(who: str, given: Mapping[str, list[int]]) -> Result:
     mixed[::HANGING] = given["hanging"]
     healthy = frozenset(well) - frozenset(well[::HANGING])
     all_well, some_hang = way.prepare(well), way.prepare(mixed)
+    collect_seldom()  # as a daemon does, and for all alike
     gc.collect()
     gc.freeze()  # what lasts is frozen, as a daemon's plan leaves it
 

@@ -18,6 +18,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.probes import HttpProber
 from reconciler.adapters.probes.answers import Answer, Hearing
 from reconciler.adapters.probes.connections import Connections, Place
+from reconciler.daemon.collecting import collect_seldom
 from reconciler.engine.seen import Memory, look
 from reconciler.engine.sweep import sweep
 from reconciler.engine.world import Stores
@@ -94,6 +95,7 @@ async def parts(ports: Sequence[int]) -> dict[str, float]:
     stores = Stores(registry=unused, clusters={"local": cluster})
     clock = SystemClock()
     memory = Memory(clock=clock)
+    collect_seldom()
     gc.collect()
     gc.freeze()
 

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from reconciler.engine.pods import trouble
 from reconciler.health import probe_request
 from reconciler.model.agent import Agent
 from reconciler.model.health import Endpoint, PodResources, ProbeRequest
+from reconciler.model.lazy import LazyJson
 from reconciler.model.objects import AGENT_LABEL, PORTS_ANNOTATION, LiveObject, PodUsage
 from reconciler.model.source import JsonObject
 from reconciler.model.units import stored_amount
@@ -31,21 +34,23 @@ class PodSaid:
         "_asked", "_bounds", "_real", "agent", "host", "leaving", "name", "object", "ready", "restarts", "trouble"
     )  # fmt: skip
 
-    def __init__(self, found: LiveObject) -> None:
-        metadata, status = found.metadata, found.status
+    def __init__(self, found: LiveObject, body: JsonObject) -> None:
+        metadata, status = body.get("metadata") or {}, body.get("status") or {}
         self.object = found
         self.name = found.ref.name
-        self.agent = agent_label(found)
+        self.agent = _agent(body)
         self.leaving = bool(metadata.get("deletionTimestamp"))
         """It was told to go, and is none of the agent's any more."""
         self.ready = _ready(status)
         self.restarts = sum(_number(one, "restartCount", 0) for one in status.get("containerStatuses") or ())
-        what = None if self.ready else trouble(found.body)
+        what = None if self.ready else trouble(body)
         self.trouble = f"{what.pod}: {what.text}" if what is not None else ""
         self.host = str(status.get("podIP") or "") if status.get("phase") == "Running" else ""
         """Where it listens; "" where it does not, or nobody knows."""
         self._real = _mapped(metadata) if self.host else {}
-        self._bounds: tuple[float | None, int | None] | None = None
+        containers = (body.get("spec") or {}).get("containers") or ()
+        memory = _bound(containers, "memory")
+        self._bounds = _bound(containers, "cpu"), None if memory is None else int(memory)
         self._asked: tuple[Agent, Sequence[Asked]] | None = None
 
     def endpoint(self, agent: Agent) -> Endpoint | None:
@@ -63,10 +68,6 @@ class PodSaid:
 
     def resources(self, used: PodUsage) -> PodResources:
         """What it uses, beside its bounds."""
-        if self._bounds is None:
-            containers = self.object.body.get("spec", {}).get("containers") or ()
-            memory = _bound(containers, "memory")
-            self._bounds = _bound(containers, "cpu"), None if memory is None else int(memory)
         cpu, most = self._bounds
         return PodResources(pod=self.name, cpu=used.cpu, memory=used.memory, cpu_bound=cpu, memory_bound=most)
 
@@ -76,10 +77,10 @@ class Wanted:
 
     __slots__ = ("agent", "object", "replicas")
 
-    def __init__(self, found: LiveObject) -> None:
+    def __init__(self, found: LiveObject, body: JsonObject) -> None:
         self.object = found
-        self.agent = agent_label(found)
-        self.replicas = _number(found.body.get("spec"), "replicas", 1)
+        self.agent = _agent(body)
+        self.replicas = _number(body.get("spec"), "replicas", 1)
 
 
 class Other:
@@ -93,14 +94,17 @@ class Other:
 
 def said_by(found: LiveObject) -> PodSaid | Wanted | Other:
     """What a pod or a Deployment says."""
-    if not agent_label(found):
+    body = found.body
+    if isinstance(body, LazyJson):  # read apart from it: what it reads itself it keeps, twenty mappings a pod
+        body = msgspec.json.decode(body.data, type=dict[str, Any])
+    if not _agent(body):
         return Other(found)
-    return PodSaid(found) if found.ref.kind == "Pod" else Wanted(found)
+    return PodSaid(found, body) if found.ref.kind == "Pod" else Wanted(found, body)
 
 
-def agent_label(found: LiveObject) -> str:
+def _agent(body: JsonObject) -> str:
     """Whose an object says it is; "" when it does not."""
-    return str((found.metadata.get("labels") or {}).get(AGENT_LABEL, ""))
+    return str(((body.get("metadata") or {}).get("labels") or {}).get(AGENT_LABEL, ""))
 
 
 def _asked(agent: Agent, endpoint: Endpoint | None) -> Sequence[Asked]:

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     NOT_MEASURED = "not-measured"
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What this sweep says of a check, with the windows to carry on."""
 
     verdict: Verdict

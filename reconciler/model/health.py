@@ -1,7 +1,8 @@
 """Health: what was measured of an agent, and what follows from it. Values only; health.assess judges.
 
 What a sweep makes anew of every agent are structs of msgspec, which are made in a tenth of the time that a frozen
-dataclass takes (`benchmarks/sweepparts.py`); in all else they are the same: frozen, compared by value, hashed.
+dataclass takes (`benchmarks/sweepparts.py`), and that the garbage collector passes over, for values make no cycles. In
+all else they are the same: frozen, compared by value, hashed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class PluginProbe:
 ProbeRequest = HttpProbe | TcpProbe | GrpcProbe | CardProbe | PluginProbe
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One measurement. `problem` says for people what went wrong, "" when `ok`. `pod` is whose endpoint it was."""
 
     ok: bool
@@ -96,7 +97,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     pod: str = ""
 
 
-class PodResources(msgspec.Struct, frozen=True, kw_only=True):
+class PodResources(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one pod uses, and its bounds (limit, else request; None: no bound). cpu in cores, memory in bytes."""
 
     pod: str
@@ -106,7 +107,7 @@ class PodResources(msgspec.Struct, frozen=True, kw_only=True):
     memory_bound: int | None = None
 
 
-class PodFacts(msgspec.Struct, frozen=True, kw_only=True):
+class PodFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What clusters say of an agent's pods. `problems` are for people, e.g. `triage-1: CrashLoopBackOff`."""
 
     wanted: int
@@ -116,7 +117,7 @@ class PodFacts(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that one sweep learned of one agent. What could not be read is None or missing, which is never "bad".
 
     `samples` by check name, one a pod. `dependencies`: those of depends_on and whether each is well (None: unknown).
@@ -141,7 +142,7 @@ class HealthState(StrEnum):
     UNKNOWN = "unknown"
 
 
-class CheckState(msgspec.Struct, frozen=True, kw_only=True):
+class CheckState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One check after hysteresis: `state` follows the last measurement only after enough of them agree.
 
     `failures` and `successes` count the latest run of equal measurements. `latencies` (ms) and `outcomes` are a
@@ -167,7 +168,7 @@ class CheckState(msgspec.Struct, frozen=True, kw_only=True):
     """The pods that failed the last measurement, where it tells pods apart."""
 
 
-class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+class Assessment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Health of one agent. The three facts are apart: none follows from another.
 
     `is_healthy`: something was measured, and no critical check has failed long enough. `requires_recovery`: a critical

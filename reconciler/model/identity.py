@@ -24,7 +24,7 @@ def format_path(path: FieldPath) -> str:
     return text
 
 
-class AgentName(msgspec.Struct, frozen=True, kw_only=True, order=True, cache_hash=True):
+class AgentName(msgspec.Struct, frozen=True, kw_only=True, order=True, cache_hash=True, gc=False):
     """The one identity of an agent: namespace and name, whatever the file it stands in.
 
     No dataclass, because names are what nearly every mapping is looked up by: this one remembers its hash.

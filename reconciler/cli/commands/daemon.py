@@ -83,7 +83,9 @@ def daemon(  # noqa: PLR0917 - options of a command
 
 async def _run(settings: Settings, plugins: str | None, *, working_tree: bool) -> None:
     from reconciler.bootstrap import follow_remote, open_fleet
+    from reconciler.daemon.collecting import collect_seldom
 
+    collect_seldom()
     folder, repo = invocation().folder(), settings.text("repo")
     async with AsyncExitStack() as stack:
         if not repo:
