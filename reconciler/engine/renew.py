@@ -70,8 +70,10 @@ class Patient:
         return gone, found
 
     def _sorted(self, pods: Mapping[ObjectRef, JsonObject]) -> Ward:
-        before = self.spec.health.failure_threshold * self.spec.health.interval.ms
-        since, now = self.since_ms - before, self.run.clock.now_ms()  # to be called ill takes so long
+        before = self.spec.health.failure_threshold * self.spec.health.interval.ms  # to be called ill takes so long
+        now = self.run.clock.now_ms()
+        # a process that was started again in this illness, and has run for long enough since, is judged by itself
+        since = max(self.since_ms, now - before) - before
         starts = self.spec.rollout.timeout.ms
         return ward(pods, self.deployment, self.said, since_ms=since, now_ms=now, starts_ms=starts)
 

@@ -153,6 +153,19 @@ async def test_what_comes_and_is_never_ready_ends_the_remedy_before_the_next_pod
     assert await clinic.registry.open_journal() == ()
 
 
+async def test_a_process_that_was_started_again_long_ago_and_hangs_since_is_not_left_to_its_cluster(
+    clinic: Clinic,
+) -> None:
+    await clinic.have(1)
+    clinic.sick = {1}
+    ended = {"terminated": {"finishedAt": "2027-01-15T07:00:10Z"}}
+    await clinic.cluster.tell("triage", 1, began="2027-01-15T07:00:11Z", lastState=ended, restartCount=1)
+    record = await clinic.record()
+    ill = RecoveryState(spec_hash=record.spec_hash, since_ms=clinic.clock.now_ms() - 3_600_000)
+    treated = await clinic.treat(known=replace(record, recovery=ill))
+    assert (treated.how, clinic.cluster.deleted) == (Ended.DONE, ["triage-abc-1"])
+
+
 async def test_a_pod_whose_process_ended_a_moment_ago_is_its_clusters(clinic: Clinic) -> None:
     await clinic.have(1)
     ended = {"terminated": {"finishedAt": "2100-01-01T00:00:00Z"}}
