@@ -1,15 +1,16 @@
-"""A fleet in a fresh repository, and the program run as people run it: a process of its own."""
+"""A fleet in a fresh repository, and the program run in processes of their own, whose imports are made already."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.forking.client import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 120
@@ -47,21 +48,19 @@ class Program:
         self, *arguments: str, code: int | None = None, folder: Path | None = None, stdin: str = "", **extra: str
     ) -> Done:
         """Run a command; with `code` it must end with that."""
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler.cli", *arguments],
-            cwd=folder or self.folder,
-            env=environment(self.home) | extra,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        with forks() as fork:
+            done = fork.run(
+                *arguments,
+                folder=folder or self.folder,
+                env=environment(self.home) | extra,
+                stdin=stdin.encode(),
+                wall_s=TIMEOUT_S,
+                limited=False,
+            )
         if code is not None:
-            assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr + done.stdout
-        return Done(done.returncode, done.stdout, done.stderr)
+            assert done.code == code, f"{arguments}: {done.code}\n{done.out}\n{done.err}"
+        assert "Traceback" not in done.err + done.out
+        return Done(done.code, done.out, done.err)
 
     def git(self, *arguments: str, folder: Path | None = None) -> str:
         """Run git in the folder."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Program
-from tests.hostile.bounds import Forks
+from tests.forking.client import forks as idle
+from tests.hostile.bounds import Bounded
 from tests.spec.writing import BASE, FLEET, GOOD, agent
 
 BAD = "agents/demo/bad.yaml"
@@ -20,10 +21,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def forks(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    opened = Forks(tmp_path_factory.mktemp("streams"), home)
-    yield opened
-    opened.close()
+def forks(home: Path) -> Iterator[Bounded]:
+    with idle() as taken:
+        yield Bounded(taken, home)
 
 
 def write_fleet(folder: Path) -> None:

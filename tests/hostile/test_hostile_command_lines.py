@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Program
-from tests.hostile.bounds import Forks, Record, hold
+from tests.hostile.bounds import Bounded, Record, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def prepared(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
 
 @pytest.mark.parametrize("one", CASES, ids=lambda one: " ".join(one.arguments)[:50].encode("unicode_escape").decode())
 def test_a_mistake_is_told_and_does_no_harm(
-    prepared: Program, one: Case, forks: Forks, record_property: Record
+    prepared: Program, one: Case, forks: Bounded, record_property: Record
 ) -> None:
     before = sorted(path.name for path in prepared.folder.iterdir() if path.name != ".reconciler")
     ended = forks.run(*one.arguments, folder=prepared.folder, stdin=one.stdin)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.bounds import Forks, Record, hold, untouched
+from tests.hostile.bounds import Bounded, Record, hold, untouched
 from tests.hostile.conftest import BAD
 from tests.hostile.files import HOSTILE
 
 
 @pytest.mark.parametrize(("data", "code"), [pytest.param(data, code, id=name) for name, data, code in HOSTILE])
 def test_a_file_is_told_with_its_place_and_changes_nothing(
-    data: bytes, code: str, applied: Path, forks: Forks, record_property: Record
+    data: bytes, code: str, applied: Path, forks: Bounded, record_property: Record
 ) -> None:
     before = untouched(forks, applied)
     (applied / BAD).write_bytes(data)

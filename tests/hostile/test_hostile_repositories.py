@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Program
 from tests.contracts.repositories import Repository
-from tests.hostile.bounds import Forks, Record, hold, untouched
+from tests.hostile.bounds import Bounded, Record, hold, untouched
 from tests.hostile.conftest import write_fleet
 from tests.hostile.repositories import HARMED, Harmed
 
@@ -27,7 +27,7 @@ def good(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("one", HARMED, ids=lambda one: one.name)
 def test_a_repository_is_told_of_and_changes_nothing(
-    one: Harmed, good: Path, forks: Forks, tmp_path: Path, record_property: Record
+    one: Harmed, good: Path, forks: Bounded, tmp_path: Path, record_property: Record
 ) -> None:
     if one.name.startswith("somebody") and os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
