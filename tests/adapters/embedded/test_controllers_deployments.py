@@ -213,6 +213,21 @@ def test_going_back_uses_the_old_set_again_and_lifts_the_missed_deadline() -> No
     assert len(here.sets) == 2
 
 
+def test_going_back_long_after_a_rollout_ended_misses_no_deadline() -> None:
+    """The status may be written before the old set has a pod: the deadline of the rollout before says nothing then."""
+    here = Miniature(progressDeadlineSeconds=60)
+    here.settle()
+    here.image("two")
+    here.settle()
+    here.now += 3600
+    here.image("one")
+    here.step()
+    assert here.progressing()["status"] == "True"
+    here.settle()
+    assert here.progressing()["reason"] == "NewReplicaSetAvailable"
+    assert here.replicas() == {"one": 3}
+
+
 def test_recreate_ends_all_old_pods_before_it_starts_new_ones() -> None:
     here = Miniature(strategy={"type": "Recreate"})
     here.settle()

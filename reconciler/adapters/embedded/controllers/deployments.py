@@ -190,7 +190,7 @@ def _available(deployment: Body, before: Body, available: int, *, now: float) ->
 def _progressing(
     deployment: Body, before: Body, counts: dict[str, int], *, name: str, created: bool, now: float
 ) -> Body | None:
-    """Source: syncRolloutStatus in pkg/controller/deployment/progress.go. A new generation lifts a missed deadline."""
+    """Source: syncRolloutStatus in progress.go, and DeploymentTimedOut. A new generation lifts a missed deadline."""
     current = condition_of(before, "Progressing")
     wanted, again = _progress(deployment, before, counts, current, name=name, created=created, now=now)
     return current if wanted is None else _condition(before, "Progressing", *wanted, now=now, again=again)
@@ -224,7 +224,8 @@ def _progress(  # noqa: PLR0911 - a table: the first line that fits
     if current is None or fresh or _moved(before, counts):
         return ("True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.'), True
     since = seconds(current.get("lastUpdateTime", ""))
-    if not late and now >= since + spec.get("progressDeadlineSeconds", 600):
+    ended = reason == "NewReplicaSetAvailable"  # that time is the last rollout's: nothing is late by it
+    if not late and not ended and now >= since + spec.get("progressDeadlineSeconds", 600):
         return ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.'), False
     return None, False
 
