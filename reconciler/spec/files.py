@@ -28,6 +28,9 @@ _METADATA: dict[str, type[BaseModel]] = {
 }
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _GROUP = API_VERSION.partition("/")[0]
+_OURS = f"{_GROUP}/v".encode()
+_OF_THE_FILE = frozenset({"symlink", "file-too-large", "not-utf8", "empty-file"})
+"""Findings after which nobody can tell from its bytes whether a file held agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,8 @@ def is_fleet_file(path: str) -> bool:
 def read_file(path: str, blob: Blob, revision: str) -> FileReading:
     """Everything that one file says. Never raises."""
     documents, found = read_documents(path, blob, revision)
+    if found and _foreign(path, blob.data, found):
+        return FileReading(path=path, data=blob.data)
     if found:
         return FileReading(path=path, data=blob.data, diagnostics=found, unreadable=found)
     reader = _FileReader(path, blob.data)
@@ -75,6 +80,15 @@ def read_file(path: str, blob: Blob, revision: str) -> FileReading:
         diagnostics=tuple(reader.diagnostics),
         unreadable=tuple(reader.unreadable),
     )
+
+
+def _foreign(path: str, data: bytes, found: tuple[Diagnostic, ...]) -> bool:
+    """Whether what cannot be read is another program's: a chart's templates, say. Ours names our API group."""
+    return not (_in_our_folders(path) or _OURS in data or any(each.code in _OF_THE_FILE for each in found))
+
+
+def _in_our_folders(path: str) -> bool:
+    return path == FLEET_FILE or path.partition("/")[0] in ("agents", "templates")
 
 
 def diagnose(problem: Problem, position: Position, data: bytes, *, severity: Severity = Severity.ERROR) -> Diagnostic:
@@ -128,9 +142,8 @@ class _FileReader:
         version = document.value.get("apiVersion")
         if version == API_VERSION:
             return True
-        top = self.path.partition("/")[0]
         group = str(version).partition("/")[0]
-        if self.path != FLEET_FILE and top not in ("agents", "templates") and group != _GROUP:
+        if not _in_our_folders(self.path) and group != _GROUP:
             return False
         problem = Problem(
             code="unknown-api-version",

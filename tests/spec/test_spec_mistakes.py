@@ -438,6 +438,39 @@ def test_yaml_of_other_programs_is_left_alone_outside_of_our_folders() -> None:
     assert codes(declaration) == []
 
 
+TEMPLATED = """{{- if .Values.ports -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "a.metadata" . | nindent 2 }}
+  labels: {agents.codevald.io/agent: a}
+{{- end }}
+"""
+
+
+@pytest.mark.parametrize("text", [TEMPLATED, "Bucket: !Ref Name\n", "a: 1\na: 2\n"])
+def test_what_other_programs_call_yaml_is_left_alone_outside_of_our_folders(text: str) -> None:
+    declaration = read({"triage/templates/service.yaml": text})
+    assert codes(declaration) == []
+    assert not declaration.frozen_paths
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("agents/demo/a.yaml", TEMPLATED),
+        ("templates/a.yaml", TEMPLATED),
+        ("elsewhere/a.yaml", agent("{image: x", metadata=", namespace: other")),
+        ("elsewhere/a.yaml", "apiVersion: agents.codevald.io/v2\nkind: [\n"),
+        ("elsewhere/a.yaml", ""),
+    ],
+)
+def test_a_file_that_may_have_held_agents_is_told_when_it_cannot_be_read(path: str, text: str) -> None:
+    declaration = read({path: text})
+    assert [found.position.path for found in declaration.diagnostics] == [path]
+    assert path in declaration.frozen_paths
+
+
 def test_a_fleet_with_an_unknown_field_cannot_be_used() -> None:
     declaration = read({"fleet.yaml": API + "kind: Fleet\nmetadata: {name: acme}\nspec:\n  deletion: {max: 1}\n"})
     found = only(declaration)
