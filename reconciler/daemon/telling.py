@@ -17,7 +17,7 @@ from typing import Any
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ApplyEvent, ChangeFinished, ChangeStarted, Outcome, Overridden
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import Action, Drift, Plan
+from reconciler.model.plan import Action, Drift, Hold, Plan
 from reconciler.ports import Clock
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -55,7 +55,7 @@ class Teller:
         """A pass that ended in a plan. `alone`: nothing else will tell what it is about, so this names the agents."""
         fresh = [change.action for change in plan.changes if change.name not in busy]
         counts = {action.value: number for action in Action if (number := fresh.count(action))}
-        held = [f"{', '.join(map(str, hold.agents))}: {hold.text}" for hold in plan.holds if hold.blocks_exit]
+        held = [_hold(hold) for hold in plan.holds if hold.blocks_exit]
         unread = [f"{item.source}: {item.problem}" for item in plan.completeness if item.problem]
         facts: dict[str, Any] = {
             "commit": plan.revision.commit[:12], "changes": counts, "held": held, "unreadable": unread,
@@ -143,6 +143,12 @@ class Logged(logging.Handler):
 def unhurried(text: str) -> str:
     """A text without its seconds: one that counts down is the same text still."""
     return _SECONDS.sub("", text)
+
+
+def _hold(hold: Hold) -> str:
+    """Whom it is about, unless it begins with that itself."""
+    names = ", ".join(map(str, hold.agents))
+    return hold.text if hold.text.startswith(names) else f"{names}: {hold.text}"
 
 
 def _where(drift: Drift) -> str:

@@ -15,6 +15,9 @@ from reconciler.model.objects import ClusterIdentity, Found, Observation
 from reconciler.model.plan import Action, Hold, HoldCode, Policy
 from reconciler.model.registry import FleetRecord, PlacedReplicas, Record
 
+_APPROVE = "or `reconciler approve`"
+"""How deletions are allowed where a daemon applies them: nobody gives that an option for one commit."""
+
 
 def names_text(names: Sequence[AgentName], most: int = 5) -> str:
     """Some names for a sentence, the rest counted."""
@@ -122,11 +125,11 @@ def deletions(
     names = tuple(record.name for record in going)
     if rewound and not policy.accept_rewind:
         text = f"{_count(names)}: the branch was rewound, the commit on record is not among its ancestors"
-        return _held(HoldCode.REWIND, names, text, "accept it with --accept-rewind")
+        return _held(HoldCode.REWIND, names, text, f"accept it with --accept-rewind, {_APPROVE}")
     empty = not declaration.agents and not declaration.frozen_agents
     if empty and not policy.allow_empty:
         text = f"{_count(names)}: the fleet declares no agent at all"
-        return _held(HoldCode.EMPTY_FLEET, names, text, "if that is meant, --allow-empty")
+        return _held(HoldCode.EMPTY_FLEET, names, text, f"if that is meant, --allow-empty, {_APPROVE}")
     if empty:
         return None
     allowed = limit(budget, len(records), policy.max_deletes)
@@ -136,7 +139,7 @@ def deletions(
         where, allowed, over = _over_on_a_cluster(going, records, budget)
     if over:
         text = f"{_count(names)}, over the budget of {allowed}{where}"
-        return _held(HoldCode.DELETION_BUDGET, names, text, f"raise it with --max-deletes {len(names)}")
+        return _held(HoldCode.DELETION_BUDGET, names, text, f"raise it with --max-deletes {len(names)}, {_APPROVE}")
     return None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 
 from reconciler.daemon.telling import MAX_NAMES, MAX_TEXT, Logged, Teller
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
+from reconciler.model.plan import Hold, HoldCode
 from tests.daemon.test_wakes import change, plan
 from tests.doubles.clock import FakeClock
 
@@ -40,6 +42,18 @@ def test_the_same_plan_is_told_once_and_again_when_it_changed() -> None:
     for made in (plan(change()), plan(change()), plan(), plan(change())):
         tell.planned(made, ("tick",), ())
     assert [json.loads(line)["changes"] for line in lines] == [{"update": 1}, {}, {"update": 1}]
+
+
+def test_what_is_held_names_each_agent_once() -> None:
+    tell, lines = teller()
+    one, two = (AgentName(namespace="support", name=name) for name in ("triage", "reports"))
+    alone = Hold(code=HoldCode.INVALID, agents=(one,), action=None, text=f"{one} stays as it is", lift="correct it")
+    both = Hold(code=HoldCode.DELETION_BUDGET, agents=(two, one), action=None, text="2 deletes", lift="approve it")
+    tell.planned(dataclasses.replace(plan(), holds=(alone, both)), ("tick",), ())
+    assert json.loads(lines[0])["held"] == [
+        "support/triage stays as it is",
+        "support/reports, support/triage: 2 deletes",
+    ]
 
 
 def test_the_same_failure_is_told_once() -> None:

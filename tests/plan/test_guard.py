@@ -159,18 +159,34 @@ def deletions(going: int, of: int, declaration: Declaration | None = None, **oth
 def test_a_budget_is_told_with_what_raises_it() -> None:
     assert deletions(3, 10) == ()
     text = "4 deletes, over the budget of 3"
-    assert deletions(4, 10) == (HoldCode.DELETION_BUDGET, text, "raise it with --max-deletes 4")
+    assert deletions(4, 10) == (
+        HoldCode.DELETION_BUDGET,
+        text,
+        "raise it with --max-deletes 4, or `reconciler approve`",
+    )
     one = deletions(1, 10, policy=Policy(max_deletes=0))
-    assert one == (HoldCode.DELETION_BUDGET, "1 delete, over the budget of 0", "raise it with --max-deletes 1")
+    assert one == (
+        HoldCode.DELETION_BUDGET,
+        "1 delete, over the budget of 0",
+        "raise it with --max-deletes 1, or `reconciler approve`",
+    )
     assert deletions(4, 10, policy=Policy(max_deletes=4)) == ()
     assert deletions(0, 10, policy=Policy(max_deletes=0)) == ()
 
 
 def test_a_rewound_branch_and_an_empty_fleet_are_asked_about_before_any_budget() -> None:
     text = "2 deletes: the branch was rewound, the commit on record is not among its ancestors"
-    assert deletions(2, 2, declared(), rewound=True) == (HoldCode.REWIND, text, "accept it with --accept-rewind")
+    assert deletions(2, 2, declared(), rewound=True) == (
+        HoldCode.REWIND,
+        text,
+        "accept it with --accept-rewind, or `reconciler approve`",
+    )
     accepted = Policy(accept_rewind=True)
-    empty = (HoldCode.EMPTY_FLEET, "2 deletes: the fleet declares no agent at all", "if that is meant, --allow-empty")
+    empty = (
+        HoldCode.EMPTY_FLEET,
+        "2 deletes: the fleet declares no agent at all",
+        "if that is meant, --allow-empty, or `reconciler approve`",
+    )
     assert deletions(2, 2, declared(), rewound=True, policy=accepted) == empty
     assert deletions(9, 9, declared(), policy=Policy(allow_empty=True)) == (), "all of them: no budget then"
     broken = declared(frozen={"a9": Frozen(reason="bad")})

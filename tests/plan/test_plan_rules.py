@@ -150,7 +150,7 @@ def test_the_deletion_budget_is_a_number_or_a_share(fleet: int, gone: int, polic
     if not deleted:
         (hold,) = plan.holds
         assert (hold.code, len(hold.agents)) == (HoldCode.DELETION_BUDGET, gone)
-        assert hold.lift == f"raise it with --max-deletes {gone}"
+        assert hold.lift == f"raise it with --max-deletes {gone}, or `reconciler approve`"
 
 
 def test_limits_take_the_larger_of_count_and_share() -> None:

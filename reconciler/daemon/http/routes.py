@@ -100,7 +100,7 @@ def read_body(request: web.Request, body: bytes, kind: type[Q]) -> Q:
     if not body and request.content_type != JSON:  # clients name some type where they send nothing
         body = b"{}"
     elif request.content_type != JSON:
-        raise Problem(415, "not-json", "a body is application/json here")
+        raise Problem(415, "not-json", "a body is application/json here", hint=f"send `Content-Type: {JSON}`")
     try:
         value = msgspec.json.decode(body)
         if isinstance(value, dict):  # to JSON 6.0 is the whole number 6
