@@ -133,8 +133,7 @@ class _Reader:
         try:
             return self._read()
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            raise _Refused("bad-yaml", _words(error), _pack(mark) if mark else 0) from None
+            raise _bad_yaml(error, self._text) from None
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise _Refused("bad-yaml", str(error).partition("\n")[0] or "not YAML", 0) from None
 
@@ -280,12 +279,24 @@ def _place(text: str, offset: int) -> int:
     return len(lines) - 1 << _SHIFT | len(lines[-1])
 
 
-def _words(error: yaml.MarkedYAMLError) -> str:
-    """What libyaml says, with a word more where beginners trip."""
+def _bad_yaml(error: yaml.MarkedYAMLError, text: str) -> _Refused:
+    """What libyaml says, where, and what to do about the mistakes that people make most."""
     said = str(error.problem or error.context or "not YAML")
-    if "cannot start any token" in said:
-        return f"{said}: a tab cannot indent, and @ or ` cannot begin plain text"
-    return said
+    mark, begin = error.problem_mark or error.context_mark, error.context_mark
+    hint = ""
+    if "cannot start any token" in said and mark:
+        sign = _BREAK.split(text)[mark.line][mark.column : mark.column + 1]
+        said = "a tab cannot indent" if sign == "\t" else f"plain text cannot begin with {sign}"
+        hint = "use spaces" if sign == "\t" else "quote it"
+    elif "expected ':'" in said and begin:  # the end of what was taken for a key is told, its begin is meant
+        mark, hint = begin, "a key ends with a colon and a space"
+    elif said == "did not find expected key" and begin:
+        hint = f"keys of one mapping stand in one column; this one begins in line {begin.line + 1}"
+    elif said.startswith("mapping values are not allowed"):
+        hint = "quote a text that has a colon in it, and begin keys of one mapping in one column"
+    elif "expected ','" in said and begin:
+        hint = f"what is open here begins in line {begin.line + 1}"
+    return _Refused("bad-yaml", said, _pack(mark) if mark else 0, hint)
 
 
 def locate(document: Document, path: FieldPath, *, key: bool = False) -> Position:

@@ -152,6 +152,40 @@ def test_columns_count_characters() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "place", "message", "hint"),
+    [
+        ("a:\n\tb: 1\n", (2, 1), "a tab cannot indent", "use spaces"),
+        ("a: @b\n", (1, 4), "plain text cannot begin with @", "quote it"),
+        ("a: 1\nb:2\nc: 3\n", (2, 1), "could not find expected ':'", "a key ends with a colon and a space"),
+        (
+            "a:\n  b: 1\n   c: 2\n",
+            (3, 5),
+            "mapping values are not allowed in this context",
+            "quote a text that has a colon in it, and begin keys of one mapping in one column",
+        ),
+        (
+            "a:\n  b: |\n    x\n   c: 2\n",
+            (4, 4),
+            "did not find expected key",
+            "keys of one mapping stand in one column; this one begins in line 2",
+        ),
+        (
+            "a: {b: 1\nc:\n",
+            (2, 2),
+            "did not find expected ',' or '}'",
+            "what is open here begins in line 1",
+        ),
+    ],
+)
+def test_what_people_mistype_is_told_with_what_to_do(
+    text: str, place: tuple[int, int], message: str, hint: str
+) -> None:
+    _, (found,) = read_documents("f.yaml", blob(text))
+    assert (found.code, found.message, found.hint) == ("bad-yaml", message, hint)
+    assert (found.position.line, found.position.column) == place
+
+
+@pytest.mark.parametrize(
     ("text", "code", "line", "column", "words"),
     [
         ("a: 1\na: 2\n", "duplicate-key", 2, 1, "first in line 1"),
