@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
             completion.completion_init()  # type: ignore[attr-defined]  # the only way to its shells without its options
         tree = program()
         result = tree.main(
-            args=list(arguments) or ["--help"],
+            args=_meant(arguments),
             prog_name=PROGRAM,
             complete_var=COMPLETE_VARIABLE,
             standalone_mode=False,
@@ -143,6 +143,11 @@ def main(arguments: Sequence[str]) -> int:
         return error.code if isinstance(error.code, int) else 1
     except BaseException as error:  # noqa: BLE001 - the last handler: whatever it is, people get a message
         return failures.exit_code(error, current.state_folder)
+
+
+def _meant(arguments: Sequence[str]) -> list[str]:
+    """What was typed. Nothing asks for help, and `--version`, as most programs take it, for the command."""
+    return ["version"] if list(arguments) == ["--version"] else list(arguments) or ["--help"]
 
 
 def _usage(error: typer.TyperException) -> int:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.cli.main import main
 from reconciler.cli.options import agent_name, policy, selector
 from reconciler.cli.paths import parse_path
 from reconciler.model.errors import UsageError
@@ -123,3 +124,12 @@ def test_commands_come_to_adapters_through_bootstrap_only() -> None:
     modules = sorted(folder.rglob("*.py"))
     assert len(modules) > 20
     assert [path.name for path in modules if "reconciler.adapters" in path.read_text(encoding="utf-8")] == []
+
+
+def test_the_version_is_told_as_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for typed in ("--version", "version"):
+        assert main([typed]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].startswith("reconciler ")
