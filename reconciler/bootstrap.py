@@ -303,6 +303,11 @@ class Session:
         await self.close()
 
 
+def made_state(folder: Path) -> None:
+    """Make the folder in which embedded parts keep their state. Raises ReconcilerError."""
+    prepare_state(folder)
+
+
 async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clock: Clock | None = None) -> Session:
     """A session on the commits of a fleet's repository, or with `working_tree` on its files as they are.
 

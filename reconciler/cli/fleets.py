@@ -323,8 +323,8 @@ def git_prefix(location: FleetLocation) -> str:
 
 def state_folder() -> Path:
     """Where the state of the embedded parts lies, made if need be. Raises ReconcilerError."""
-    from reconciler.adapters.statefolder import prepare_state
+    from reconciler.bootstrap import made_state
 
     folder = locate().state_dir
-    prepare_state(folder)
+    made_state(folder)
     return folder
