@@ -103,7 +103,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_private_file(tmp_path: Path, home
     Program(tmp_path, home)("init", "fleet", code=0)
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "msgspec.py").write_text("raise RuntimeError('deep inside')\n")
+    (broken / "yaml.py").write_text("raise RuntimeError('deep inside')\n")
     env = environment(home)
     env["PYTHONPATH"] = f"{broken}{os.pathsep}{env['PYTHONPATH']}"
     done = subprocess.run(
