@@ -134,26 +134,20 @@ def test_what_is_left_to_another_lacks_in_what_is_applied_and_nothing_else_does(
     assert item.manifest.body["spec"].keys() == manifest.body["spec"].keys()
 
 
-def test_a_sealed_config_map_is_replaced_where_git_drops_a_key_of_it() -> None:
+@pytest.mark.parametrize(("path", "verb"), [(("data",), Verb.REPLACE), (("metadata", "labels"), Verb.APPLY)])
+def test_a_sealed_config_map_is_replaced_where_git_drops_a_key_of_its_data_and_for_no_label(
+    path: tuple[str, ...], verb: Verb
+) -> None:
     world = running(TRIAGE)
     body: Any = world.live["local"][CONFIG].body
     body["immutable"] = True
-    body["data"]["old"] = "1"
-    body["metadata"]["managedFields"][0]["fieldsV1"]["f:data"]["f:old"] = {}
+    here, fields = body, body["metadata"]["managedFields"][0]["fieldsV1"]
+    for step in path:
+        here, fields = here[step], fields[f"f:{step}"]
+    here["old"], fields["f:old"] = "1", {}
     world.touch(CONFIG)
     (change,) = dataclasses.replace(world, records={}).plan().changes
-    assert [item.verb for item in change.objects if item.ref == CONFIG] == [Verb.REPLACE]
-
-
-def test_a_sealed_config_map_stays_where_git_drops_no_more_than_a_label() -> None:
-    world = running(TRIAGE)
-    body: Any = world.live["local"][CONFIG].body
-    body["immutable"] = True
-    body["metadata"]["labels"]["old"] = "1"
-    body["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:labels"]["f:old"] = {}
-    world.touch(CONFIG)
-    (change,) = dataclasses.replace(world, records={}).plan().changes
-    assert [item.verb for item in change.objects if item.ref == CONFIG] == [Verb.APPLY]
+    assert [item.verb for item in change.objects if item.ref == CONFIG] == [verb]
 
 
 def test_an_object_that_forgot_and_was_edited_is_told_with_both() -> None:
