@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.embedded.lifecycle import end_everything
 from tests.forking.client import forks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,8 +103,9 @@ def fleet(tmp_path: Path, home: Path) -> Iterator[Program]:
     Program(tmp_path, home)("init", "fleet", code=0)
     program = Program(tmp_path / "fleet", home)
     yield program
-    if (program.folder / ".reconciler").is_dir():
-        program("destroy", "--auto-approve")
+    state = program.folder / ".reconciler"
+    if state.is_dir() and program("destroy", "--auto-approve").code != 0:
+        end_everything(state, program.folder)  # a daemon that a test killed still holds the fleet
 
 
 Edit = Callable[[str, str, str], None]
