@@ -10,25 +10,11 @@ from reconciler.model.identity import AgentName
 from reconciler.model.registry import AgentState, JournalPhase, Record, Write
 from reconciler.ports import Upkeep
 from tests.contracts.conftest import REGISTRIES
-from tests.contracts.values import TRIAGE, fact, fleet, health, intent, record, revision, write
+from tests.contracts.values import TRIAGE, fact, filled, intent, record, revision, write
 
 BACK_ENDS = REGISTRIES
 """What is behind a cache is looked after as it is without one: tests/adapters/cache."""
 OTHER = AgentName(namespace="support", name="other")
-
-
-async def filled(registry, writes: int = 5) -> None:
-    for number in range(1, writes + 1):
-        await registry.commit(
-            write(
-                replace(record(version=number), revision=number, document={"description": "Sorts refunds"}),
-                journal=(intent(f"j{number}", JournalPhase.DONE),),
-                revisions=(revision(number),),
-                audit=(fact(f"a{number}"),),
-                fleet=fleet(number),
-                clusters=(health(version=number),),
-            )
-        )
 
 
 async def test_a_whole_registry_has_no_faults(registry) -> None:

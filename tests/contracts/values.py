@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 from reconciler.model.agent import Remedy
@@ -27,6 +28,7 @@ from reconciler.model.registry import (
     ScaleOverride,
     Write,
 )
+from reconciler.ports import Registry
 
 _numbers: Iterator[int] = count(1)
 TRIAGE = AgentName(namespace="support", name="triage")
@@ -147,3 +149,18 @@ def fleet(version: int) -> FleetRecord:
 def health(cluster: str = "eu-1", *, version: int = 1, state: ClusterState = ClusterState.UNWELL) -> ClusterHealth:
     reason = "no answer" if state is ClusterState.UNWELL else ""
     return ClusterHealth(cluster=cluster, version=version, state=state, since_ms=version * 1000, reason=reason)
+
+
+async def filled(registry: Registry, writes: int = 5) -> None:
+    """Write so often, each time something of every kind that grows old."""
+    for number in range(1, writes + 1):
+        await registry.commit(
+            write(
+                replace(record(version=number), revision=number, document={"description": "Sorts refunds"}),
+                journal=(intent(f"j{number}", JournalPhase.DONE),),
+                revisions=(revision(number),),
+                audit=(fact(f"a{number}"),),
+                fleet=fleet(number),
+                clusters=(health(version=number),),
+            )
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,18 +16,11 @@ from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
 from reconciler.model.registry import AgentState, JournalPhase, Write
 from tests.contracts.values import TRIAGE, fact, fleet, intent, record, revision, write
-from tests.doubles.arango.double import ArangoDouble, Kind, arango_double
+from tests.doubles.arango.double import ArangoDouble, Kind
 from tests.doubles.clock import FakeClock
 
 QUICK = Patience(attempts=6, pause_s=0.001, longest_pause_s=0.01, lock_s=1)
 NAMES = [AgentName(namespace="n", name=f"a{number:02}") for number in range(20)]
-
-
-@pytest.fixture(scope="module")
-def double() -> Iterator[ArangoDouble]:
-    with arango_double() as running:
-        yield running
-        assert running.refused == []
 
 
 @pytest_asyncio.fixture

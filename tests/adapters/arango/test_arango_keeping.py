@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,8 @@ from reconciler.model.registry import JournalPhase
 from reconciler.model.transfer import Kept
 from tests.contracts.test_health_history_contract import HOUR, change, point
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
-from tests.doubles.arango.double import ArangoDouble, arango_double
+from tests.doubles.arango.double import ArangoDouble
 from tests.doubles.clock import FakeClock
-
-
-@pytest.fixture(scope="module")
-def double() -> Iterator[ArangoDouble]:
-    with arango_double() as running:
-        yield running
-        assert running.refused == []
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,13 +24,6 @@ from tests.doubles.clock import FakeClock
 
 QUICK = Patience(attempts=2, pause_s=0.001, read_s=10.0, lock_s=1)
 Grant = Callable[[str], Access]
-
-
-@pytest.fixture(scope="module")
-def double() -> Iterator[ArangoDouble]:
-    with arango_double() as running:
-        yield running
-        assert running.refused == []
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +16,7 @@ from reconciler.query.checking import read_query
 from reconciler.query.evaluator import like_regex
 from reconciler.query.facts import rank
 from tests.contracts.values import record, write
-from tests.doubles.arango.double import ArangoDouble, arango_double
+from tests.doubles.arango.double import ArangoDouble
 from tests.doubles.clock import FakeClock
 from tests.query.differential import compare, stored
 from tests.query.strategies import PATHS, TEXTS, fleets, patterns, queries
@@ -27,13 +26,6 @@ EXAMPLES = max(1, int(os.environ.get("RECONCILER_TEST_QUERIES", "600")) // 20)
 
 numbers = st.floats(allow_nan=False, allow_infinity=False).map(lambda value: value + 0.0)
 values = st.booleans() | numbers | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-
-
-@pytest.fixture(scope="module")
-def double() -> Iterator[ArangoDouble]:
-    with arango_double() as running:
-        yield running
-        assert running.refused == []
 
 
 async def opened(double: ArangoDouble) -> ArangoRegistry:

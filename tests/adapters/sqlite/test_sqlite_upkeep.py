@@ -14,9 +14,8 @@ import pytest_asyncio
 from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.model.errors import RegistryError
 from reconciler.model.objects import Found
-from reconciler.model.registry import JournalPhase
 from reconciler.ports import Upkeep
-from tests.contracts.values import TRIAGE, fact, fleet, health, intent, record, revision, write
+from tests.contracts.values import TRIAGE, fact, filled, record, write
 from tests.doubles.clock import FakeClock
 
 
@@ -38,20 +37,6 @@ def tamper(path: Path, *statements: str) -> None:
         connection.execute(statement)
     connection.commit()
     connection.close()
-
-
-async def filled(registry: SqliteRegistry, writes: int = 5) -> None:
-    for number in range(1, writes + 1):
-        await registry.commit(
-            write(
-                replace(record(version=number), revision=number, document={"description": "Sorts refunds"}),
-                journal=(intent(f"j{number}", JournalPhase.DONE),),
-                revisions=(revision(number),),
-                audit=(fact(f"a{number}"),),
-                fleet=fleet(number),
-                clusters=(health(version=number),),
-            )
-        )
 
 
 async def told(registry: SqliteRegistry) -> list[str]:
