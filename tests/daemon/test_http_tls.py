@@ -183,9 +183,10 @@ def test_a_certificate_without_its_key_is_told_and_the_one_from_before_is_shown(
     before = shown.now()
     kept = certificate.read_bytes()
     certificate.write_bytes(issue(tmp_path, "other").files[0].read_bytes())
-    now[0] += LOOK_AGAIN_S
-    assert shown.now() is before
-    assert len(told) == 1
+    for _ in range(3):
+        now[0] += LOOK_AGAIN_S
+        assert shown.now() is before
+    assert len(told) == 1, "once, however often it is looked at"
     assert "certificate cannot be used" in told[0]
     certificate.write_bytes(kept)
     now[0] += LOOK_AGAIN_S

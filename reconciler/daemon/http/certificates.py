@@ -54,6 +54,7 @@ class Renewing:
     _stamps: tuple[Stamp | None, ...] = field(init=False)
     _looked: float = field(init=False)
     _context: ssl.SSLContext = field(init=False)
+    _trouble: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -69,8 +70,9 @@ class Renewing:
         stamps = self.tls.stamps()
         if stamps != self._stamps:
             try:
-                self._context = self.tls.context()
-                self._stamps = stamps
+                self._context, self._stamps, self._trouble = self.tls.context(), stamps, ""
             except UsageError as error:
-                self.tls.troubled(error.message)
+                if error.message != self._trouble:
+                    self._trouble = error.message
+                    self.tls.troubled(error.message)
         return self._context
