@@ -193,7 +193,7 @@ def settle(
             for name, count in ordered
             if count
         ),
-        home=_home(world, agent, record, target) if stay else "",
+        home=_home(world, agent, record, target) if stay else _first_if_unwell(world, agent, target),
     )
 
 
@@ -207,6 +207,28 @@ def _home(world: World, agent: Agent, record: Record | None, target: Mapping[str
     home = record.home or left
     selected = {cluster.name for cluster in world.selected(agent.spec.placement.clusters)}
     return home if home in selected and home not in target else ""
+
+
+def _first_if_unwell(world: World, agent: Agent, target: Mapping[str, int]) -> str:
+    """The cluster that an agent which is placed anew would have gone to, were it well; "" where it is there, or none
+    comes before the others.
+    """
+    rule = agent.spec.placement
+    clusters = world.selected(rule.clusters)
+    if rule.policy is not PlacementPolicy.FAILOVER or not clusters or not any(target.values()):
+        return ""
+    if rule.clusters.names:
+        first = clusters[0].name
+    else:
+        weights = _preference(agent, clusters)
+        heaviest = [name for name, weight in weights.items() if weight == max(weights.values())]
+        first = heaviest[0] if len(heaviest) == 1 else ""
+    return first if first in world.unwell_since_ms and first not in target else ""
+
+
+def _preference(agent: Agent, clusters: Sequence[ClusterDeclaration]) -> dict[str, int]:
+    """How much an agent with the failover policy prefers each cluster, where its rule names none."""
+    return {cluster.name: agent.spec.placement.weights.get(cluster.name, cluster.weight) for cluster in clusters}
 
 
 def _from_record(
@@ -355,7 +377,7 @@ class Bench:
         """As the rule names them; else the heaviest first, and among equals the best fit."""
         if agent.spec.placement.clusters.names:
             return [cluster.name for cluster in clusters]
-        weights = {c.name: agent.spec.placement.weights.get(c.name, c.weight) for c in clusters}
+        weights = _preference(agent, clusters)
         return sorted(self._by_fit(list(weights)), key=lambda name: -weights[name])
 
     def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:

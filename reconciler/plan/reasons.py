@@ -86,7 +86,8 @@ def _failed_over(facts: Facts, record: Record) -> Reason | None:
     if record.home and not facts.home and now == record.home:
         text = f"{now} is well again: it goes back there from {was}"
         return Reason(code=ReasonCode.FAILED_BACK, text=text)
-    if facts.home and now != was:
+    left = record.home or facts.home in (item.cluster for item in record.placement)
+    if facts.home and left and now != was:
         health = facts.health.get(was)
         why = f" ({health.reason})" if health is not None and health.reason else ""
         return Reason(code=ReasonCode.FAILED_OVER, text=f"{was} is unwell{why}: it fails over to {now}")

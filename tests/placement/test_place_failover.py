@@ -21,11 +21,12 @@ RULE = rule(
 )
 ONE = agent("a/one", replicas=2, placement=RULE)
 MINUTE = 60_000
+EVERYWHERE = ClusterSelector(everything=True)
 
 
 def at(
     now_ms: int,
-    known: Record,
+    known: Record | None,
     *,
     down: dict[str, int] | None = None,
     well: dict[str, int] | None = None,
@@ -38,7 +39,7 @@ def at(
         clusters=(EU, US, AP),
         capacities={key: Unreadable(reason="down") for key in gone} | more.pop("capacities", {}),  # type: ignore[operator]
         unreachable=frozenset(gone),
-        records=[known],
+        records=[known] if known else [],
         now_ms=now_ms,
         cluster_unwell_since_ms=gone,
         cluster_well_since_ms=well or {},
@@ -115,6 +116,25 @@ def test_a_rule_that_selects_otherwise_forgets_the_home() -> None:
     other = agent("a/one", replicas=2, placement=replace(RULE, clusters=ClusterSelector(names=("us", "ap"))))
     result = place(at(MINUTE, record(ONE, {"us": 2}, home="eu"), agent=other))
     assert (where(result, "a/one"), home(result)) == ({"us": 2}, "")
+
+
+def test_one_that_is_new_while_its_first_cluster_is_unwell_goes_there_when_that_has_been_well_for_a_while() -> None:
+    result = place(at(MINUTE, None, down={"eu": 0}))
+    assert (where(result, "a/one"), home(result)) == ({"us": 2}, "eu")
+    late = place(at(20 * MINUTE, record(ONE, {"us": 2}, home=home(result)), well={"eu": 10 * MINUTE}))
+    assert (where(late, "a/one"), home(late)) == ({"eu": 2}, "")
+
+
+def test_one_that_is_new_has_no_other_home_while_its_first_cluster_is_well() -> None:
+    result = place(at(MINUTE, None, down={"us": 0}))
+    assert (where(result, "a/one"), home(result)) == ({"eu": 2}, "")
+
+
+def test_by_weight_the_heaviest_is_the_first_and_of_equals_none() -> None:
+    by_weight = agent("a/one", replicas=2, placement=replace(RULE, clusters=EVERYWHERE, weights={"ap": 5}))
+    assert home(place(at(MINUTE, None, down={"ap": 0}, agent=by_weight))) == "ap"
+    alike = agent("a/one", replicas=2, placement=replace(RULE, clusters=EVERYWHERE))
+    assert home(place(at(MINUTE, None, down={"ap": 0}, agent=alike))) == ""
 
 
 def test_other_policies_leave_nothing_and_remember_nothing() -> None:

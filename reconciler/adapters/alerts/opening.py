@@ -14,6 +14,9 @@ from reconciler.model.errors import UsageError
 from reconciler.ports import AlertSink, Clock
 
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]]{1,64}@[^\s@<>,;\"()]{1,255}\Z")
+_OWN = ("ARANGO_", "RECONCILER_")
+"""What the daemon's own credentials begin with: whoever writes a route may not have one of them sent to a receiver."""
+_KEYS = ("secretEnv", "tokenEnv")
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}\Z")
 
 
@@ -73,6 +76,12 @@ class _Given:
     def value(self, field: str) -> str:
         """What that variable holds; "" where none is named. Raises UsageError where it is not set."""
         name = self.names(field)
+        if field in _KEYS and name.startswith(_OWN):
+            raise UsageError(
+                f"alert route {self._route.name}: {name} may be a credential of the daemon, and is sent to no receiver",
+                hint=f"give what {self._route.receiver}.{field} names a name that does not begin with "
+                f"{' or '.join(_OWN)}, there and where the daemon runs",
+            )
         value = self._environment.get(name, "").strip() if name else ""
         if name and not value:
             raise UsageError(

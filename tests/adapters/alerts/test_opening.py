@@ -48,6 +48,16 @@ def test_what_cannot_be_used_is_said_without_being_shown(
     assert SECRET not in error.value.message + error.value.hint
 
 
+@pytest.mark.parametrize(("receiver", "field"), [("webhook", "secretEnv"), ("alertmanager", "tokenEnv")])
+@pytest.mark.parametrize("name", ["ARANGO_PASSWORD", "RECONCILER_API_TOKEN"])
+def test_no_route_can_have_a_credential_of_the_daemon_sent_to_its_receiver(
+    receiver: str, field: str, name: str
+) -> None:
+    with pytest.raises(UsageError, match="may be a credential of the daemon") as error:
+        opened(receiver, {"urlEnv": "U", field: name}, {"U": "https://chat.example/", name: SECRET})
+    assert SECRET not in error.value.message + error.value.hint
+
+
 def test_an_unknown_receiver_is_said() -> None:
     with pytest.raises(UsageError, match="no receiver 'pigeon'"):
         opened("pigeon", {}, {})
