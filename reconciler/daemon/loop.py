@@ -130,7 +130,7 @@ class Loop:
             if self.acting is not None and not self._over.is_set():
                 await self.acting.do(plan)
         except LockHeld as error:
-            self._failures = 0
+            self._went_through()  # there is a plan, and what keeps it waiting is another who carries one out
             self.tell.waits(error.message)
             self.timer(LOCK_AGAIN_S, "the apply lock may be free")
         except ReconcilerError as error:
@@ -138,10 +138,13 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the daemon: the next pass may do
             self._failed(ReconcilerError(f"{type(error).__name__}: {error}"))
         else:
-            self._failures = 0
-            self.tell.well()
-            self.passed("")
+            self._went_through()
         self.measures.passed(self.world.clock.monotonic() - began, failed=self._failures > failures)
+
+    def _went_through(self) -> None:
+        self._failures = 0
+        self.tell.well()
+        self.passed("")
 
     async def _planned(self) -> Plan:
         noter = None

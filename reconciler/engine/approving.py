@@ -8,17 +8,17 @@ from reconciler.engine.operate import Hand, fleet_on_record, write_decided
 from reconciler.model.errors import UsageError
 from reconciler.model.plan import Hold, Plan
 from reconciler.model.registry import Approval, AuditFact, FleetRecord, Write
-from reconciler.plan.approval import approvable
+from reconciler.plan.approval import approvable, remembered
 from reconciler.plan.guard import names_text
 
 DAY_MS = 24 * 3600 * 1000
-KEPT = 10
 
 
 async def approve(hand: Hand, plan: Plan, key: str, *, reason: str = "", for_ms: int = DAY_MS) -> Approval:
     """Allow what `plan` holds under `key`; the next plan of that commit lifts it. Approved twice it lasts anew.
 
-    Raises UsageError where nothing is held under that key, RegistryError.
+    Raises UsageError where nothing is held under that key, and where too many of that commit stand already;
+    RegistryError.
     """
     known = approvable(plan)
     hold = known.get(key)
@@ -46,14 +46,10 @@ async def approve(hand: Hand, plan: Plan, key: str, *, reason: str = "", for_ms:
 
 
 def _write(hand: Hand, fleet: FleetRecord, made: Approval, hold: Hold) -> Write:
-    same = (made.commit, made.code, made.agents)
-    others = [
-        one for one in fleet.approvals if one.until_ms > made.since_ms and (one.commit, one.code, one.agents) != same
-    ]
     message = f"{hold.text} ({names_text(hold.agents)})" + (f": {made.reason}" if made.reason else "")
     return Write(
         op_id=hand.registry.new_id(),
         at_ms=made.since_ms,
-        fleet=replace(fleet, version=fleet.version + 1, approvals=(*others, made)[-KEPT:]),
+        fleet=replace(fleet, version=fleet.version + 1, approvals=remembered(fleet.approvals, made)),
         audit=(AuditFact(actor=hand.actor, action="approve", agent=None, commit=made.commit, message=message),),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from reconciler.model.errors import UsageError
 from reconciler.model.plan import Hold, HoldCode, Plan
 from reconciler.model.registry import Approval
 from reconciler.model.source import Revision
@@ -16,6 +17,9 @@ APPROVABLE = (HoldCode.DELETION_BUDGET, HoldCode.EMPTY_FLEET, HoldCode.REWIND)
 """Each covers those before it: who saw that the branch was rewound saw the deletions as well, and once the commit is on
 record it is rewound no more.
 """
+
+KEPT = 50
+"""How many stand at once, so that the fleet's record stays small. Those of other commits give way to new ones."""
 
 
 def key(hold: Hold, revision: Revision) -> str:
@@ -44,6 +48,23 @@ def lifting(hold: Hold, revision: Revision, approvals: Iterable[Approval], now_m
         if approval.commit == revision.commit and now_ms < approval.until_ms and _covers(approval, hold):
             return approval
     return None
+
+
+def remembered(approvals: Iterable[Approval], made: Approval) -> tuple[Approval, ...]:
+    """What is on record once `made` is: without what is over, and what `made` replaces.
+
+    Raises UsageError where KEPT of its commit stand already: none that somebody counts on is dropped for another.
+    """
+    same = (made.commit, made.code, made.agents)
+    standing = [one for one in approvals if one.until_ms > made.since_ms and (one.commit, one.code, one.agents) != same]
+    of_it = [one for one in standing if one.commit == made.commit]
+    if len(of_it) >= KEPT:
+        raise UsageError(
+            f"{KEPT} approvals of this commit stand already, and none of them is dropped for another",
+            hint="apply what they allow first, or let one lapse",
+        )
+    others = [one for one in standing if one.commit != made.commit]
+    return (*others[max(0, len(standing) + 1 - KEPT) :], *of_it, made)
 
 
 def _covers(approval: Approval, hold: Hold) -> bool:

@@ -26,20 +26,20 @@ from reconciler.daemon.wakes import Pace
 from reconciler.engine import continuous
 from reconciler.engine.apply import Back
 from reconciler.engine.change import run_change
-from reconciler.engine.locks import LockLost, apply_lock
+from reconciler.engine.locks import LockHeld, LockLost, apply_lock
 from reconciler.engine.operate import Hand, scale
 from reconciler.engine.reconcile import PlanningCache
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Failed, Run
 from reconciler.engine.turns import Turn
 from reconciler.engine.world import Patience, Stores
-from reconciler.model.errors import SourceError
+from reconciler.model.errors import ReconcilerError, SourceError
 from reconciler.model.events import ChangeFinished
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.fleet import SqliteRegistry as Declared
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import RENDERED_KINDS, Found, Scope
-from reconciler.model.plan import Change
+from reconciler.model.plan import Change, Plan
 from reconciler.model.registry import JournalEntry, JournalPhase
 from tests.daemon.test_wakes import change, plan
 from tests.daemon.waiting import PATIENTLY_S, until
@@ -351,6 +351,27 @@ async def test_while_it_rests_it_gives_the_lock_up_and_hears_that_it_is_over(
         registry = await fleet.registry()
         async with apply_lock(registry, fleet.clock, holder="ann", wait_s=PATIENTLY_S):
             pass
+
+
+async def test_a_pass_that_waits_for_anothers_apply_went_through_and_what_fails_after_it_is_news(
+    made: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, held = ReconcilerError("the registry is away"), LockHeld("ann applies")
+    ends: list[Exception] = []
+
+    async def do(_acting: acting.Acting, _plan: Plan) -> None:
+        raise ends[-1]
+
+    monkeypatch.setattr(acting.Acting, "do", do)
+    monkeypatch.setattr(loop, "LEAST_REST_S", 0.0)
+    monkeypatch.setattr(loop, "LOCK_AGAIN_S", 0.01)
+    ends.append(away)
+    async with running(made()) as fleet:
+        await until(lambda: fleet.told("pass-failed", level="error"))
+        ends.append(held)
+        await until(lambda: fleet.told("waits-for-lock", level="info"))
+        ends.append(away)
+        await until(lambda: len(fleet.told("pass-failed", level="error")) == 2)
 
 
 def test_one_that_stands_by_measures_nothing_of_the_fleet() -> None:

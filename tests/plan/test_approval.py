@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, Hold, HoldCode, Plan
 from reconciler.model.registry import Approval
 from reconciler.model.source import Revision
-from reconciler.plan.approval import approvable, key, lifting
+from reconciler.plan.approval import KEPT, approvable, key, lifting, remembered
 
 NAMES = tuple(AgentName(namespace="a", name=f"a{i}") for i in range(3))
 AT = Revision(commit="c" * 40)
@@ -78,3 +79,20 @@ def test_an_approval_ends() -> None:
 
 def test_files_that_are_no_commit_are_covered_by_none() -> None:
     assert lifting(hold(), replace(AT, working_tree=True), [approval()], 0) is None
+
+
+def test_few_stand_those_of_other_commits_give_way_and_none_of_this_one_does() -> None:
+    others = [replace(approval(), commit=f"{number:040}") for number in range(KEPT)]
+    stood = remembered(others, made := approval())
+    assert stood == (*others[1:], made)
+    of_it = [replace(approval(), agents=(AgentName(namespace="a", name=f"b{number}"),)) for number in range(KEPT)]
+    assert remembered([*of_it[1:], others[0]], made) == (*of_it[1:], made)
+    with pytest.raises(UsageError, match="50 approvals of this commit stand already"):
+        remembered(of_it, made)
+
+
+def test_what_is_over_or_made_again_is_replaced() -> None:
+    again = replace(approval(), since_ms=500, until_ms=1500)
+    assert remembered([approval()], again) == (again,)
+    later = replace(approval(HoldCode.REWIND), since_ms=1000, until_ms=2000)
+    assert remembered([approval()], later) == (later,)
