@@ -60,6 +60,26 @@ def test_text_says_so_when_nothing_is_wrong_or_all_is() -> None:
     assert render(report(finding(severity=Severity.WARNING)), "text").endswith("\n1 warning in 14 files.")
 
 
+def test_text_of_a_part_names_it() -> None:
+    asked = tuple(f"agents/a{number}" for number in range(5))
+    told = render(Report(findings=(), files=14, agents=9, asked=asked[:1]), "text")
+    assert told == "No mistakes in agents/a0; the fleet has 14 files."
+    told = render(Report(findings=(finding(),), files=14, agents=9, asked=asked), "text")
+    assert told.endswith("\n1 error in agents/a0, agents/a1, agents/a2 and 2 more; the fleet has 14 files.")
+
+
+def test_text_counts_what_one_mistake_in_a_template_makes_of_many_agents() -> None:
+    many = [finding(path=f"agents/a{number}.yaml", snippet="", hint="") for number in range(100)]
+    lines = render(report(*many, finding("another", snippet="")), "text").splitlines()
+    assert lines[3] == (
+        "        the same at agents/a3.yaml:7:13, agents/a4.yaml:7:13, agents/a5.yaml:7:13 and 94 more "
+        "(all: --output-format concise)"
+    )
+    assert lines[4].startswith("agents/support/triage.yaml:7:13: error: another")
+    assert lines[-1].startswith("101 errors in 14 files.")
+    assert len(render(report(*many), "concise").splitlines()) == 101
+
+
 def test_text_keeps_the_caret_in_place_in_long_lines_and_with_tabs() -> None:
     long = "x" * 300 + "bsae" + "y" * 300
     lines = render(report(finding(snippet=long, column=301)), "text").splitlines()

@@ -92,10 +92,20 @@ def test_paths_for_code_scanning_count_from_the_git_root(empty: Program) -> None
 
 def test_validate_tells_only_of_the_files_asked_for(fleet: Program, edit: Edit) -> None:
     edit("agents/demo/hello.yaml", "[base]", "[bsae]")
-    fleet("validate", "templates/base.yaml", code=0)
+    assert fleet("validate", "templates/base.yaml", code=0).out == (
+        "No mistakes in templates/base.yaml; the fleet has 3 files.\n"
+    )
     fleet("validate", "hello.yaml", code=1, folder=fleet.folder / "agents" / "demo")
     assert "there is no file" in fleet("validate", "agents/none.yaml", code=2).err
     assert "is not in the fleet's folder" in fleet("validate", "/etc/passwd", code=2).err
+
+
+@pytest.mark.parametrize("folder", [".", "agents", "./agents/demo/", "agents/demo/../"])
+def test_validate_tells_of_all_files_below_a_folder(fleet: Program, edit: Edit, folder: str) -> None:
+    edit("agents/demo/hello.yaml", "[base]", "[bsae]")
+    assert "unknown template 'bsae'" in fleet("validate", folder, code=1).out
+    fleet("validate", "templates", code=0)
+    assert "unknown template" in fleet("validate", ".", code=1, folder=fleet.folder / "agents").out
 
 
 def test_warnings_count_only_with_strict(fleet: Program, edit: Edit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,11 +19,12 @@ from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.source import Severity
 
 COULD_NOT_RUN = 2
+WHOLE = "."
 
 
 def validate(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only tell findings in these files.")
+        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Only tell findings in these files and folders.")
     ] = None,
     output_format: Annotated[
         Literal["text", "concise", "json", "github", "gitlab", "junit", "sarif"],
@@ -38,17 +40,25 @@ def validate(
         settings = invocation().settings()
         location = locate()
         declaration = run(read_working_tree())
-        wanted = {_inside(location.root, file) for file in files or ()}
+        asked = sorted({_inside(location.root, file) for file in files or ()})
     except ReconcilerError as error:
         show_error(error.message, error.hint)
         raise typer.Exit(COULD_NOT_RUN) from error
-    findings = [f for f in declaration.diagnostics if not wanted or f.position.path in wanted]
     report = Report(
-        findings=findings, files=declaration.files, agents=len(declaration.agents), prefix=git_prefix(location)
+        findings=[finding for finding in declaration.diagnostics if _is_asked(finding.position.path, asked)],
+        files=declaration.files,
+        agents=len(declaration.agents),
+        prefix=git_prefix(location),
+        asked=() if WHOLE in asked else asked,
     )
     emit(render(report, output_format, color=wants_color(settings.text("color"), sys.stdout, os.environ)))
-    if report.count(Severity.ERROR) or (strict and findings):
+    if report.count(Severity.ERROR) or (strict and report.findings):
         raise typer.Exit(1)
+
+
+def _is_asked(path: str, asked: Sequence[str]) -> bool:
+    """Whether a file is one of those asked for, or below one; all are where nothing was, or the fleet's folder."""
+    return not asked or WHOLE in asked or any(path == one or path.startswith(f"{one}/") for one in asked)
 
 
 def _inside(root: Path, file: Path) -> str:
@@ -68,7 +78,7 @@ command = build(
     name="validate",
     examples=(
         "reconciler validate",
-        "reconciler validate agents/demo/hello.yaml",
+        "reconciler validate agents/demo templates/base.yaml",
         "reconciler validate --output-format sarif > findings.sarif",
     ),
 )

@@ -12,6 +12,9 @@ from reconciler.model.source import Diagnostic, Severity
 
 FORMATS = ("text", "concise", "json", "github", "gitlab", "junit", "sarif")
 MAX_SHOWN_WIDTH = 120
+ALIKE_SHOWN = 3
+CONSEQUENCES = frozenset({"bad-template", "template-chain", "template-cycle", "unknown-template"})
+"""What one mistake in a template makes of every agent that extends it."""
 SECRET_CODE = "literal-secret"  # noqa: S105 - the code of a finding
 
 
@@ -19,13 +22,15 @@ SECRET_CODE = "literal-secret"  # noqa: S105 - the code of a finding
 class Report:
     """All findings of one reading, secrets masked.
 
-    `prefix` leads from the Git root to the fleet's folder: what CI systems count from.
+    `prefix` leads from the Git root to the fleet's folder: what CI systems count from. `asked` are the files and
+    folders that were asked for; empty for all.
     """
 
     findings: Sequence[Diagnostic]
     files: int
     agents: int = 0
     prefix: str = ""
+    asked: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", masked(self.findings))
@@ -68,9 +73,28 @@ def render(report: Report, style: str, *, color: bool = False) -> str:
 
 
 def text(report: Report, *, color: bool) -> str:
-    """Each finding with its line, a caret below what is meant and what to do, and a count at the end."""
-    blocks = [finding_text(finding, color=color) for finding in report.findings]
+    """Each finding with its line, a caret below what is meant and what to do, and a count at the end.
+
+    Of agents that suffer from the same template a few are shown, and the others counted.
+    """
+    alike: dict[tuple[str, str], list[Diagnostic]] = {}
+    shown: list[Diagnostic | list[Diagnostic]] = []
+    for finding in report.findings:
+        same = alike.setdefault((finding.code, finding.message), [])
+        same.append(finding)
+        if finding.code not in CONSEQUENCES or len(same) <= ALIKE_SHOWN:
+            shown.append(finding)
+        elif len(same) == ALIKE_SHOWN + 1:
+            shown.append(same)
+    blocks = [_others(item) if isinstance(item, list) else finding_text(item, color=color) for item in shown]
     return "\n".join([*blocks, summary(report)])
+
+
+def _others(alike: Sequence[Diagnostic]) -> str:
+    left = alike[ALIKE_SHOWN:]
+    places = ", ".join(clean(str(finding.position)) for finding in left[:ALIKE_SHOWN])
+    more = f" and {len(left) - ALIKE_SHOWN} more" if len(left) > ALIKE_SHOWN else ""
+    return f"        the same at {places}{more} (all: --output-format concise)"
 
 
 def finding_text(finding: Diagnostic, *, color: bool) -> str:
@@ -107,15 +131,30 @@ def concise(report: Report) -> str:
 def summary(report: Report) -> str:
     """The last line: how many findings in how many files."""
     files = plural(report.files, "file")
-    errors, warnings = report.count(Severity.ERROR), report.count(Severity.WARNING)
+    if report.asked:
+        return _of_a_part(report, files)
     if not report.findings:
         return f"No mistakes in {files}, {plural(report.agents, 'agent')}."
-    counts = [plural(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
-    told = f"{', '.join(counts)} in {files}."
+    told = f"{_counts(report)} in {files}."
     fleet = any(
         f.position.path in ("fleet.yaml", "fleet.yml") and f.severity is Severity.ERROR for f in report.findings
     )
-    return told if fleet or not errors or not report.agents else f"{told} Other agents are not affected."
+    return (
+        told
+        if fleet or not report.count(Severity.ERROR) or not report.agents
+        else f"{told} Other agents are not affected."
+    )
+
+
+def _counts(report: Report) -> str:
+    counts = ((report.count(Severity.ERROR), "error"), (report.count(Severity.WARNING), "warning"))
+    return ", ".join(plural(count, word) for count, word in counts if count)
+
+
+def _of_a_part(report: Report, files: str) -> str:
+    asked = ", ".join(map(clean, report.asked[:ALIKE_SHOWN]))
+    more = f" and {len(report.asked) - ALIKE_SHOWN} more" if len(report.asked) > ALIKE_SHOWN else ""
+    return f"{_counts(report) or 'No mistakes'} in {asked}{more}; the fleet has {files}."
 
 
 def plural(count: int, word: str, many: str = "") -> str:
