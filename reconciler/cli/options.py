@@ -17,6 +17,10 @@ from reconciler.query.selectors import Requirement, read_selector
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
 
 Agent = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The agent.")]
+InNamespace = Annotated[
+    str | None,
+    typer.Option("-n", "--namespace", metavar="NS", help="Its namespace, where the agent is named without one."),
+]
 Output = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="Format.")]
 TableOutput = Annotated[
     Literal["table", "wide", "json", "yaml", "name"], typer.Option("-o", "--output", help="Format.")
@@ -77,7 +81,9 @@ LockTimeout = Annotated[
 ]
 
 
-def agent_name(text: str, what: str = "an agent") -> AgentName:
+def agent_name(
+    text: str, what: str = "an agent", hint: str = "write NAMESPACE/NAME; `reconciler get agents` lists them"
+) -> AgentName:
     """Read `namespace/name`. Raises UsageError."""
     try:
         name = AgentName.parse(text)
@@ -86,8 +92,18 @@ def agent_name(text: str, what: str = "an agent") -> AgentName:
     if name is None or not (_LABEL.match(name.namespace) and _LABEL.match(name.name)):
         raise UsageError(
             f"'{one_line(text, 80)}' does not name {what}",
-            hint="write NAMESPACE/NAME; `reconciler get agents` lists them",
+            hint=hint,
         )
+    return name
+
+
+def agent_named(text: str, within: str | None) -> AgentName:
+    """Read `namespace/name`, or a name alone in the namespace `within`. Raises UsageError."""
+    if within is None:
+        return agent_name(text, hint="write NAMESPACE/NAME, or add -n NAMESPACE; `reconciler get agents` lists them")
+    name = agent_name(text if "/" in text else f"{namespace(within)}/{text}")
+    if name.namespace != within:
+        raise UsageError(f"{name} is not in the namespace {one_line(within, 80)}", hint="leave one of them out")
     return name
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli.main import main
-from reconciler.cli.options import agent_name, policy, selector
+from reconciler.cli.options import agent_name, agent_named, policy, selector
 from reconciler.cli.paths import parse_path
 from reconciler.model.errors import UsageError
-from reconciler.model.identity import format_path
+from reconciler.model.identity import AgentName, format_path
 
 
 def matches(text: str, **labels: str) -> bool:
@@ -78,6 +78,25 @@ def test_no_selector_selects_all() -> None:
 def test_a_selector_is_read_or_refused_whatever_it_is(text: str) -> None:
     with contextlib.suppress(UsageError):
         assert selector(text)
+
+
+@pytest.mark.parametrize(("text", "within"), [("demo/hello", None), ("hello", "demo"), ("demo/hello", "demo")])
+def test_an_agent_is_named_with_its_namespace_or_in_one(text: str, within: str | None) -> None:
+    assert agent_named(text, within) == AgentName(namespace="demo", name="hello")
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "told"),
+    [
+        ("hello", None, "does not name an agent"),
+        ("other/hello", "demo", "other/hello is not in the namespace demo"),
+        ("hello", "De/mo", "is not a namespace"),
+        ("a/b/c", "demo", "does not name an agent"),
+    ],
+)
+def test_what_names_no_agent_there_is_told(text: str, within: str | None, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        agent_named(text, within)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from reconciler.model.registry import AuditEntry, Record, Reservation
 LAST_CHANGES = 8
 
 
-def describe(agent: options.Agent, output: options.Output = "text") -> None:
+def describe(agent: options.Agent, namespace: options.InNamespace = None, output: options.Output = "text") -> None:
     """Show all about one agent: its record, placement, pods, objects, last changes, and what it waits for."""
-    name = options.agent_name(agent)
+    name = options.agent_named(agent, namespace)
     value, text = run(_describe(name))
     emit(to_json(value) if output == "json" else text)
 
@@ -154,5 +154,5 @@ def _blockers(record: Record) -> list[tuple[str, str]]:
 
 
 command = build(
-    describe, name="describe", examples=("reconciler describe demo/hello", "reconciler describe demo/hello -o json")
+    describe, name="describe", examples=("reconciler describe demo/hello", "reconciler describe hello -n demo -o json")
 )

@@ -22,6 +22,7 @@ from reconciler.model.plan import Masked
 
 def explain(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     path: Annotated[
         str | None, typer.Argument(metavar="[PATH]", help="A field, like resources.limits.memory or env[LOG].value.")
     ] = None,
@@ -34,7 +35,7 @@ def explain(
     Without PATH all fields are listed. A default has no place: nobody wrote it.
     """
     declaration = run(declared(PlanRequest(ref=ref, working_tree=working_tree)))
-    found = find_agent(declaration, options.agent_name(agent))
+    found = find_agent(declaration, options.agent_named(agent, namespace))
     parts = parse_path(path) if path else ()
     rows = [_explained(found, leaf, value) for leaf, value in leaves(lookup(found.document, parts, path or ""), parts)]
     if output == "json":

@@ -22,7 +22,7 @@ from reconciler.model.series import HealthChange
 from reconciler.model.trend import Trend
 
 
-def history(agent: options.Agent, output: options.Output = "text") -> None:
+def history(agent: options.Agent, namespace: options.InNamespace = None, output: options.Output = "text") -> None:
     """Show the revisions of an agent that were applied, newest first: when, by whom, of which commit, what became of
     each, and what it changed. Then all that was done to the agent since its beginning, recoveries among it, and the
     changes of its health where a daemon has kept them.
@@ -30,7 +30,7 @@ def history(agent: options.Agent, output: options.Output = "text") -> None:
     An agent that is gone keeps its history, until `reconciler registry prune` takes what is old. Values that look
     secret are not shown.
     """
-    name = options.agent_name(agent)
+    name = options.agent_named(agent, namespace)
     revisions, entries, health = run(_read(name))
     if not revisions and not entries:
         raise UsageError(f"{name} has no history: it was never applied", hint="`reconciler get agents` lists agents")

@@ -20,6 +20,7 @@ from reconciler.model.objects import LogOptions, Unreadable
 
 def logs(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
     tail: Annotated[
         int | None, typer.Option("--tail", metavar="N", min=0, help="Only the last N lines of each pod.")
@@ -30,7 +31,7 @@ def logs(
     """Print what an agent's pods print; with several pods each line begins with its pod's name."""
     if follow and previous:
         raise UsageError("--follow and --previous exclude each other", hint="what has ended prints nothing more")
-    run(_logs(options.agent_name(agent), LogOptions(tail=tail, follow=follow, previous=previous), pod))
+    run(_logs(options.agent_named(agent, namespace), LogOptions(tail=tail, follow=follow, previous=previous), pod))
 
 
 async def _logs(name: AgentName, wanted: LogOptions, only: str | None) -> None:

@@ -23,6 +23,7 @@ from reconciler.model.source import JsonObject
 
 def render(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="NAME", help="Only what runs on this cluster.")
     ] = None,
@@ -37,7 +38,7 @@ def render(
     declaration = run(declared(PlanRequest(ref=ref, working_tree=working_tree)))
     if declaration.fleet is None:
         raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
-    found = find_agent(declaration, options.agent_name(agent))
+    found = find_agent(declaration, options.agent_named(agent, namespace))
     by_cluster = _manifests(declaration.fleet, masked(found))
     if cluster is not None and cluster not in by_cluster:
         raise UsageError(

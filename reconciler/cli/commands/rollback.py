@@ -14,6 +14,7 @@ from reconciler.cli.fleets import run
 
 def rollback(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     to: Annotated[
         int | None,
         typer.Option("--to", metavar="N", min=1, help="The revision to return to, as in `history`."),
@@ -24,7 +25,7 @@ def rollback(
 
     What Git declares for it is quarantined: it is not tried again until it changes, or until `reconciler resume`.
     """
-    code = run(go_back(options.agent_name(agent), to=to, reason=reason))
+    code = run(go_back(options.agent_named(agent, namespace), to=to, reason=reason))
     if code:
         raise typer.Exit(code)
 

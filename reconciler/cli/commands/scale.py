@@ -18,6 +18,7 @@ from reconciler.model.units import Duration
 
 def scale(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     replicas: Annotated[int | None, typer.Argument(metavar="REPLICAS", help="How many replicas.")] = None,
     until: Annotated[
         str | None, typer.Option("--for", metavar="DURATION", help="Git takes over again after this time.")
@@ -29,7 +30,7 @@ def scale(
 
     The plan shows it meanwhile, with who asked for it and why. An autoscaled agent is its autoscaler's to scale.
     """
-    name = options.agent_name(agent)
+    name = options.agent_named(agent, namespace)
     if end == (replicas is not None):
         raise UsageError("give a number of replicas, or --end", hint=f"like: reconciler scale {name} 6 --for 2h")
     try:

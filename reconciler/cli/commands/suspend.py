@@ -14,12 +14,13 @@ from reconciler.cli.fleets import run
 
 def suspend(
     agent: options.Agent,
+    namespace: options.InNamespace = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is kept on record.")] = "",
 ) -> None:
     """Stop an agent at once and keep it stopped, without removing it: `resume` starts it again."""
     from reconciler.engine.operate import suspend as by_hand
 
-    name = options.agent_name(agent)
+    name = options.agent_named(agent, namespace)
     code = run(act(name, lambda hand: by_hand(hand, name, reason=reason), "suspended by hand"))
     if code:
         raise typer.Exit(code)

@@ -32,13 +32,13 @@ class Blocker:
     clears: str
 
 
-def why(agent: options.Agent, output: options.Output = "text") -> None:
+def why(agent: options.Agent, namespace: options.InNamespace = None, output: options.Output = "text") -> None:
     """Say everything that keeps an agent from being as declared and ready, and what clears each.
 
     A fresh plan is made, and the record, the journal and the agent's pods are looked at. Of an agent that was ill the
     remedies are shown that a daemon took, and those that come next.
     """
-    name = options.agent_name(agent)
+    name = options.agent_named(agent, namespace)
     told, blockers, ladder = run(_why(name))
     if output == "json":
         found = [asdict(blocker) for blocker in blockers]
