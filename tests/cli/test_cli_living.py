@@ -79,7 +79,9 @@ def test_what_looks_at_a_running_agent(running: Program) -> None:
     assert json.loads(running("get", "agents", "-o", "json", "--sort-by", "updated").out)["items"][0]["ready"] == 1
     assert running("get", "templates", "--no-headers", code=0).out.split() == ["base", "1"]
     assert "reachable" in running("get", "clusters", code=0).out
-    described = running("describe", "demo/hello", code=0).out
+    by_age = ("get", "agents", "-o", "name", "--sort-by", ".metadata.creationTimestamp")
+    assert running(*by_age, code=0).out == "demo/hello\n"
+    described = running("describe", "hello", "-n", "demo", code=0).out
     assert re.search(r"^Address: +http at 127\.0\.0\.1:\d+ on local$", described, re.MULTILINE)
     assert re.search(r" http at 127\.0\.0\.1:\d+ +-$", described, re.MULTILINE)
     assert "Nothing keeps demo/hello" in running("why", "demo/hello", code=0).out
@@ -281,7 +283,7 @@ def test_an_agent_is_scaled_suspended_and_resumed_by_hand(running: Program) -> N
     assert "scaled 1 -> 2" in running("scale", "demo/hello", "2", "--for", "2h", "--reason", "launch", code=0).out
     assert "launch" in running("plan", code=0).out
     assert "launch" in running("why", "demo/hello", code=0).out
-    running("scale", "demo/hello", "--end", code=0)
+    running("scale", "hello", "-n", "demo", "--end", code=0)
     until(lambda: len(pods(running)) == 1)
     running("suspend", "demo/hello", "--reason", "pause", code=0)
     until(lambda: pods(running) == [])
@@ -362,7 +364,8 @@ def test_what_git_suspends_is_told_with_its_line(fleet: Program, edit: Edit) -> 
 
 
 def test_scaling_for_no_time_is_refused(fleet: Program) -> None:
-    assert "must be more than nothing" in fleet("scale", "demo/hello", "2", "--for", "0s", code=1).err
+    assert "must be more than nothing" in fleet("scale", "demo/hello", "--replicas=2", "--for", "0s", code=1).err
+    assert "say the number once" in fleet("scale", "demo/hello", "2", "--replicas", "3", code=1).err
 
 
 def test_destroy_that_leaves_a_protected_agent_fails_and_says_so(fleet: Program, edit: Edit) -> None:

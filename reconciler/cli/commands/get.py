@@ -296,6 +296,12 @@ def _runs(declaration: ClusterDeclaration) -> str:
             return "containers"
 
 
+def _field(path: str) -> str:
+    """A field of ours by its own name, or by the path that kubectl has for it: `.metadata.creationTimestamp`."""
+    name = path.strip("{}").removeprefix(".").removeprefix("metadata.")
+    return "created" if name == "creationTimestamp" else name
+
+
 def _sorted(
     headers: tuple[str, ...],
     rows: list[tuple[str, ...]],
@@ -305,6 +311,7 @@ def _sorted(
 ) -> Listing:
     order = list(range(len(rows)))
     if sort_by:
+        sort_by = _field(sort_by)
         if values and sort_by not in values[0]:
             near = get_close_matches(sort_by[:40], values[0], n=1)
             hint = f"did you mean '{near[0]}'?" if near else "fields are: " + ", ".join(values[0])
