@@ -273,13 +273,15 @@ class LinkedCluster:
                     await asyncio.wait({following, broken}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     following.cancel()
+                    await asyncio.wait({following})  # what is closed below must not be in the middle of something
                 if broken.done():
+                    with suppress(asyncio.CancelledError):
+                        following.exception()  # nobody else asks for it
                     raise ClusterUnavailable(f"the watch of {self.name} broke off", cluster=self.name)
                 yield following.result()
         finally:
             broken.cancel()
-            with suppress(RuntimeError):  # it ends by itself where it is in the middle of something
-                await watched.aclose()
+            await watched.aclose()
 
     async def capacity(self) -> Observation[Capacity]:
         return await self._read(self.inner.capacity)
