@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,21 @@ def test_the_identity_of_a_process_is_more_than_its_pid() -> None:
 def test_the_table_of_processes_knows_this_one() -> None:
     row = next(row for row in machine.table() if row.pid == os.getpid())
     assert row.memory > 1 << 20
-    assert machine.samples([row])[row.group].memory == row.memory
+    assert machine.samples([row], {row.group})[row.group].memory == row.memory
+
+
+def test_only_the_processes_that_are_asked_for_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def proportional(row: machine.ProcessRow) -> int:
+        asked.append(row.pid)
+        return 1
+
+    monkeypatch.setattr(machine, "_proportional", proportional)
+    own = next(row for row in machine.table() if row.pid == os.getpid())
+    rows = [replace(own, pid=pid, group=group) for pid, group in ((11, 1), (12, 1), (21, 2), (22, 2), (31, 3))]
+    assert machine.samples(rows, {1, 4}).keys() == {1}
+    assert asked == ([11, 12] if machine.LINUX else [])
 
 
 async def test_output_goes_to_the_log_and_the_end_is_told(tmp_path: Path) -> None:

@@ -251,7 +251,8 @@ class Kubelet:
                 continue
             try:
                 rows = await loop.run_in_executor(self._threads, machine.table)
-                usage = self._measure(await loop.run_in_executor(self._threads, machine.samples, rows))
+                groups = {group for _log, group in self._running()}
+                usage = self._measure(await loop.run_in_executor(self._threads, machine.samples, rows, groups))
                 if count % USAGE_EVERY == 0:
                     await loop.run_in_executor(self._writer, self._put_usage, usage)
                 if count % LOGS_EVERY == 0:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -87,11 +88,15 @@ def table() -> list[ProcessRow]:
     return [row for row in rows if row is not None]
 
 
-def samples(rows: list[ProcessRow]) -> dict[int, Sample]:
-    """Usage by process group. Pages shared by a forked family count once where the kernel tells."""
+def samples(rows: list[ProcessRow], wanted: Collection[int]) -> dict[int, Sample]:
+    """Usage of the `wanted` process groups. Pages shared by a forked family count once where the kernel tells.
+
+    It takes the kernel milliseconds to tell that of a large process: others than those wanted are not asked about.
+    """
     groups: dict[int, list[ProcessRow]] = {}
     for row in rows:
-        groups.setdefault(row.group, []).append(row)
+        if row.group in wanted:
+            groups.setdefault(row.group, []).append(row)
     found = {}
     for group, members in groups.items():
         memory = sum(row.memory for row in members)
