@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.model.errors import UsageError
-from reconciler.model.query import MAX_PAGE, GroupCount, Query, QueryPlan
+from reconciler.model.query import MAX_PAGE, And, Comparator, Compare, GroupCount, Query, QueryPlan
 from reconciler.model.registry import Record
 from reconciler.ports import Aging, Registry
 from reconciler.query.asked import Asked, named
@@ -37,12 +37,15 @@ def note_age(registry: Registry, now_ms: int) -> None:
         note(f"warning: the registry is away, and this is as of {ago} ago: {one_line(stale.reason, 300)}")
 
 
-async def check_names(registry: Registry, names: Iterable[str]) -> None:
-    """Refuse names of which no record is, with what is near. Raises UsageError."""
+async def check_names(registry: Registry, names: Iterable[str], namespace: str) -> None:
+    """Refuse names of which no record is, in the namespace or, for "", in any. Raises UsageError."""
+    where = f" in the namespace {one_line(namespace)}" if namespace else ""
     for text in sorted(set(names)):
-        (group,) = await registry.count(Query(named(text)))
+        one = named(text)
+        within = And((Compare("namespace", Comparator.EQUAL, namespace), one)) if namespace else one
+        (group,) = await registry.count(Query(within))
         if not group.count:
-            raise UsageError(f"no agent {text[:80]!r} on record", hint="`reconciler get agents` lists them")
+            raise UsageError(f"no agent {text[:80]!r} on record{where}", hint="`reconciler get agents -A` lists them")
 
 
 def show_counts(groups: tuple[GroupCount, ...], by: str, output: str, *, headers: bool) -> None:

@@ -308,12 +308,18 @@ async def declared(request: PlanRequest) -> Declaration:
 
 async def read_working_tree() -> Declaration:
     """What the files declare as they are, committed or not; nothing of the engine is needed for it."""
+    return (await read_files())[0]
+
+
+async def read_files() -> tuple[Declaration, frozenset[str]]:
+    """As `read_working_tree`, with the paths of the files that were read for it."""
     from reconciler.bootstrap import open_fleet
-    from reconciler.spec import read_fleet
+    from reconciler.spec import SpecCache, read_fleet
 
     async with await open_fleet(locate(), working_tree=True) as world:
         revision = await world.source.revision("")
-        return read_fleet(revision, await world.source.blobs(revision))
+        cache = SpecCache()
+        return read_fleet(revision, await world.source.blobs(revision), cache=cache), frozenset(cache.files)
 
 
 def git_prefix(location: FleetLocation) -> str:

@@ -167,6 +167,29 @@ def test_what_is_not_of_agents_cannot_be_queried(asked: Program) -> None:
     assert "are for agents" in asked("get", "clusters", "--where", "name = x", code=1).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("agents", "triage", "-n", "billing"), "no agent 'triage' on record in the namespace billing"),
+        (("templates", "bsae"), "no template 'bsae' is declared\n  did you mean 'base'?"),
+        (("templates", "-l", "team=support"), "templates have no labels"),
+        (("clusters", "lcal"), "no cluster 'lcal' is declared\n  did you mean 'local'?"),
+    ],
+)
+def test_what_names_nothing_is_a_mistake_and_not_an_empty_list(
+    asked: Program, arguments: tuple[str, ...], told: str
+) -> None:
+    done = asked("get", *arguments, code=1)
+    assert told in done.err
+    assert done.out == ""
+
+
+def test_clusters_are_selected_by_their_labels(asked: Program) -> None:
+    assert asked("get", "clusters", "-l", "!region", "-o", "name", code=0).out == "local\n"
+    done = asked("get", "clusters", "-l", "region=eu", code=0)
+    assert (done.out, done.err) == ("", "No clusters are like that.\n")
+
+
 HOSTILE = ["'; DROP TABLE records; --", "' OR '1'='1", "%", "x' UNION SELECT 1 --", '" OR ""="', "\\", "$(id)", "NEAR("]
 
 

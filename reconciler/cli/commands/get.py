@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -67,7 +68,7 @@ def get(  # noqa: PLR0917 - options of a command
         bool, typer.Option("-A", "--all-namespaces", help="All namespaces (the default).")
     ] = False,
     selector: Annotated[
-        str | None, typer.Option("-l", "--selector", metavar="LABELS", help="Only agents with these labels.")
+        str | None, typer.Option("-l", "--selector", metavar="LABELS", help="Only what has these labels.")
     ] = None,
     output: options.TableOutput = "table",
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave the heading out.")] = False,
@@ -138,10 +139,11 @@ def _show_listing(listing: Listing, wanted: Wanted) -> None:
     _show(listing, wanted)
     if listing.following:
         note(f"There are more. They follow with: --continue {listing.following}")
-    if not listing.rows and wanted.kind == "agents":
+    if not listing.rows and (wanted.kind == "agents" or wanted.selector):
         narrowed = wanted.asked.anything or wanted.selector
-        none = "No agents on record here. `reconciler plan` shows what is declared."
-        note("No agents are like that." if narrowed else none)
+        where = f"in the namespace {one_line(wanted.namespace)}" if wanted.namespace else "here"
+        none = f"No agents on record {where}. `reconciler plan` shows what is declared."
+        note(f"No {wanted.kind} are like that." if narrowed else none)
 
 
 async def _once(wanted: Wanted) -> Listing:
@@ -154,7 +156,7 @@ async def _once(wanted: Wanted) -> Listing:
 
 async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
     registry = stores.registry
-    await check_names(registry, wanted.names)
+    await check_names(registry, wanted.names, wanted.namespace)
     if wanted.asked.anything or wanted.selector or wanted.names or isinstance(registry, Aging):
         chosen, following = await records(registry, _query(stores, wanted), wanted.asked)
     else:  # which costs a watcher what changed since it looked last
@@ -189,6 +191,8 @@ def _check_asked(wanted: Wanted, *, watch: bool) -> None:
     asked = wanted.asked
     if asked.anything and wanted.kind != "agents":
         raise UsageError(f"{wanted.kind} cannot be queried: --where and its kin are for agents")
+    if wanted.selector and wanted.kind == "templates":
+        raise UsageError("templates have no labels to select by", hint="-l is for agents and clusters")
     if wanted.sort_by and (asked.order_by or asked.limit or asked.after):
         raise UsageError("--sort-by sorts what is shown", hint="use --order-by, which orders before a page is cut")
     if asked.count_by and (asked.explain or asked.limit or asked.after or asked.order_by or watch):
@@ -233,8 +237,18 @@ def _agent_row(record: Record, sight: Sight, now_ms: int, *, wide: bool) -> tupl
     return (*row, ",".join(record.lineage) or "-", running(record)[1][:7] or "-", labels or "-", record.message or "-")
 
 
+def _check_declared(kind: str, names: Iterable[str], declared: Collection[str]) -> None:
+    """Refuse names that nothing declared has, with what is near. Raises UsageError."""
+    for name in sorted(names):
+        if name not in declared:
+            near = get_close_matches(name[:80], declared, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there is: {', '.join(sorted(declared)) or 'none'}"
+            raise UsageError(f"no {kind} '{one_line(name, 80)}' is declared", hint=hint)
+
+
 async def _templates(wanted: Wanted) -> Listing:
     declaration = await declared(PlanRequest())
+    _check_declared("template", wanted.names, declaration.templates)
     chosen = sorted(name for name in declaration.templates if not wanted.names or name in wanted.names)
     values, rows = [], []
     for name in chosen:
@@ -248,7 +262,9 @@ async def _templates(wanted: Wanted) -> Listing:
 
 async def _clusters(stores: OpenStores, wanted: Wanted) -> Listing:
     values, rows, names = [], [], []
-    chosen = [one for one in stores.fleet.clusters if not wanted.names or one.name in wanted.names]
+    _check_declared("cluster", wanted.names, [one.name for one in stores.fleet.clusters])
+    named = [one for one in stores.fleet.clusters if not wanted.names or one.name in wanted.names]
+    chosen = [one for one in named if all(part.matches(one.labels) for part in wanted.selector)]
     answers = await asyncio.gather(*(stores.who(one.name) for one in chosen))
     on_record = (await snapshot(stores.registry)).clusters
     for declaration, answer in zip(chosen, answers, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,14 +12,16 @@ import typer
 
 from reconciler.cli.command import build, invocation
 from reconciler.cli.failures import show_error
-from reconciler.cli.fleets import git_prefix, locate, read_working_tree, run
-from reconciler.cli.output import emit, wants_color
+from reconciler.cli.fleets import git_prefix, locate, read_files, run
+from reconciler.cli.output import emit, note, one_line, wants_color
 from reconciler.cli.views.diagnostics import Report, render
 from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.source import Severity
 
 COULD_NOT_RUN = 2
 WHOLE = "."
+MAX_UNREAD = 3
+READ = "a fleet's files end with .yaml or .yml, lie in no hidden folder, and are not ignored by Git"
 
 
 def validate(
@@ -28,19 +30,21 @@ def validate(
     ] = None,
     output_format: Annotated[
         Literal["text", "concise", "json", "github", "gitlab", "junit", "sarif"],
-        typer.Option("--output-format", help="Format of the findings."),
+        typer.Option("-o", "--output", "--output-format", help="Format of the findings."),
     ] = "text",
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as findings too.")] = False,
 ) -> None:
     """Find mistakes in the files as they are, committed or not, without a cluster.
 
-    Exit 0 without findings, 1 with findings, 2 where there is no fleet to look at. Warnings alone exit 0.
+    Exit 0 without findings, 1 with findings, 2 where there is nothing to look at: no fleet, or none of its files among
+    those that are named. Warnings alone exit 0.
     """
     try:
         settings = invocation().settings()
         location = locate()
-        declaration = run(read_working_tree())
+        declaration, read = run(read_files())
         asked = sorted({_inside(location.root, file) for file in files or ()})
+        asked = _read_of(asked, read)
     except ReconcilerError as error:
         show_error(error.message, error.hint)
         raise typer.Exit(COULD_NOT_RUN) from error
@@ -54,6 +58,19 @@ def validate(
     emit(render(report, output_format, color=wants_color(settings.text("color"), sys.stdout, os.environ)))
     if report.count(Severity.ERROR) or (strict and report.findings):
         raise typer.Exit(1)
+
+
+def _read_of(asked: list[str], read: Collection[str]) -> list[str]:
+    """What was read of that which was asked for; the rest is told. Raises UsageError where that is all."""
+    unread = [one for one in asked if not any(_is_asked(path, (one,)) for path in read)]
+    if not unread or WHOLE in asked:
+        return asked
+    shown = ", ".join(one_line(one, 100) for one in unread[:MAX_UNREAD])
+    more = f" and {len(unread) - MAX_UNREAD} more" if len(unread) > MAX_UNREAD else ""
+    if len(unread) == len(asked):
+        raise UsageError(f"nothing to look at: no file of the fleet is in {shown}{more}", hint=READ)
+    note(f"Not looked at: {shown}{more}; {READ}.")
+    return [one for one in asked if one not in unread]
 
 
 def _is_asked(path: str, asked: Sequence[str]) -> bool:
