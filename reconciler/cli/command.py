@@ -106,10 +106,26 @@ def common(
     """The options that every command takes."""
 
 
+HELP = ["-h", "--help"]
+HELP_OPTIONS = {"help_option_names": HELP}
+
+
 class FleetCommand(TyperCommand):
     """A command whose help ends with examples, and which takes -C and --color like all others."""
 
     examples: tuple[str, ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse long options with one dash, as other programs take them: `-out x` would be read as `-o ut x`."""
+        long = {name for option in self.params for name in option.opts if name.startswith("--")} | {"--help"}
+        for arg in args[: args.index("--")] if "--" in args else args:
+            name, _, value = arg.partition("=")
+            if f"-{name}" in long and not name.startswith("--"):
+                raise UsageError(
+                    f"there is no option '{name}'",
+                    hint=f"long options take two dashes: -{name}{'=...' if value else ''}",
+                )
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is the base's
         """Write the examples as they are typed, one a line."""
@@ -129,7 +145,7 @@ def build(function: Callable[..., Any], *, name: str, examples: Sequence[str]) -
 
 def _made(function: Callable[..., Any], name: str) -> FleetCommand:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, cls=FleetCommand)(function)
+    app.command(name, cls=FleetCommand, context_settings=HELP_OPTIONS)(function)
     made = typer.main.get_command(app)
     assert isinstance(made, FleetCommand)  # noqa: S101 - what cls above makes
     return made
@@ -142,11 +158,18 @@ def group(name: str, text: str, commands: Mapping[str, FleetCommand], *, plain: 
     class Group(TyperGroup):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             first = args[0] if args else ""
-            if plain and first != "--help" and (not first or first.startswith("-") or "/" in first):
+            if plain and first not in HELP and (not first or first.startswith("-") or "/" in first):
                 args = [plain, *args]
             return super().parse_args(ctx, args)
 
-    made = Group(name=name, help=text, commands=dict(commands), rich_markup_mode=None, no_args_is_help=True)
+    made = Group(
+        name=name,
+        help=text,
+        commands=dict(commands),
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings=HELP_OPTIONS,
+    )
     for key, command in commands.items():
         command.name = key
     return made

@@ -110,6 +110,7 @@ def program() -> Any:
         help=HELP,
         params=[option for name, option in options.items() if name != "help"],
         rich_markup_mode=None,
+        context_settings=commands.HELP_OPTIONS,
         epilog=f"`{PROGRAM} COMMAND --help` says more, with examples.",
     )
 
@@ -146,8 +147,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _meant(arguments: Sequence[str]) -> list[str]:
-    """What was typed. Nothing asks for help, and `--version`, as most programs take it, for the command."""
-    return ["version"] if list(arguments) == ["--version"] else list(arguments) or ["--help"]
+    """What was typed. Nothing asks for help, as `help` does; `--version`, as most programs take it, for the command."""
+    match list(arguments):
+        case ["--version"]:
+            return ["version"]
+        case [] | ["help" | "-help"]:
+            return ["--help"]
+        case ["help", *command]:
+            return [*command, "--help"]
+    return list(arguments)
 
 
 def _usage(error: typer.TyperException) -> int:

@@ -77,7 +77,9 @@ def test_validate_shows_a_mistake_with_its_place(fleet: Program, edit: Edit) -> 
 @pytest.mark.parametrize("style", ["text", "concise", "json", "github", "gitlab", "junit", "sarif"])
 def test_validate_speaks_every_format(fleet: Program, edit: Edit, style: str) -> None:
     edit("agents/demo/hello.yaml", "[base]", "[bsae]")
-    assert "unknown-template" in fleet("validate", "--output-format", style, code=1).out
+    told = fleet("validate", "--output-format", style, code=1).out
+    assert "unknown-template" in told
+    assert fleet("validate", "-o", style, code=1).out == told
     edit("agents/demo/hello.yaml", "[bsae]", "[base]")
     fleet("validate", "--output-format", style, code=0)
 
@@ -106,6 +108,19 @@ def test_validate_tells_of_all_files_below_a_folder(fleet: Program, edit: Edit, 
     assert "unknown template 'bsae'" in fleet("validate", folder, code=1).out
     fleet("validate", "templates", code=0)
     assert "unknown template" in fleet("validate", ".", code=1, folder=fleet.folder / "agents").out
+
+
+@pytest.mark.parametrize("path", ["README.md", "programs", "agents/demo/hidden.yaml", "agents/demo/hello.YAML"])
+def test_a_path_with_no_file_of_the_fleet_is_no_success(fleet: Program, path: str) -> None:
+    (fleet.folder / ".gitignore").write_text("hidden.yaml\n")
+    for name in ("hidden.yaml", "hello.YAML"):
+        (fleet.folder / "agents" / "demo" / name).write_text("kind: Agnet\n")
+    done = fleet("validate", path, code=2)
+    assert f"no file of the fleet is in {path}" in done.err
+    assert done.out == ""
+    done = fleet("validate", path, "templates", code=0)
+    assert f"Not looked at: {path}" in done.err
+    assert done.out == "No mistakes in templates; the fleet has 3 files.\n"
 
 
 def test_warnings_count_only_with_strict(fleet: Program, edit: Edit) -> None:
@@ -188,7 +203,7 @@ def test_completion_knows_commands_and_options(empty: Program) -> None:
     done = empty(_RECONCILER_COMPLETE="complete_bash", COMP_WORDS="reconciler va", COMP_CWORD="1")
     assert done.out.split() == ["validate"]
     done = empty(_RECONCILER_COMPLETE="complete_bash", COMP_WORDS="reconciler validate --out", COMP_CWORD="2")
-    assert done.out.split() == ["--output-format"]
+    assert done.out.split() == ["--output", "--output-format"]
 
 
 def test_every_command_has_help_that_ends_with_examples(empty: Program) -> None:
@@ -196,6 +211,21 @@ def test_every_command_has_help_that_ends_with_examples(empty: Program) -> None:
     for name in COMMANDS:
         assert f"\n  {name} " in out
         assert "Usage: reconciler" in empty(name, "--help", code=0).out
+
+
+def test_help_is_asked_for_as_other_programs_take_it(empty: Program) -> None:
+    assert empty("help", code=0).out == empty("-h", code=0).out == empty("--help", code=0).out
+    assert empty("help", "plan", code=0).out == empty("plan", "-h", code=0).out
+    assert empty("audit", "-h", code=0).out.startswith("Usage: reconciler audit [OPTIONS] COMMAND")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("plan", "-out=next.plan"), ("get", "agents", "-namespace", "demo"), ("apply", "-auto-approve")]
+)
+def test_long_options_with_one_dash_are_refused_and_not_read_as_another(
+    empty: Program, arguments: tuple[str, ...]
+) -> None:
+    assert "long options take two dashes: --" in empty(*arguments, code=1).err
 
 
 def test_colour_is_used_only_where_it_is_wanted(fleet: Program, edit: Edit) -> None:
