@@ -38,6 +38,7 @@ from reconciler.model.objects import (
 )
 from reconciler.model.ownership import OwnedPath
 from reconciler.model.plan import ObjectChange, TakeBack, Verb
+from reconciler.plan.foreign import is_known
 from reconciler.plan.scaling import replicas_of
 from reconciler.ports import Cluster
 
@@ -219,7 +220,7 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
     """Delete an object that is ours; whether it was there. Reads it live, checks that it is ours, names its uid.
 
     `uid` is the object that is meant, where it is known; one that lost our mark is ours still when it has that uid,
-    and a stranger's object that took its name is left alone.
+    and a stranger's object that took its name is left alone. Where it is not known ours shows that we made it.
     An object with a known uid is gone when the cluster refuses to delete that uid, not when a read misses it.
     Raises Replan for another object of that name, Failed for one that is not ours or may not be deleted, Unfinished
     when the cluster does not answer.
@@ -229,8 +230,8 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
     for attempt in range(run.retry.attempts * 2):  # a status write between read and delete is common
         await run.lock.keep()
         live = await look(run, cluster, ref)
-        if live is not None and uid and live.uid != uid and TRACKING_ANNOTATION not in _annotations(live):
-            live = None  # a stranger has the name: ours is gone, which the refusal of its uid confirms
+        if live is not None and _is_strangers(live, uid, run.fleet):
+            live = None
         if live is None and not uid:
             return attempt > 0
         if live is not None and _is_going(run, cluster_name, live, uid):
@@ -250,6 +251,13 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
         else:
             return True
     raise Unfinished(f"{ref} on {cluster_name} could not be deleted: {last}") from last
+
+
+def _is_strangers(live: LiveObject, uid: str, fleet: str) -> bool:
+    """Whether somebody else has the name: ours is gone, which the refusal of its uid confirms, or never came to be."""
+    if uid:
+        return live.uid != uid and TRACKING_ANNOTATION not in _annotations(live)
+    return not is_known(live, "", fleet)
 
 
 def _is_going(run: Run, cluster_name: str, live: LiveObject, uid: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import TRACKING_ANNOTATION, LiveObject
 from reconciler.model.source import JsonObject
+from reconciler.plan.ownership import recorded
 
 UNMARKED = "somebody else (it carries no mark of this fleet)"
 _HELM = "meta.helm.sh/release-name"
@@ -80,11 +81,22 @@ def claimed(live: LiveObject, fleet: str) -> str:
     return "" if owner == UNMARKED else owner
 
 
-def is_meant(live: LiveObject, uid: str, fleet: str) -> bool:
-    """Whether a live object is the one on record with `uid` ("" for not known), or one of ours in its place.
+def is_known(live: LiveObject, uid: str, fleet: str) -> bool:
+    """Whether a live object is the one on record with `uid`.
 
-    An apply that made it again and was interrupted has written down no uid, and one that came out of a backup has
-    another. A stranger's without our mark is not meant.
+    "" stands for one that an apply was about to make: it never came to be, or that apply stopped before it could write
+    the uid down. What it made says so, by our mark or in its managedFields; anything else of that name is somebody's.
+    """
+    if uid:
+        return uid == live.uid
+    mark = (live.metadata.get("annotations") or {}).get(TRACKING_ANNOTATION)
+    return mark == tracking_id(live.ref, fleet) or recorded(live.body)
+
+
+def is_meant(live: LiveObject, uid: str, fleet: str) -> bool:
+    """Whether a live object is the one on record with `uid` (see is_known), or one of ours in its place.
+
+    One that came out of a backup has another uid. A stranger's without our mark is not meant.
     """
     mark = (live.metadata.get("annotations") or {}).get(TRACKING_ANNOTATION)
-    return uid in ("", live.uid) or mark == tracking_id(live.ref, fleet)
+    return mark == tracking_id(live.ref, fleet) or is_known(live, uid, fleet)

@@ -26,7 +26,7 @@ from reconciler.model.registry import InventoryEntry
 from reconciler.model.source import JsonObject
 from reconciler.plan import scaling
 from reconciler.plan.adoption import former
-from reconciler.plan.foreign import UNMARKED, foreign_owner
+from reconciler.plan.foreign import UNMARKED, foreign_owner, is_known
 from reconciler.plan.ownership import (
     Lost,
     contested,
@@ -90,7 +90,7 @@ def judge(
             hand_over_replicas=scaling.handed_over(manifest, None, terms.minimum),
         )
         return ObjectVerdict(change=change, code=ReasonCode.OBJECT_MISSING if entry else ReasonCode.NEW)
-    known = entry is not None and entry.uid in ("", live.uid)
+    known = entry is not None and is_known(live, entry.uid, terms.fleet)
     same = known and entry is not None and entry.hash == manifest.hash
     if same and entry and entry.resource_version == live.resource_version and not contested(live.body):
         return ObjectVerdict()
