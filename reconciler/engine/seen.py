@@ -133,6 +133,7 @@ async def look(stores: Stores, agents: Mapping[AgentName, Agent], memory: Memory
     scope = Scope(kinds=SWEPT_KINDS, namespaces=frozenset(name.namespace for name in agents))
     unreadable: dict[str, str] = {}
     sights: dict[str, Sight] = {}
+    half_read: set[str] = set()
     names = sorted(stores.clusters)
     answers = await asyncio.gather(*(_cluster(name, stores, scope, memory) for name in names))
     for name, (sight, usage) in zip(names, answers, strict=True):
@@ -143,10 +144,11 @@ async def look(stores: Stores, agents: Mapping[AgentName, Agent], memory: Memory
                 reached = not isinstance(cluster, Unreadable) and cluster.reaches_pods
                 said = memory.said(name, found, scope.namespaces or ())
                 _sort_in(said, usage.pods if usage is not None else {}, by_label, reached=reached)
+                half_read.update(namespace for _kind, namespace in found.unreadable)
             case other:
                 unreadable[name] = other.reason if isinstance(other, Unreadable) else "it shows nothing"
-    for item in seen.values():
-        item.complete = not unreadable
+    for agent, item in seen.items():
+        item.complete = not unreadable and half_read.isdisjoint({"", agent.namespace})
         if len(item.pods) > 1:
             item.pods.sort(key=lambda pod: pod[0].name)
             item.reached.sort(key=lambda pod: pod.name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from reconciler.engine.podseen import PodSaid
 from reconciler.engine.reconcile import PlanningCache, declare
@@ -14,7 +17,7 @@ from reconciler.engine.world import Stores
 from reconciler.model.agent import Agent
 from reconciler.model.health import Assessment, HealthState, HttpProbe, PluginProbe
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import PORTS_ANNOTATION, Unreadable
+from reconciler.model.objects import PORTS_ANNOTATION, Found, LiveSet, Observation, Scope, Unreadable
 from tests.doubles.prober import TableProber
 from tests.engine.fleets import agent, applied
 
@@ -165,6 +168,41 @@ async def test_a_cluster_that_cannot_be_read_says_nothing_against_its_agents(wor
     found = await sweep(stores, agents, TableProber(), world.clock, previous={}, at_once=True)
     assert found.unreadable == {"local": "it is away"}
     assert found.assessments[TRIAGE].state is HealthState.UNKNOWN
+
+
+@pytest.mark.parametrize("where", ["support", ""], ids=["in its namespace", "everywhere"])
+async def test_pods_that_cannot_be_listed_are_not_pods_that_are_not_there(world, monkeypatch, where):
+    world.commit(triage=agent("triage", "  replicas: 2\n"))
+    await applied(world)
+    observe = world.cluster.observe
+
+    async def observed(scope: Scope) -> Observation[LiveSet]:
+        found = await observe(scope)
+        assert isinstance(found, Found)
+        return Found(replace(found.value, unreadable={("Pod", where): "a proxy gave up"}))
+
+    monkeypatch.setattr(world.cluster, "observe", observed)
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, TableProber(), world.clock, previous={}, at_once=True)
+    assert found.assessments[TRIAGE].state is HealthState.UNKNOWN
+    assert not found.assessments[TRIAGE].requires_recovery
+
+
+async def test_what_cannot_be_listed_elsewhere_says_nothing_of_an_agent(world, monkeypatch):
+    world.commit(triage=agent("triage", CHECKED))
+    await applied(world)
+    add_pod(world)
+    observe = world.cluster.observe
+
+    async def observed(scope: Scope) -> Observation[LiveSet]:
+        found = await observe(scope)
+        assert isinstance(found, Found)
+        return Found(replace(found.value, unreadable={("Pod", "sales"): "a proxy gave up"}))
+
+    monkeypatch.setattr(world.cluster, "observe", observed)
+    stores, agents = await world.stores(None), await agents_of(world)
+    found = await sweep(stores, agents, TableProber(), world.clock, previous={}, at_once=True)
+    assert found.assessments[TRIAGE].state is HealthState.HEALTHY
 
 
 async def test_pods_that_are_not_ready_are_a_matter_of_lifecycle(world):
