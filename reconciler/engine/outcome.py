@@ -12,10 +12,11 @@ from reconciler.engine import journal
 from reconciler.engine.journal import Key, Step
 from reconciler.engine.rollback import Way, roll_back, turn, undo_creation
 from reconciler.engine.rollout import RolloutResult
-from reconciler.engine.run import Run
+from reconciler.engine.run import OutOfReach, Replan, Run, Unfinished, describe
 from reconciler.engine.settle import settle
 from reconciler.engine.turns import Turn
 from reconciler.model.agent import Agent
+from reconciler.model.errors import RegistryConflict
 from reconciler.model.events import Outcome
 from reconciler.model.identity import format_path
 from reconciler.model.objects import LiveObject
@@ -266,11 +267,15 @@ async def failed(run: Run, change: Change, agent: Agent, done: Done, result: Rol
     done.record, done.entry = await turn(
         run, record, entry, step, reason=result.reason, history=history, applied=applied
     )
-    if step is Step.UNDO:
-        way = await undo_creation(run, *done.held())
-    else:
-        timeout = run.timeout_s if run.timeout_s is not None else agent.spec.rollout.timeout.seconds
-        way = await roll_back(run, *done.held(), timeout_s=timeout)
+    try:
+        if step is Step.UNDO:
+            way = await undo_creation(run, *done.held())
+        else:
+            timeout = run.timeout_s if run.timeout_s is not None else agent.spec.rollout.timeout.seconds
+            way = await roll_back(run, *done.held(), timeout_s=timeout)
+    except (Replan, OutOfReach, RegistryConflict) as error:
+        # Of the change nothing is left to be planned again, or to be gone on with elsewhere: it is on its way back.
+        raise Unfinished(describe(error)) from error
     return replace(way, wanted=way.wanted or result.wanted)
 
 

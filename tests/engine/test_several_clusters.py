@@ -9,7 +9,7 @@ import pytest
 from reconciler.engine.operate import rollback
 from reconciler.engine.passes import apply_plan
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.events import Outcome
+from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Found, Manifest, Scope
 from reconciler.model.plan import Action, Policy, ReasonCode
@@ -153,6 +153,30 @@ async def test_a_failed_update_goes_back_where_it_was_tried(world):
     world.commit(triage=spread(4, image="acme/agent:3"))
     await world.settle()
     assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:3", "acme/agent:3")
+
+
+async def test_a_cluster_that_goes_on_the_way_back_does_not_make_the_failed_update_one_that_worked(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    good = (await world.record()).spec_hash
+    world.commit(triage=spread(4, image=f"acme/agent:{NEVER_READY}"))
+    async for event in apply_plan(world, await world.plan(), options=OPTIONS, stop=asyncio.Event()):
+        if isinstance(event, RolloutProgress):
+            world.clusters["us-1"].turns.setdefault("apply Deployment", Sky.AWAY)
+        if isinstance(event, ChangeFinished):
+            assert (event.outcome, event.text) == (Outcome.FAILED, "not finished")
+    record = await world.record()
+    assert record.quarantine is not None
+    assert record.good is not None
+    assert record.good.spec_hash == good
+    (entry,) = await world.registry.open_journal()
+    assert entry.detail["step"] == "roll-back"
+
+    world.turn(Sky.WELL, "us-1")
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.ROLLED_BACK
+    assert (await world.record()).spec_hash == good
+    assert {await image(world, name) for name in world.clusters} == {"acme/agent:1"}
+    assert await world.registry.open_journal() == ()
 
 
 async def test_what_came_after_an_update_it_missed_goes_back_to_what_was_good_on_each(world):
