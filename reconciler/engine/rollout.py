@@ -10,7 +10,7 @@ from enum import StrEnum
 from reconciler.engine.bells import rung
 from reconciler.engine.observe import read
 from reconciler.engine.pods import Trouble, is_of_template, summary, trouble
-from reconciler.engine.run import Run, together
+from reconciler.engine.run import Replan, Run, together
 from reconciler.engine.status import Status, StatusState, combine, object_status
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import RolloutProgress
@@ -84,7 +84,8 @@ class Target:
 
 
 async def watch(run: Run, agent: AgentName, targets: Sequence[Target], *, timeout_s: float) -> RolloutResult:
-    """Watch `targets` until all are current, one fails, `timeout_s` is over or the run is stopped.
+    """Watch `targets` until all are current, one fails, `timeout_s` is over or the run is stopped. Raises Replan where
+    one is there no more.
 
     Only pods that it brings up can fail a rollout early: old ones may be what it is there to replace, and one of the
     same template that was there before (when it only scales) failed by itself. The evidence against new ones is what
@@ -182,7 +183,9 @@ async def _look_at(run: Run, target: Target) -> _Look:
             why = f"{target.cluster} does not answer: {reason}"
             return _Look(status=Status(state=StatusState.UNKNOWN, message=why), unreadable={target.cluster: why})
         case Absent():
-            return _Look(status=object_status(None))
+            return await _missed(run, cluster, target)
+        case Found(value=live) if target.applied is not None and live.uid != target.applied.uid:
+            return await _missed(run, cluster, target)
         case Found(value=live) if _is_older(live, target.applied):
             return _Look(status=Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
         case Found(value=live):
@@ -209,12 +212,27 @@ async def _deployment(run: Run, cluster: Cluster, ref: ObjectRef) -> Observation
             return Absent()
 
 
+async def _missed(run: Run, cluster: Cluster, target: Target) -> _Look:
+    """A read that does not show the object that rolls out: it is older than our apply, or somebody took it away.
+
+    Raises Replan for the latter: waiting would not bring it back, and its spec has done nothing wrong.
+    """
+    ref, applied = target.ref, target.applied
+    match await run.get(cluster, ref):
+        case Absent():
+            raise Replan(f"{ref} on {cluster.name} was deleted while it rolled out")
+        case Found(value=live) if applied is not None and live.uid != applied.uid:
+            raise Replan(f"{ref} on {cluster.name} became another object while it rolled out")
+        case _:
+            return _Look(status=Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
+
+
 def _is_older(live: LiveObject, applied: LiveObject | None) -> bool:
-    """Whether a read shows the object as it was before our apply: another one, or an earlier generation."""
+    """Whether a read shows the object as it was before our apply: in an earlier generation."""
     if applied is None:
         return False
     generations = (int(item.metadata.get("generation") or 0) for item in (live, applied))
-    return live.uid != applied.uid or next(generations) < next(generations)
+    return next(generations) < next(generations)
 
 
 def _troubles(

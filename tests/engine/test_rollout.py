@@ -12,8 +12,9 @@ from reconciler.adapters.embedded.unrun import ready_status
 from reconciler.engine.passes import apply_plan
 from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import ObjectRef
-from reconciler.model.objects import Found, LiveObject, Observation
-from tests.engine.fleets import OPTIONS, agent, applied, plan_of
+from reconciler.model.objects import AnyState, Found, LiveObject, Observation
+from tests.doubles.never_ready import NEVER_READY
+from tests.engine.fleets import OPTIONS, agent, applied, finished, plan_of, record
 
 TRIAGE = ObjectRef(group="apps", kind="Deployment", namespace="support", name="triage")
 CRASHED = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}
@@ -93,3 +94,58 @@ async def test_a_pod_of_the_rollout_that_ends_again_and_again_fails_it_at_once(c
     event = await rolled_out(crashing, crash)
     assert "pod triage-2: CrashLoopBackOff" in event.reason
     assert "not ready after" not in event.reason.split(";")[0]
+
+
+@pytest.fixture
+async def rolling(world, monkeypatch):
+    """An agent that runs; from now on only tests say when a rollout is ready."""
+    world.commit(triage=agent("triage", image="a:1"))
+    await applied(world)
+    monkeypatch.setattr("tests.doubles.never_ready.SILENT", "a:")
+    return world
+
+
+async def test_a_deployment_that_is_deleted_while_it_rolls_out_is_made_again(rolling, monkeypatch):
+    rolling.commit(triage=agent("triage", "  rollout: {timeout: 60s}\n", image="a:2"))
+
+    async def vanish(world: Any) -> None:
+        await world.cluster.delete(TRIAGE, AnyState())
+        monkeypatch.setattr("tests.doubles.never_ready.SILENT", "silent")
+
+    event = await rolled_out(rolling, vanish)
+    assert event.outcome is Outcome.APPLIED, event.reason
+    assert (await record(rolling, "support/triage")).quarantine is None
+    assert await rolling.registry.open_journal() == ()
+
+
+async def test_a_deployment_that_is_another_one_while_it_rolls_out_is_made_ours_again(rolling, monkeypatch):
+    rolling.commit(triage=agent("triage", "  rollout: {timeout: 60s}\n", image="a:2"))
+
+    async def replaced(world: Any) -> None:
+        body = {key: value for key, value in (await deployment(world)).body.items() if key != "status"}
+        kept = {key: body["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+        await world.cluster.delete(TRIAGE, AnyState())
+        world.cluster._store.create({**body, "metadata": kept}, manager="kubectl-replace")
+        monkeypatch.setattr("tests.doubles.never_ready.SILENT", "silent")
+
+    event = await rolled_out(rolling, replaced)
+    assert event.outcome is Outcome.APPLIED, event.reason
+    assert (await record(rolling, "support/triage")).quarantine is None
+
+
+async def test_a_deployment_that_is_deleted_on_the_way_back_is_made_again_by_the_next_apply(rolling, monkeypatch):
+    rolling.commit(triage=agent("triage", "  rollout: {timeout: 60s}\n", image=f"b:{NEVER_READY}"))
+    told = 0
+    async for event in apply_plan(rolling, await plan_of(rolling), options=OPTIONS, stop=asyncio.Event()):
+        told += isinstance(event, RolloutProgress)
+        if told == 2:  # the first is of the rollout that failed
+            await rolling.cluster.delete(TRIAGE, AnyState())
+        if isinstance(event, ChangeFinished):
+            assert event.outcome is Outcome.FAILED
+            assert "was deleted while it rolled out" in event.reason
+    (entry,) = await rolling.registry.open_journal()
+    assert entry.detail["step"] == "roll-back"
+    monkeypatch.setattr("tests.doubles.never_ready.SILENT", "silent")
+    assert finished(await applied(rolling))["support/triage"].outcome is Outcome.ROLLED_BACK
+    assert (await deployment(rolling)).body["spec"]["template"]["spec"]["containers"][0]["image"] == "a:1"
+    assert await rolling.registry.open_journal() == ()
