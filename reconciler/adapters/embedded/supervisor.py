@@ -27,6 +27,7 @@ from reconciler.adapters.embedded.kubelet.kubelet import Kubelet
 from reconciler.adapters.embedded.lifecycle import Phase, Said
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.model.errors import ClusterError
+from reconciler.model.identity import ObjectRef
 
 FALLBACK_SECONDS = 1.0
 """The longest that the loop sleeps: things that tell nobody (the state folder gone, secrets set) are seen then."""
@@ -50,6 +51,8 @@ class Supervisor:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._kubelet = Kubelet(self._store, self._view, state=state_dir, fleet=fleet_dir, inherited=inherited)
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="store")
+        self._unseen: set[ObjectRef] = set()
+        """What the kubelet has not looked at, over a look that failed."""
         self._busy_at = time.time()
         self._told = asyncio.Event()
 
@@ -81,7 +84,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         try:
             changed, pause = await loop.run_in_executor(self._threads, self._controllers.run)
-            self._kubelet.look(changed)
+            self._unseen |= changed
+            self._kubelet.look(self._unseen)
+            self._unseen = set()
         except ClusterError as error:
             log.warning("the store cannot be read: %s", error.message)
             return FALLBACK_SECONDS

@@ -11,6 +11,7 @@ import pytest
 from reconciler.adapters.embedded.controllers.loop import Controllers
 from reconciler.adapters.embedded.controllers.view import View
 from reconciler.adapters.embedded.store import ObjectStore
+from reconciler.model.errors import ClusterUnavailable
 from reconciler.model.identity import ObjectRef
 
 DEPLOYMENT = ObjectRef(group="apps", kind="Deployment", namespace="ns", name="a")
@@ -64,3 +65,48 @@ def test_a_look_that_finds_every_status_right_writes_nothing_and_locks_nobody_ou
     changed, _pause = controllers.run()
     assert set_ref in changed
     assert asked == []
+
+
+@pytest.mark.parametrize("verb", ["events", "get"])
+def test_what_could_not_be_read_is_seen_by_the_next_look(
+    store: ObjectStore, controllers: Controllers, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("reconciler.adapters.embedded.controllers.view._BATCH", 1)
+    for ref, wanted in ((DEPLOYMENT, 3), (replica_set(store), 1)):
+        body = store.get(ref) or {}
+        body["spec"]["replicas"] = wanted
+        store.update(body, manager="somebody")
+    reads = iter((True, False))
+    real = getattr(store, verb)
+
+    def once(*arguments: Any) -> Any:
+        if verb == "get" or not next(reads):
+            raise ClusterUnavailable("the disk is gone")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, verb, once)
+        with pytest.raises(ClusterUnavailable):
+            controllers.run()
+    changed, _pause = controllers.run()
+    assert DEPLOYMENT in changed
+    assert (store.get(replica_set(store)) or {})["spec"]["replicas"] == 3
+
+
+def test_what_changed_is_told_although_the_pass_failed_after_it_was_seen(
+    store: ObjectStore, controllers: Controllers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = store.get(DEPLOYMENT) or {}
+    body["spec"]["replicas"] = 3
+    store.update(body, manager="somebody")
+
+    def failing(_now: float) -> None:
+        raise ClusterUnavailable("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(controllers._autoscaler, "run", failing)
+        with pytest.raises(ClusterUnavailable):
+            controllers.run()
+    changed, _pause = controllers.run()
+    assert sum(ref.kind == "Pod" for ref in changed) == 1
+    assert controllers.run()[0] == set(), "and once is enough"

@@ -41,15 +41,16 @@ class Controllers:
         self._view = view
         self._clock = clock
         self._wake: dict[ObjectRef, float] = {}
+        self._untold: set[ObjectRef] = set()
+        """What changed, kept over a pass that failed: the view has taken it in, and would not say it again."""
         self._resync = 0.0
         self._autoscaler = autoscaler.Autoscaler(store, view)
 
     def run(self) -> tuple[set[ObjectRef], float]:
         """Take in changes and act until nothing is left to do; what changed, and in how many seconds to come again."""
-        changed: set[ObjectRef] = set()
         for _ in range(MAX_ROUNDS):
             found = self._view.refresh(self._store)
-            changed |= found
+            self._untold |= found
             dirty = self._concerned(found) | self._due()
             if not dirty:
                 break
@@ -57,6 +58,7 @@ class Controllers:
                 self._handle(ref)
         now = self._clock()
         self._autoscaler.run(now)
+        changed, self._untold = self._untold, set()
         return changed, max(0.0, min([self._resync, self._autoscaler.due, *self._wake.values()]) - now)
 
     def _due(self) -> set[ObjectRef]:

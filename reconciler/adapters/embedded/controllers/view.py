@@ -55,16 +55,19 @@ class View:
         if store.resource_version() == self.version:
             return set()
         changed: dict[ObjectRef, None] = {}
+        version = self.version
         try:
-            while events := store.events(self.version, _BATCH):
+            while events := store.events(version, _BATCH):
                 changed |= {event.ref: None for event in events if (event.ref.group, event.ref.kind) in self._kinds}
-                self.version = events[-1].resource_version
+                version = events[-1].resource_version
                 if len(events) < _BATCH:
                     break
         except Expired:
             return self._relist(store)
-        for ref in changed:
-            self._put(ref, store.get(ref))
+        bodies = {ref: store.get(ref) for ref in changed}
+        for ref, body in bodies.items():
+            self._put(ref, body)
+        self.version = version  # once all of it could be read: what could not is read again
         return set(changed)
 
     def _relist(self, store: ObjectStore) -> set[ObjectRef]:
