@@ -168,3 +168,12 @@ def test_what_cannot_be_measured_is_said(target: Body, name: str, problem: str) 
     found = asked(target, name=name)
     assert found.replicas is None
     assert problem in found.problem
+
+
+def test_it_goes_on_when_the_clock_was_set_back(here: Cluster) -> None:
+    here.deployment()
+    here.scaler(behavior={"scaleDown": {"stabilizationWindowSeconds": 60}})
+    here.use(0.05, seconds=30)
+    assert here.use(0.2, seconds=60) == 10
+    here.now -= 3600
+    assert here.use(0.01, seconds=90) == 2

@@ -135,7 +135,8 @@ class Autoscaler:
     def run(self, now: float) -> None:
         """Scale what is due. `now` is seconds since 1970."""
         refs = self._view.refs("autoscaling", "HorizontalPodAutoscaler")
-        if now < self.due and all(self._key(ref) in self._seen for ref in refs):
+        waits = self.due - PERIOD_SECONDS <= now < self.due  # earlier still: the clock was set back
+        if waits and all(self._key(ref) in self._seen for ref in refs):
             return
         self.due = now + PERIOD_SECONDS
         usage = self._store.usage() if refs else {}
@@ -189,7 +190,11 @@ class Autoscaler:
         """What is asked, held back by the stabilization windows and the scaling policies."""
         behavior = body["spec"].get("behavior", {})
         uid = str(body["metadata"]["uid"])
-        history = self._asked.setdefault(uid, deque([(now, current)], maxlen=_MAX_HISTORY))  # it begins where it is
+        history = self._asked.setdefault(uid, deque(maxlen=_MAX_HISTORY))
+        while history and history[-1][0] > now:  # the clock was set back: it would be the latest for as long
+            history.pop()
+        if not history:
+            history.append((now, current))  # it begins where it is
         history.append((now, asked))
         down, up = behavior.get("scaleDown") or {}, behavior.get("scaleUp") or {}
         recent_down = _within(history, now, down.get("stabilizationWindowSeconds", _DOWN_WINDOW))
