@@ -82,6 +82,7 @@ class Container:
         self._oom = False
         self._said = ""
         self._launch: Launch | None = None
+        self._starting: asyncio.Future[Process] | None = None
 
     def adopt(self) -> bool:
         """Take over the process that an earlier supervisor left; False when it is gone."""
@@ -117,13 +118,19 @@ class Container:
         self.facts.ready = False
 
     async def stop(self, grace: float) -> None:
-        """End it: preStop, SIGTERM, and SIGKILL when `grace` seconds are over."""
+        """End it: preStop, SIGTERM, and SIGKILL when `grace` seconds are over. What is just being started is waited
+        for: it comes up whoever waits for it, and would run on without its pod.
+        """
         self._stopping.set()
         self.facts.ready = False
+        end = time.monotonic() + grace
+        if (starting := self._starting) is not None:
+            await asyncio.wait({starting})
+            failed = starting.cancelled() or starting.exception() is not None
+            self.process = None if failed else starting.result()
         process = self.process
         if process is None:
             return
-        end = time.monotonic() + grace
         hook = self.spec.get("lifecycle", {}).get("preStop")
         if hook and grace > 0:
             ending = asyncio.ensure_future(process.wait())
@@ -150,7 +157,11 @@ class Container:
         """Start the process; False when that is not possible now, after having waited for a while."""
         try:
             self._launch = await self._around.prepare(self.spec)
-            self.process = await self._around.start(self._launch)
+            if self._stopping.is_set():
+                return False
+            self._starting = asyncio.ensure_future(self._around.start(self._launch))
+            self.process = await asyncio.shield(self._starting)
+            self._starting = None
         except ConfigError as error:
             await self._wait("CreateContainerConfigError", str(error), CONFIG_RETRY_SECONDS)
             return False

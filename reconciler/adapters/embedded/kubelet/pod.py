@@ -153,19 +153,20 @@ class Pod:
             log.warning("%s: its files cannot be written anew: %s", self.name, error)
 
     async def _keep(self) -> None:
+        for each in self.inits:
+            if each.once:
+                await self._care(each)
+        await asyncio.gather(*(self._care(each) for each in [*self.containers, *self.inits] if not each.once))
+        self._on.dirty(self)
+
+    async def _care(self, container: Container) -> None:
+        """Run one container, taken up again after an error of ours; the others run on meanwhile."""
         while True:
             try:
-                for each in self.inits:
-                    if each.once:
-                        await each.run()
-                await asyncio.gather(*(each.run() for each in [*self.containers, *self.inits] if not each.once))
-            except asyncio.CancelledError:
-                raise
+                return await container.run()
             except Exception:
-                log.exception("%s: its care failed and is taken up again; other pods are not affected", self.name)
-            else:
-                self._on.dirty(self)
-                return
+                name = container.spec["name"]
+                log.exception("%s: the care for container %s failed and is taken up again", self.name, name)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _stop(self) -> None:

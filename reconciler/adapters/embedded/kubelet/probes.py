@@ -78,7 +78,7 @@ async def attempt(probe: Body, ports: Mapping[str, int], run: Runner) -> Result:
             return await _attempt(probe, ports, run)
     except TimeoutError:
         return Result(ok=False, message=f"no answer within {timing.timeout:g} s")
-    except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the probe has failed, and is to go on
         return Result(ok=False, message=_reason(error))
 
 
