@@ -96,7 +96,7 @@ class Supervisor:
         return pause
 
     async def _until_news(self, pause: float) -> None:
-        """Until the store changed, the pause is over, or the end was told."""
+        """Until the store changed, the pause is over, or the end was told. One that cannot be read is left in peace."""
         loop = asyncio.get_running_loop()
         seconds = min(max(pause, 0.0), FALLBACK_SECONDS)
         waiting = loop.run_in_executor(self._threads, self._store.wait, self._view.version, seconds)
@@ -104,6 +104,8 @@ class Supervisor:
         try:
             both: list[asyncio.Future[bool] | asyncio.Task[Literal[True]]] = [waiting, told]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done() and waiting.exception() is not None:  # the next pass says what it is
+                await asyncio.wait({told}, timeout=FALLBACK_SECONDS)
         finally:
             told.cancel()
             waiting.cancel()
