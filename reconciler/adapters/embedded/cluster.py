@@ -8,6 +8,7 @@ after every write that gives the supervisor something to do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 from reconciler.adapters.embedded import logtail
 from reconciler.adapters.embedded.capacity import machine_capacity, unlimited_capacity
 from reconciler.adapters.embedded.lane import Lane
+from reconciler.adapters.embedded.lifecycle import is_locked
 from reconciler.adapters.embedded.storage_sql import Database, Expired
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.adapters.embedded.unrun import ready_status
@@ -48,6 +50,8 @@ _CONTROLLER = "embedded-controller"
 _RUNNABLE = frozenset({"Deployment", "ReplicaSet", "Pod"})
 _POLL_SECONDS = 0.05
 _BATCH = 1000
+LOOK_SECONDS = 1.0
+"""How often who observes looks whether there is a supervisor: it may be killed while a daemon runs for months."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,7 +76,9 @@ class EmbeddedCluster:
         self._watcher = watcher
         self._run = run
         self._ensure_supervisor = ensure_supervisor
-        self._watched = False
+        self._looked = float("-inf")
+        self._idle_at = -1
+        """The version of the store at which nothing wanted a supervisor."""
         self._warm = WarmCopy(store)
         self._lane = Lane(f"cluster-{name}")
         self._identity: Found[ClusterIdentity] | None = None
@@ -130,18 +136,23 @@ class EmbeddedCluster:
         What is stored of pods is only true while a supervisor lives: where one is needed and gone (killed, or the
         machine was restarted), it is started first.
         """
-        if self._run == "processes" and not self._watched:
-            self._watched = await self._see_to_supervisor()
+        if self._run == "processes" and (now := asyncio.get_running_loop().time()) - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            await self._see_to_supervisor()
         return await self._read(self._warm.observe, scope)
 
-    async def _see_to_supervisor(self) -> bool:
-        """Start the supervisor when workloads want one. Never fails: observing goes on, and the next write says why."""
-        try:
+    async def _see_to_supervisor(self) -> None:
+        """Start the supervisor when there is none and workloads want one. Never fails: observing goes on, and the next
+        write says why.
+        """
+        with contextlib.suppress(OSError, ClusterError):
+            version = await self._call(self._store.resource_version)
+            if version == self._idle_at or is_locked(self._state_dir):
+                return
             if await self._call(_wants_pods, self._store):
                 await asyncio.to_thread(self._ensure_supervisor, self._state_dir)
-        except (OSError, ClusterError):
-            return False
-        return True
+            else:
+                self._idle_at = version
 
     async def get(self, ref: ObjectRef) -> Observation[LiveObject]:
         found = await self._read(self._store.get, ref)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.embedded import cluster
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.adapters.embedded.lifecycle import end_everything, ensure_running, is_locked, read_said
 from reconciler.model.identity import AgentName, ObjectRef
@@ -71,8 +72,21 @@ async def test_looking_at_a_cluster_brings_its_supervisor_back(state: Path) -> N
     await second.close()
 
 
+async def test_whoever_has_looked_all_along_brings_it_back_as_well(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.0)
+    opened_once = opened(state)
+    await opened_once.apply(deployment(1), AnyState())
+    assert isinstance(await opened_once.observe(Scope()), Found)
+    kill_supervisor(state)
+    assert isinstance(await opened_once.observe(Scope()), Found)
+    assert is_locked(state)
+    await opened_once.close()
+
+
 async def test_looking_at_a_cluster_with_nothing_to_run_starts_nothing(state: Path) -> None:
-    cluster = opened(state)
-    assert isinstance(await cluster.observe(Scope()), Found)
+    looking = opened(state)
+    assert isinstance(await looking.observe(Scope()), Found)
     assert not is_locked(state)
-    await cluster.close()
+    await looking.close()
