@@ -126,6 +126,8 @@ class Query:
 
     where: Expression = EVERYTHING
     order: tuple[Order, ...] = ()
+    now_ms: int = 0
+    """The moment that times in it were counted from, as `ago(2h)` is; 0 where none was."""
 
 
 MAX_PAGE = 10_000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.model.errors import UsageError
-from reconciler.model.query import EVERYTHING, And, Comparator, Compare, Expression, Or, Query
+from reconciler.model.query import EVERYTHING, And, Comparator, Compare, Expression, OneOf, Or, Query
+from reconciler.query import tokens
 from reconciler.query.checking import read_order, read_query
 from reconciler.query.selectors import Requirement, selecting
 
@@ -32,25 +33,40 @@ def query_of(
     asked: Asked, *, namespace: str, names: Iterable[str], selector: Iterable[Requirement], now_ms: int
 ) -> Query:
     """All that was asked as one query. Raises UsageError."""
-    read = read_query(asked.where, now_ms=now_ms)
+    # What follows a page is asked of the moment that the page was: `ago(...)` means the same on all of them.
+    read = read_query(asked.where, now_ms=tokens.moment(asked.after) or now_ms)
     if read.order and asked.order_by:
         raise UsageError("the order is said twice", hint="give either `order by` within --where, or --order-by")
     order = read_order(asked.order_by) if asked.order_by else read.order
     parts: list[Expression] = []
     if namespace:
         parts.append(Compare("namespace", Comparator.EQUAL, namespace))
-    wanted = tuple(named(name) for name in sorted(set(names)))
+    wanted = _named(names)
     if wanted:
         parts.append(Or(wanted))
     parts.extend(selecting(selector).parts)
     if read.where != EVERYTHING:
         parts.append(read.where)
-    return Query(parts[0] if len(parts) == 1 else And(tuple(parts)), order)
+    return Query(parts[0] if len(parts) == 1 else And(tuple(parts)), order, read.now_ms)
+
+
+def _named(names: Iterable[str]) -> tuple[Expression, ...]:
+    """The agents of names, each with its namespace or without. As few conditions as can be: no registry takes any
+    number of them, and a list of values may be long.
+    """
+    of: dict[str | None, list[str]] = {}
+    for text in sorted(set(names)):
+        namespace, slash, name = text.partition("/")
+        of.setdefault(namespace if slash else None, []).append(name if slash else text)
+    return tuple(_in_namespace(namespace, some) for namespace, some in of.items())
 
 
 def named(text: str) -> Expression:
     """The agents of a name, with its namespace or without."""
-    namespace, slash, name = text.partition("/")
-    if not slash:
-        return Compare("name", Comparator.EQUAL, text)
-    return And((Compare("namespace", Comparator.EQUAL, namespace), Compare("name", Comparator.EQUAL, name)))
+    (one,) = _named((text,))
+    return one
+
+
+def _in_namespace(namespace: str | None, names: Sequence[str]) -> Expression:
+    one = Compare("name", Comparator.EQUAL, names[0]) if len(names) == 1 else OneOf("name", tuple(names))
+    return one if namespace is None else And((Compare("namespace", Comparator.EQUAL, namespace), one))

@@ -49,7 +49,8 @@ def read_query(text: str, *, now_ms: int) -> Query:
     parsed = parse(text)
     checker = _Checker(text, now_ms)
     where = EVERYTHING if parsed.where is None else checker.expression(parsed.where)
-    return Query(where, tuple(checker.order(order) for order in parsed.orders))
+    orders = tuple(checker.order(order) for order in parsed.orders)
+    return Query(where, orders, now_ms if checker.counted_back else 0)
 
 
 def read_order(text: str) -> tuple[Order, ...]:
@@ -73,6 +74,7 @@ class _Checker:
 
     def __init__(self, text: str, now_ms: int) -> None:
         self._text, self._now_ms = text, now_ms
+        self.counted_back = False
 
     def _error(self, said: Said, problem: str, hint: str = "") -> QueryError:
         return QueryError(problem, text=self._text, start=said.start, length=said.length, hint=hint)
@@ -231,6 +233,7 @@ class _Checker:
     def read_time(self, said: Said) -> Value:
         ago = _AGO.match(said.text)
         if ago:
+            self.counted_back = True
             return self._measured(said, lambda _: self._now_ms - Duration.parse(ago[1]).ms)
         if _NUMBER.match(said.text) and len(said.text) > 10:
             return self.read_number(said)

@@ -13,6 +13,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found
 from reconciler.model.query import (
     MAX_PAGE,
+    ORDER_CHARACTERS,
     And,
     Comparator,
     Compare,
@@ -37,6 +38,7 @@ from reconciler.model.registry import (
     Lease,
     RegistrySnapshot,
 )
+from reconciler.query.asked import Asked, query_of
 from reconciler.query.checking import read_query
 from reconciler.query.paths import RECORD, SPEC, Kind, joined
 from tests.contracts.values import MINER, ODD, TRIAGE, bare, fact, fleet, health, intent, record, revision, write
@@ -577,6 +579,31 @@ async def test_a_page_is_asked_for_within_bounds_and_with_its_own_token(registry
     for limit in (0, -1, MAX_PAGE + 1):
         with pytest.raises(QueryError, match="a page has"):
             await registry.find(asked(""), limit=limit)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_text_that_begins_alike_for_long_keeps_its_place_on_all_pages(registry, descending) -> None:
+    """More of it than an order looks at; and one that is no longer than that, which is the same to the order."""
+    texts = {"a": "x" * 300, "b": "x" * 300 + "y", "c": "x" * 300, "d": "x" * ORDER_CHARACTERS, "e": "z", "f": "x"}
+    agents = [(AgentName(namespace="n", name=name), {"description": text}) for name, text in texts.items()]
+    agents.append((AgentName(namespace="n", name="g"), {}))
+    await registry.commit(write(*(replace(record(name), document=document) for name, document in agents)))
+    query = Query(order=(Order("spec.description", descending),))
+    found, after = [], ""
+    for _ in range(len(agents)):
+        page = await registry.find(query, limit=1, after=after)
+        found += [one.name.name for one in page.records]
+        after = page.next
+    assert "".join(found) == ("eabcdfg" if descending else "gfabcde")
+    assert not after
+
+
+async def test_agents_are_found_by_many_names(registry) -> None:
+    await registry.commit(write(record(), record(MINER)))
+    names = [*(f"{space}agent-{number}" for space in ("", "support/", "x/") for number in range(600)), str(TRIAGE)]
+    query = query_of(Asked(), namespace="", names=names, selector=(), now_ms=0)
+    assert [one.name for one in (await registry.find(query, limit=5)).records] == [TRIAGE]
+    assert await registry.count(query) == (GroupCount(value=None, count=1),)
 
 
 async def test_records_are_counted_by_what_they_have(registry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from typing import Any
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.model.identity import AgentName
-from reconciler.model.query import GroupCount, Like, Query, QueryError
+from reconciler.model.query import GroupCount, Like, Or, Query, QueryError
 from reconciler.model.registry import AgentState, Good, PlacedReplicas, Quarantine, Record, ScaleOverride
 from reconciler.query import tokens
+from reconciler.query.asked import Asked, query_of
 from reconciler.query.checking import read_query
 from reconciler.query.evaluator import count, find, like_regex, matches, place
 from reconciler.query.facts import facts_of, rank
@@ -235,3 +237,31 @@ def test_a_token_of_another_query_is_told() -> None:
     assert tokens.read(token, one) == tokens.Place(("a",), "ns", "a")
     with pytest.raises(QueryError, match="none of this query"):
         tokens.read(token, other)
+
+
+def test_ago_means_the_same_on_all_pages_of_an_answer() -> None:
+    asked = Asked(where="created < ago(1h)", order_by="name")
+    first = query_of(asked, namespace="", names=(), selector=(), now_ms=10_000_000)
+    place = tokens.Place(("a",), "ns", "a")
+    following = replace(asked, after=tokens.written(place, first))
+    later = query_of(following, namespace="", names=(), selector=(), now_ms=10_060_000)
+    assert later == first
+    assert tokens.read(following.after, later) == place
+
+
+@pytest.mark.parametrize("moment", ["-1", "9" * 5000, '"x"', "1.5", "null"])
+def test_a_token_of_no_moment_is_told(moment) -> None:
+    token = base64.urlsafe_b64encode(f'["",[],"ns","a",{moment}]'.encode()).decode()
+    assert tokens.moment(token) == 0
+    with pytest.raises(QueryError, match="none of this query"):
+        tokens.read(token, Query())
+
+
+def test_names_are_asked_for_by_as_few_conditions_as_can_be() -> None:
+    names = [f"{namespace}agent-{number}" for namespace in ("", "a/", "b/") for number in range(600)]
+    query = query_of(Asked(), namespace="", names=[*names, "c/only"], selector=(), now_ms=0)
+    assert isinstance(query.where, Or)
+    assert len(query.where.parts) == 4
+    agents = [agent(name) for name in ("agent-1", "agent-600")]
+    agents += [replace(one, name=AgentName(namespace="c", name="only")) for one in agents[:1]]
+    assert [str(one.name) for one in find(agents, query)] == ["c/only", "support/agent-1"]

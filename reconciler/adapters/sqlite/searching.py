@@ -321,15 +321,13 @@ class Search:
     def _in_groups(self, limit: int) -> list[tuple[str, str]] | None:
         """The rows, one value of the order's path after another; None where those are too many, or not the order."""
         order = self.query.order[0]
+        if self._after is not None and _is_cut(self._after.keys[0]):
+            return None
         path = next(iter(self.paths(order.path)), 0)
         found: list[tuple[str, str]] = []
         groups = self._values_in_order(path, order)
         for number, (value_id, value) in enumerate(groups):
-            if (
-                number >= bounds.MAX_GROUPS
-                or self._slow > bounds.SLOW_GROUPS
-                or (isinstance(value, str) and len(value) > ORDER_CHARACTERS)
-            ):
+            if number >= bounds.MAX_GROUPS or self._slow > bounds.SLOW_GROUPS or _is_cut(value):
                 return None
             resumed = self._after is not None and number == 0 and rank(value) == rank(self._after.keys[0])
             found += self._group(path, value_id, limit + 1 - len(found), resumed=resumed)
@@ -435,6 +433,11 @@ def conjuncts(where: Expression) -> list[Expression]:
     if isinstance(where, And):
         return [one for part in where.parts for one in conjuncts(part)]
     return [where]
+
+
+def _is_cut(value: Value | None) -> bool:
+    """Whether other text may stand at the same place in an order as this: text that goes on, or may have been cut."""
+    return isinstance(value, str) and len(value) >= ORDER_CHARACTERS
 
 
 def _is_namespace(part: Expression) -> bool:

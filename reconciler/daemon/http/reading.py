@@ -103,12 +103,13 @@ def _query(asked: AskAgents, now_ms: int) -> Query:
         requirements = read_selector(asked.selector) if asked.selector else ()
     except QueryError as error:
         raise asked_wrongly(error, "selector") from None
-    for parameter, part in (("where", Asked(where=asked.where)), ("orderBy", Asked(order_by=asked.order_by))):
+    where = Asked(where=asked.where, after=asked.after)
+    for parameter, part in (("where", where), ("orderBy", Asked(order_by=asked.order_by))):
         try:
             query_of(part, namespace="", names=(), selector=(), now_ms=now_ms)
         except QueryError as error:
             raise asked_wrongly(error, parameter) from None
-    question = Asked(where=asked.where, order_by=asked.order_by)
+    question = replace(where, order_by=asked.order_by)
     return query_of(question, namespace=asked.namespace, names=(), selector=requirements, now_ms=now_ms)
 
 
