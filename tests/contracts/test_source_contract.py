@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.adapters.git import WorkingTree
 from reconciler.model.errors import SourceError
 from reconciler.model.source import Blob, Revision
 from reconciler.ports import Source
@@ -135,6 +136,25 @@ async def test_what_is_no_revision_is_refused(repository: Repository, open_sourc
     with pytest.raises(SourceError) as caught:
         await source.revision(ref)
     assert caught.value.hint
+
+
+async def test_a_branch_is_not_hidden_by_a_tag_of_its_name(repository: Repository, open_source: OpenSource) -> None:
+    """Who may push tags could put one before a branch that is protected."""
+    repository.write("a.yaml")
+    repository.commit()
+    repository.git("tag", "main")
+    repository.git("tag", "only")
+    repository.write("b.yaml")
+    second = repository.commit()
+    repository.git("update-ref", f"refs/heads/{second[::-1]}", second)
+    source = await open_source()
+    if not isinstance(source, WorkingTree):
+        assert (await source.revision("main")).commit == second
+        assert (await source.revision("main~1")).commit == (await source.revision("only")).commit != second
+        assert (await source.revision("refs/tags/main")).commit != second
+        assert (await source.revision(second)).commit == second
+        with pytest.raises(SourceError):
+            await source.revision(second[::-1])
 
 
 async def test_a_commit_is_found_by_its_names(repository: Repository, open_source: OpenSource) -> None:

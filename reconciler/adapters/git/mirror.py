@@ -6,8 +6,9 @@ import asyncio
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.adapters.git.checkedout import Commits
@@ -64,6 +65,7 @@ class Mirror(Commits):
                     f"{mask(self._url)} has no branch", hint="push a first commit; until then the last state is kept"
                 )
             await self._make(id_length=len(listing.split(b"\trefs/heads/")[0].rpartition(b"\n")[2]))
+            await asyncio.to_thread(_unlock, self._git.folder, older_s=self._limits.fetch_seconds)
             await self._must(
                 self._git, "fetch", "fetch", "--quiet", "--prune", "--force", "--no-tags", "--no-recurse-submodules",
                 "--no-write-fetch-head", "--end-of-options", self._url, *_REFSPECS,
@@ -141,7 +143,7 @@ def check_url(url: str, protocols: tuple[str, ...] = PROTOCOLS) -> str:
 
 def mask(text: str) -> str:
     """Text with the credentials of addresses in it masked."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    return re.sub(r"(://)[^/\s]+@", r"\1***@", text)  # up to the last @: a password may have one
 
 
 async def _ensure(folder: Path, *, parents: bool = False) -> None:
@@ -157,6 +159,18 @@ def _unusable(folder: Path, error: OSError) -> SourceError:
         f"{folder} cannot be used for a mirror: {error.strerror or error}",
         hint="see that it can be written, and that the disk has room",
     )
+
+
+def _unlock(repository: Path, *, older_s: float) -> None:
+    """Remove what a fetch locked that was killed: git would wait for it on every fetch to come, and fetch nothing.
+
+    Call it while no other fetch runs. Git holds these for moments only; one of our own ends before it is `older_s`.
+    """
+    since = time.time() - older_s
+    for path in (*repository.glob("*.lock"), *repository.glob("packed-refs.new"), *repository.glob("refs/**/*.lock")):
+        with suppress(OSError):
+            if path.lstat().st_mtime < since:
+                path.unlink()
 
 
 @contextmanager

@@ -51,12 +51,24 @@ def check_ref(ref: str) -> str:
     return ref
 
 
+_AS_IT_IS = re.compile(r"refs/|HEAD\b|@")
+"""What begins a name that says by itself which of all that are named so it is."""
+
+
 async def resolve(git: Git, ref: str) -> str:
-    """The commit that `ref` names. Raises SourceError when there is none, or it is no commit."""
-    answer = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{check_ref(ref)}^{{commit}}")
-    commit = answer.out.decode("ascii", "replace").strip()
-    if answer.code == 0 and OBJECT_ID.match(commit):
-        return commit
+    """The commit that `ref` names. Raises SourceError when there is none, or it is no commit.
+
+    Of a branch and a tag with the same name it is the branch, as for a check-out: who may push tags could otherwise
+    put one before a branch that is protected.
+    """
+    ways = [check_ref(ref)]
+    if not OBJECT_ID.match(ref) and not _AS_IT_IS.match(ref):
+        ways.insert(0, f"refs/heads/{ref}")
+    for way in ways:
+        answer = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{way}^{{commit}}")
+        commit = answer.out.decode("ascii", "replace").strip()
+        if answer.code == 0 and OBJECT_ID.match(commit):
+            return commit
     other = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", ref)
     if other.code == 0:
         raise SourceError(f"{ref} is no commit", hint="give a branch, a tag of a commit, or a commit id")

@@ -99,6 +99,24 @@ def test_credentials_are_masked() -> None:
     assert mask("fatal: 'https://ada:s3cret@git.example/x' and ssh://t0ken@h/y") == (
         "fatal: 'https://***@git.example/x' and ssh://***@h/y"
     )
+    assert mask("https://ada:s3@cr@et@git.example/x@y") == "https://***@git.example/x@y"
+
+
+@pytest.mark.parametrize("left", ["packed-refs.lock", "packed-refs.new", "refs/heads/main.lock", "HEAD.lock"])
+async def test_what_a_killed_fetch_locked_is_let_go(repository: Repository, tmp_path: Path, left: str) -> None:
+    repository.git("branch", "gone")
+    mirror = Mirror(str(repository.root), tmp_path / "mirror")
+    await mirror.fetch()
+    held = tmp_path / "mirror" / "repository.git" / left
+    held.write_bytes(b"")
+    old = held.stat().st_mtime - Limits().fetch_seconds - 60
+    os.utime(held, (old, old))
+    repository.write("b.yaml")
+    repository.git("branch", "-D", "gone")
+    commit = repository.commit()
+    await mirror.fetch()
+    assert (await mirror.revision("")).commit == commit
+    assert not held.exists()
 
 
 async def test_credentials_stay_out_of_messages(tmp_path: Path) -> None:
