@@ -17,8 +17,10 @@ from reconciler.spec.documents import item_name
 
 MAX_CHAIN = 16
 MAX_LAYERS = 64
-OPAQUE = frozenset({"config", "parameters", "labels", "annotations"})
-"""Fields whose content is the author's own: no alternatives are looked for in there."""
+OPAQUE = frozenset(
+    {"config", "parameters", "labels", "annotations", "matchLabels", "selector", "weights", "limits", "requests"}
+)
+"""Fields whose content, or whose keys, are the author's own: no alternatives are looked for in there."""
 
 ALTERNATIVES: tuple[frozenset[str], ...] = (
     frozenset({"replicas", "autoscaling"}),

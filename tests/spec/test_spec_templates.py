@@ -65,6 +65,16 @@ PATH = "agents/demo/one.yaml"
             {"rollout": {"maxSurge": 1, "maxUnavailable": 1}},
         ),
         (
+            {"placement": {"weights": {"http": 1}, "clusters": {"matchLabels": {"email": "a"}}}},
+            {"placement": {"weights": {"tcp": 2}, "clusters": {"matchLabels": {"slack": "b"}}}},
+            {
+                "placement": {
+                    "weights": {"http": 1, "tcp": 2},
+                    "clusters": {"matchLabels": {"email": "a", "slack": "b"}},
+                }
+            },
+        ),
+        (
             {"disruption": {"minAvailable": 1}},
             {"disruption": {"maxUnavailable": 1}},
             {"disruption": {"maxUnavailable": 1}},
