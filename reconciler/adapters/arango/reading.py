@@ -76,6 +76,8 @@ def read_snapshot(db: Database, last: RegistrySnapshot | None) -> RegistrySnapsh
     since, rows = last.seq if last else 0, []
     while True:
         state = one(db, _STATE, since=since, limit=PAGE)
+        if last is not None and state["seq"] < last.seq:
+            return read_snapshot(db, None)  # it was put back to an earlier state: what is known of later is not true
         rows += state["rows"]
         if len(state["rows"]) < PAGE:
             break

@@ -46,6 +46,11 @@ def translate(error: sqlite3.Error, path: Path, doing: str) -> RegistryError:
     return RegistryError(f"{path}: cannot {doing}: {error}", hint=_HINTS.get(base, ""))
 
 
+def is_busy(error: BaseException | None) -> bool:
+    """Whether somebody else held the file for longer than was waited for."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _turn_to_wal(connection: sqlite3.Connection) -> None:
     """Switch the journal mode. SQLite answers "locked" at once, without waiting, where others switch or recover."""
     deadline = time.monotonic() + BUSY_MS / 1000
@@ -53,7 +58,7 @@ def _turn_to_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

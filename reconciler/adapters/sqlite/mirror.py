@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from reconciler.adapters.sqlite.database import Database
+from reconciler.adapters.sqlite.database import Database, is_busy
 from reconciler.adapters.sqlite.projection import Projection, make_anew
 from reconciler.adapters.sqlite.registry import SqliteRegistry
 from reconciler.adapters.sqlite.schema import migrate
@@ -54,7 +54,9 @@ class SqliteMirror:
 
         try:
             return cls(await Database.open(path, prepare), clock)
-        except RegistryError:
+        except RegistryError as error:
+            if is_busy(error.__cause__):
+                raise  # somebody writes to it: what they keep open must not be taken from below them
             for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                 _remove(path.with_name(name))
             return cls(await Database.open(path, prepare), clock)

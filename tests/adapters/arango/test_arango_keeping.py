@@ -17,6 +17,7 @@ from reconciler.adapters.arango.schema import MIGRATIONS
 from reconciler.model.errors import RegistryError
 from reconciler.model.exported import from_line
 from reconciler.model.identity import AgentName
+from reconciler.model.objects import Found
 from reconciler.model.registry import JournalPhase
 from reconciler.model.transfer import Kept
 from tests.contracts.test_health_history_contract import HOUR, change, point
@@ -170,3 +171,19 @@ async def test_what_an_older_version_wrote_has_its_age_found_out(registry, acces
         assert await again.integrity() == ()
     finally:
         await again.close()
+
+
+async def test_a_registry_that_was_put_back_is_read_anew(registry: ArangoRegistry, tamper: Any) -> None:
+    """From a backup, while a program runs that knows what came after that."""
+    await registry.commit(write(record()))
+    await registry.commit(write(record(MINER)))
+    before = await registry.snapshot()
+    tamper(
+        "FOR d IN agents FILTER d.seq > 1 REMOVE d IN agents",
+        "FOR d IN changes FILTER d.seq > 1 REMOVE d IN changes",
+        "UPDATE 'head' WITH {seq: 1} IN counters",
+    )
+    found = await registry.snapshot()
+    assert isinstance(before, Found)
+    assert isinstance(found, Found)
+    assert (found.value.seq, list(found.value.records)) == (1, [TRIAGE])

@@ -8,6 +8,7 @@ import asyncio
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest_asyncio
 from reconciler.adapters.cache import MirroredRegistry
 from reconciler.adapters.cache import mirrored as module
 from reconciler.adapters.cache.told import AWAY_S, Outcome, Used, unheard
-from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.adapters.sqlite import SqliteRegistry, database
 from reconciler.adapters.sqlite.mirror import SqliteMirror
 from reconciler.adapters.stored.ids import IdMaker
 from reconciler.model.errors import RegistryError
@@ -227,6 +228,21 @@ async def test_a_damaged_copy_is_begun_anew(far: Any, near: Open, tmp_path: Path
     await registry._mirror.close()
     (tmp_path / "near" / "mirror.db").write_bytes(b"rubbish" * 1000)
     assert await versions(await near()) == {"support/triage": 1}
+
+
+async def test_a_copy_that_another_process_writes_is_not_taken_from_it(
+    far: Any, near: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await agents(far, 2)
+    await versions(await near())
+    monkeypatch.setattr(database, "BUSY_MS", 1)
+    with closing(sqlite3.connect(tmp_path / "near" / "mirror.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RegistryError, match="locked"):
+            await near()
+        other.execute("ROLLBACK")
+        assert other.execute("SELECT count(*) FROM records").fetchone() == (2,)
+    assert len(await versions(await near())) == 2
 
 
 async def test_where_the_copy_fails_the_registry_answers(far: Any, near: Open, tmp_path: Path) -> None:
