@@ -75,7 +75,11 @@ def from_line(line: bytes) -> AuditEntry:
         previous=found.previous,
         hash=found.hash,
     )
-    if to_line(entry).encode() != line:
+    try:
+        written = to_line(entry).encode()
+    except RecursionError as error:
+        raise ValueError(f"it cannot be read: {error}") from error
+    if written != line:
         raise ValueError("it is not written as it was exported")
     return entry
 

@@ -43,7 +43,7 @@ def from_line(line: bytes, number: int) -> Kept:
         item: Kept = decoder.decode(read.value)
     except KeyError as error:
         raise RegistryError(f"line {number}: nothing is known of {error}", hint=_HINT) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"line {number} is no line of an exported registry: {error}", hint=_HINT) from error
     return item
 

@@ -6,6 +6,7 @@ each kind comes in an order of its own. Leases are left out: whoever holds one h
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ class Intake:
                     raise _broken(f"change {seq} does not come after change {self._feed}")
                 self._feed = seq
             case _:
-                pass
+                _check_digest(item)
         self._tally.add(item)
 
     def end(self) -> Heading:
@@ -195,6 +196,14 @@ class Intake:
     def _within(self, seq: int) -> None:
         if self.heading is None or not 0 < seq <= self.heading.seq:
             raise _broken(f"change sequence {seq} is none of this registry's")
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def _check_digest(item: Kept) -> None:
+    if isinstance(item, KeptOperation) and not _DIGEST.match(item.digest):
+        raise _broken(f"the digest of operation {item.op_id[:80]} is none")
 
 
 def _broken(why: str) -> RegistryError:

@@ -13,7 +13,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.query import Query
 from reconciler.model.registry import AgentState, AuditEntry, JournalPhase
 from reconciler.model.series import FINE_MS, HOUR_MS
-from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptRecord
+from reconciler.model.transfer import Ending, Heading, Kept, KeptChange, KeptOperation, KeptRecord
 from tests.contracts.conftest import REGISTRIES
 from tests.contracts.test_health_history_contract import HOUR, change, point, points_of
 from tests.contracts.values import MINER, TRIAGE, fact, fleet, health, intent, record, revision, write
@@ -105,6 +105,7 @@ BROKEN: dict[str, Callable[[list[Kept]], list[Kept]]] = {
     "disordered": lambda items: [replace(i, seq=99) if isinstance(i, KeptChange) and i.seq == 2 else i for i in items],
     "newer": lambda items: [replace(i, format=99) if isinstance(i, Heading) else i for i in items],
     "headless": lambda items: items[1:],
+    "no digest": lambda items: [replace(i, digest="x") if isinstance(i, KeptOperation) else i for i in items],
 }
 
 
@@ -122,6 +123,16 @@ async def test_a_broken_export_leaves_the_registry_empty(registry, open_registry
     assert await whole(again) == [Heading(seq=0, audit_seq=0, audit_hash="0" * 64), Ending(counts={"heading": 1})]
     await again.load(stream(items))
     assert await whole(again) == items
+
+
+async def test_a_number_that_no_registry_writes_is_told(sqlite_at) -> None:
+    registry = await sqlite_at("filled")()
+    items: list[Kept] = [Heading(seq=2**70, audit_seq=0, audit_hash="0" * 64), KeptRecord(seq=2**69, record=record())]
+    try:
+        with pytest.raises(RegistryError, match="number that no registry writes"):
+            await registry.load(stream([*items, Ending(counts={"heading": 1, "record": 1})]))
+    finally:
+        await registry.close()
 
 
 async def test_a_registry_in_use_is_not_filled(registry) -> None:
@@ -149,3 +160,6 @@ def test_lines_that_are_none_are_named() -> None:
     for line in (b"", b"{}", b'{"kind": "record", "value": {}}', b'{"kind": "nothing", "value": 1}', b"\xff"):
         with pytest.raises(RegistryError, match="line 7"):
             from_line(line, 7)
+    deep = b'{"kind": "record", "value": {"record": {"document": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_002
+    with pytest.raises(RegistryError, match="line 7"):
+        from_line(deep + b"}", 7)

@@ -120,6 +120,7 @@ async def test_one_that_only_plans_changes_nothing(daemon: Daemon) -> None:
         ({}, 422), ({"replicas": -1}, 422), ({"replicas": 10_001}, 422), ({"replicas": "6"}, 422),
         ({"replicas": 1.5}, 422), ({"replicas": 1e300}, 422),
         ({"replicas": True}, 422), ({"replicas": 1, "for": "soon"}, 422), ({"replicas": 1, "for": "0s"}, 422),
+        ({"replicas": 1, "for": "2h\n"}, 422),
         ({"replicas": 1, "more": 1}, 422), ({"replicas": 1, "reason": "x" * 501}, 422),
         ({"replicas": 1, "reason": "a\nb"}, 422), ({"replicas": 1, "reason": "\0"}, 422), ([], 422),
         ("x", 422), (None, 422),

@@ -198,3 +198,12 @@ def test_the_file_of_a_checkpoint_comes_back() -> None:
 def test_what_is_no_checkpoint_is_said_to_be(data: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         from_file(data)
+
+
+@pytest.mark.parametrize("depth", range(900, 1010, 10))
+def test_an_entry_nested_without_end_is_said_to_be(depth: int) -> None:
+    """Where reading it still goes, and writing it again does not, too."""
+    diff = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
+    fact = b'{"action":"a","actor":"b","agent":null,"commit":"","diff":' + diff + b',"message":""}'
+    verdict = verify_lines([b'{"at_ms":1,"fact":' + fact + b',"hash":"h","previous":"p","seq":1}'])
+    assert verdict.broken_seq == 1

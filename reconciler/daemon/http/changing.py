@@ -222,4 +222,7 @@ def _broke(call: Call, begun: asyncio.Future[None], error: ReconcilerError) -> N
 
 def _span(text: str) -> int:
     """Milliseconds; 0 for ""."""
-    return Duration.parse(text).ms if text else 0
+    try:
+        return Duration.parse(text).ms if text else 0
+    except ValueError as error:
+        raise Problem(422, "bad-body", f"{error} - at `$.for`") from None
