@@ -23,6 +23,11 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 BUSY_MS = 10_000
+CACHE_KIB = 16_384
+SEARCH_CACHE_KIB = 65_536
+"""How much of the file a connection keeps in memory, at most; the second once it was searched. Looking through the
+whole file when it is opened fills what there is, and most programs search nothing.
+"""
 DAMAGED_HINT = (
     "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
 )
@@ -72,6 +77,7 @@ class Database:
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._connection: sqlite3.Connection | None = None
+        self._searched = False
 
     @classmethod
     async def open(cls, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Self:
@@ -102,7 +108,7 @@ class Database:
         _turn_to_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA mmap_size = 0")
         self._check(connection)
         try:
@@ -193,6 +199,15 @@ class Database:
         finally:
             if connection.in_transaction:
                 connection.execute("COMMIT")
+
+    @contextmanager
+    def searching(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """The same for what may look at much: from the first time on with room for it in memory."""
+        if not self._searched:
+            connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
+            self._searched = True
+        with self.reading(connection):
+            yield
 
     async def close(self) -> None:
         """Close the file; the last process to do so folds the write-ahead log back into it."""

@@ -137,7 +137,7 @@ class SqliteRegistry:
         place = _checked(query, limit, after)
 
         def work(connection: sqlite3.Connection) -> Page:
-            with self._database.reading(connection):
+            with self._database.searching(connection):
                 (seq,) = connection.execute("SELECT seq FROM head").fetchone()
                 names = Search(connection, query, place).names(limit)
                 records = tuple(_read_record(connection, *name) for name in names[:limit])
@@ -150,7 +150,7 @@ class SqliteRegistry:
 
     async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
         def work(connection: sqlite3.Connection) -> tuple[GroupCount, ...]:
-            with self._database.reading(connection):
+            with self._database.searching(connection):
                 return Count(connection, query).counts(by)
 
         return await self._database.run("count the records", work)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.adapters.sqlite import SqliteRegistry, bounds
+from reconciler.adapters.sqlite.database import CACHE_KIB, SEARCH_CACHE_KIB
 from reconciler.model.identity import AgentName
 from reconciler.model.query import And, Comparator, Compare, Contains, Expression, Like, OneOf, Or, Query, Value, Words
 from reconciler.model.registry import AgentState
@@ -181,6 +182,16 @@ async def test_only_what_changes_is_written_and_nothing_is_left_over(registry, t
     assert reader.execute("SELECT count(*) FROM vals").fetchone() == (0,)
     assert reader.execute("SELECT count(*) FROM words").fetchone() == (0,)
     reader.close()
+
+
+async def test_room_to_search_in_is_taken_by_who_searches_alone(registry) -> None:
+    async def room() -> int:
+        return -await registry._database.run("ask", lambda opened: opened.execute("PRAGMA cache_size").fetchone()[0])
+
+    await registry.snapshot()
+    assert await room() == CACHE_KIB
+    await registry.count(Query())
+    assert await room() == SEARCH_CACHE_KIB
 
 
 async def test_values_are_never_part_of_a_statement(registry) -> None:
