@@ -96,7 +96,7 @@ class Impatient:
             else cluster
             for name, cluster in stores.clusters.items()
         }
-        return replace(stores, clusters=clusters, patience=Patience(connect_s=1.0))
+        return replace(stores, clusters=clusters, patience=Patience(connect_s=3.0))
 
 
 class TwoPlanes:
