@@ -286,7 +286,7 @@ async def _restored(
         return Way(
             outcome=Outcome.FAILED,
             text="going back to the last good revision",
-            reason=f"{reason}; {result.reason}",
+            reason=f"{reason}; {result.reason}; the next apply goes on with it",
             ready=result.ready,
             wanted=result.wanted,
         )

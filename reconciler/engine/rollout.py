@@ -143,7 +143,7 @@ async def _ended(run: Run, look: _Look, *, over: bool, timeout_s: float) -> Roll
     if status.state is StatusState.FAILED:
         return result(RolloutEnd.FAILED, await _why(look, status.message))
     if run.stop.is_set():
-        return result(RolloutEnd.INTERRUPTED, "interrupted while it rolled out; the next apply goes on with it")
+        return result(RolloutEnd.INTERRUPTED, "interrupted while it rolled out")
     if not over:
         return None
     if look.unreadable:
