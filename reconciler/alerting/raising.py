@@ -29,6 +29,8 @@ OWN = frozenset({UNHEALTHY, FLAPPING, FAILED, HELD, UNWELL, PASSES, REGISTRY})
 """What is raised here, and therefore ended here too."""
 FLEET = "FleetUnhealthy"
 PART = "ShardsUnhealthy"
+ALL = OWN | {FLEET, PART}
+"""The names of all alerts."""
 OF_THE_FLEET = frozenset({HELD, UNWELL, FLEET})
 """What all daemons of a fleet see alike: one of them is enough to tell."""
 

@@ -118,6 +118,20 @@ def test_a_silence_is_kept_listed_audited_and_ended(routed: Program) -> None:
     assert "a new model" in audit
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (("demo/helo",), "no agent demo/helo is declared or on record, did you mean demo/hello?"),
+        (("-n", "dmo"), "no agent is in the namespace dmo, did you mean demo?"),
+        (("--cluster", "locl"), "no cluster locl is declared, did you mean local?"),
+        (("--name", "AgentUnwell"), "there is no alert AgentUnwell"),
+        (("-l", "team=nobody"), "no agent has these labels"),
+    ],
+)
+def test_a_silence_of_nothing_is_told(routed: Program, said: tuple[str, ...], told: str) -> None:
+    assert told in routed("alerts", "silence", *said, "--for", "2h", "--reason", "x", code=0).err
+
+
 def test_silences_outlive_an_apply_and_an_apply_outlives_them(routed: Program) -> None:
     routed("alerts", "silence", "--name", "AgentUnhealthy", "--for", "2h", "--reason", "x", code=0)
     routed("apply", "--auto-approve", code=0)

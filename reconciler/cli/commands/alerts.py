@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
 
+from reconciler.alerting.raising import ALL
 from reconciler.cli import options
 from reconciler.cli.command import build, group
 from reconciler.cli.fleets import Session, opened, run, whoami
+from reconciler.cli.looking import snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json
 from reconciler.cli.views.alerts import Kept, as_json, as_text, silence_json
 from reconciler.cli.views.diagnostics import plural
@@ -212,6 +216,26 @@ def _labels(given: list[str]) -> dict[str, str]:
     return labels
 
 
+def _unmet(wanted: Silence, agents: Mapping[AgentName, Mapping[str, str]], clusters: Collection[str]) -> Iterator[str]:
+    """What a silence says and nothing meets, of what is declared or on record: mostly a slip of the finger."""
+    spaces = {name.namespace for name in agents}
+    if wanted.agent is not None and wanted.agent not in agents:
+        yield f"no agent {wanted.agent} is declared or on record{_near(str(wanted.agent), map(str, agents))}"
+    if wanted.namespace and wanted.namespace not in spaces:
+        yield f"no agent is in the namespace {wanted.namespace}{_near(wanted.namespace, spaces)}"
+    if wanted.cluster and wanted.cluster not in clusters:
+        yield f"no cluster {one_line(wanted.cluster, 80)} is declared{_near(wanted.cluster, clusters)}"
+    if wanted.name and wanted.name not in ALL:
+        yield f"there is no alert {one_line(wanted.name, 80)}{_near(wanted.name, ALL)}"
+    if wanted.labels and not any(wanted.labels.items() <= labels.items() for labels in agents.values()):
+        yield "no agent has these labels"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name[:80], list(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
 async def _silence(wanted: Silence) -> Silence:
     from dataclasses import replace
 
@@ -219,6 +243,11 @@ async def _silence(wanted: Silence) -> Silence:
 
     async with opened() as session:
         stores = await session.stores()
+        declared = {name: dict(agent.labels) for name, agent in (await session.declaration()).agents.items()}
+        seen = await snapshot(stores.registry)
+        agents = declared | {name: dict(record.labels) for name, record in seen.records.items()}
+        for text in _unmet(wanted, agents, {*stores.clusters, *seen.clusters}):
+            note(f"warning: this silence is of nothing now: {text}")
         until_ms = session.clock.now_ms() + wanted.until_ms
         return await begin(session.hand(stores, whoami()), stores.fleet.name, replace(wanted, until_ms=until_ms))
 
