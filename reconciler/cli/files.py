@@ -49,6 +49,17 @@ def writing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise UsageError(f"cannot write {str(path)[:300]}: {reason}") from error
 
 
+def refuse_another(path: Path, what: str, *begins: bytes) -> None:
+    """Raises UsageError for a file that is there and was not written as this: only its own kind may be replaced."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(max(map(len, begins)))
+    except OSError:
+        return  # not there, or whoever writes it says what is wrong
+    if head and not head.startswith(begins):
+        raise UsageError(f"{str(path)[:300]} is there, and is no {what}", hint="name another file, or remove it first")
+
+
 def make_private(folder: Path) -> None:
     """Make `folder` and what is missing above it, readable for its owner alone. Raises UsageError."""
     try:

@@ -9,6 +9,7 @@ import typer
 
 from reconciler.cli import options
 from reconciler.cli.command import build, invocation
+from reconciler.cli.files import refuse_another
 from reconciler.cli.fleets import OpenStores, opened, run, whoami
 from reconciler.cli.looking import snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json
@@ -78,7 +79,7 @@ async def _between(registry: Registry, seen: RegistrySnapshot) -> list[Fault]:
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to. A file that is there is replaced.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to. A backup that is there is replaced.")],
     output: options.Output = "text",
 ) -> None:
     """Copy the whole registry into a file, as it is at one moment. Others may write meanwhile.
@@ -87,6 +88,7 @@ def backup(
     export. docs/audit.md says how to go back to it.
     """
     target = invocation().folder() / file
+    refuse_another(target, "backup", b"SQLite format 3\0", b'{"kind":"heading"')
     done = run(_backup(target))
     if output == "json":
         emit(

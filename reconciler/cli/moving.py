@@ -167,7 +167,8 @@ def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot read {str(path)[:300]}: {reason}") from error
 
 
 async def _read(stream: IO[bytes]) -> AsyncIterator[Kept]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from reconciler.cli.files import refuse_another
 from reconciler.cli.output import one_line
 from reconciler.model.errors import UsageError
 from reconciler.model.identity import AgentName
@@ -125,6 +126,7 @@ def out_file(path: Path) -> Path:
         raise UsageError(f"{str(path)[:300]} is not a regular file", hint="name a file to write the plan to")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {str(path.parent)[:300]}", hint="make it first, or write elsewhere")
+    refuse_another(path, "plan", b'{\n  "format_version"')
     return path
 
 

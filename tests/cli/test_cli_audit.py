@@ -129,6 +129,7 @@ def test_an_export_is_checked_anywhere(still: Inside, tmp_path: Path) -> None:
     assert "entry 2 is missing" in outside("audit", "verify", "audit.jsonl", code=1).out
     assert "cannot read" in outside("audit", "verify", "none.jsonl", code=1).err
     assert "cannot write" in still("audit", "export", str(tmp_path / "no" / "file"), code=1).err
+    assert "fleet.yaml is there, and is no export" in still("audit", "export", "fleet.yaml", code=1).err
 
 
 FORGERIES: dict[str, tuple[list[str], str]] = {
@@ -326,6 +327,7 @@ def test_one_goes_back_to_a_backup_by_putting_it_in_place(fleet_of_one: Inside, 
     assert fleet_of_one("audit", "verify", code=0).out == before
     fleet_of_one("registry", "check", code=0)
     assert "would be lost with it" in fleet_of_one("registry", "backup", ".reconciler/copy.db", code=1).err
+    assert "fleet.yaml is there, and is no backup" in fleet_of_one("registry", "backup", "fleet.yaml", code=1).err
 
 
 def test_old_history_is_pruned_and_the_audit_says_so(fleet_of_one: Inside) -> None:

@@ -12,7 +12,7 @@ import typer
 from reconciler.cli import auditing, options
 from reconciler.cli.auditing import Wanted
 from reconciler.cli.command import build, group, invocation
-from reconciler.cli.files import write_atomically, writing
+from reconciler.cli.files import refuse_another, write_atomically, writing
 from reconciler.cli.fleets import opened, run
 from reconciler.cli.output import emit, note, one_line, table, to_json
 from reconciler.cli.views.diagnostics import plural
@@ -138,7 +138,7 @@ def _row(entry: AuditEntry) -> tuple[str, ...]:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to. A file that is there is replaced.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to. An export that is there is replaced.")],
     output: options.Output = "text",
 ) -> None:
     """Write the whole audit chain to a file, one entry a line, as JSON with hashes.
@@ -146,7 +146,9 @@ def export(
     `reconciler audit verify FILE` checks it anywhere, without the fleet. It is written as it is: exit 1 when the chain
     is broken. It says what agents were made of, so only its owner can read it.
     """
-    verdict = run(_export(invocation().folder() / file))
+    target = invocation().folder() / file
+    refuse_another(target, "export of an audit", b'{"at_ms":')
+    verdict = run(_export(target))
     shown = one_line(str(file), 300)
     if output == "json":
         told = {"file": str(file), "sound": verdict.sound, "entries": verdict.count, "head": verdict.head}

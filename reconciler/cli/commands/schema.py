@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,8 @@ def _check(folder: Path, files: dict[str, str]) -> None:
     ]
     if stale:
         raise UsageError(
-            f"out of date in {folder}: {', '.join(stale)}", hint="write them with `reconciler schema --write`"
+            f"out of date in {folder}: {', '.join(stale)}",
+            hint=f"write them with `reconciler schema --write {shlex.quote(str(folder))}`",
         )
     emit(f"The schemas in {folder} are up to date.")
 
