@@ -99,6 +99,8 @@ def test_validate_tells_only_of_the_files_asked_for(fleet: Program, edit: Edit) 
     )
     fleet("validate", "hello.yaml", code=1, folder=fleet.folder / "agents" / "demo")
     assert "there is no file" in fleet("validate", "agents/none.yaml", code=2).err
+    beside = fleet("-C", "fleet", "validate", "fleet/agents", code=2, folder=fleet.folder.parent)
+    assert "which -C names" in beside.err
     assert "is not in the fleet's folder" in fleet("validate", "/etc/passwd", code=2).err
 
 
@@ -160,7 +162,18 @@ def test_secrets_are_private_files(fleet: Program) -> None:
     assert fleet.git("status", "--porcelain") == ""
     done = fleet("secret", "set", "demo/openai", "api-key", stdin="other", code=0)
     assert "other" not in done.out + done.err
+    assert "No agent in demo names it yet." in done.err
     assert [path.name for path in file.parent.iterdir()] == ["api-key"]
+
+
+def test_a_secret_that_no_agent_would_read_is_told_or_refused(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "  replicas: 1\n", "  env: [{name: KEY, secret: {name: openai, key: api-key}}]\n")
+    assert "names it yet" not in fleet("secret", "set", "demo/openai", "api-key", stdin="x", code=0).err
+    assert "names it yet" in fleet("secret", "set", "demo/openai", "apikey", stdin="x", code=0).err
+    text = (fleet.folder / "fleet.yaml").read_text()
+    (fleet.folder / "fleet.yaml").write_text(text + "\n  clusters: [{name: eu, kubernetes: {context: eu}}]\n")
+    done = fleet("secret", "set", "demo/openai", "api-key", stdin="x", code=1)
+    assert "kubectl create secret generic openai -n demo" in done.err
 
 
 def test_a_secret_is_not_written_through_a_link(fleet: Program, tmp_path: Path) -> None:
@@ -188,7 +201,7 @@ def test_config_shows_where_each_setting_was_made(fleet: Program) -> None:
 def test_schema_is_written_and_checked(fleet: Program) -> None:
     fleet("schema", "--check", ".schemas", code=0)
     (fleet.folder / ".schemas" / "agent.json").write_text("{}")
-    assert "out of date" in fleet("schema", "--check", ".schemas", code=1).err
+    assert "`reconciler schema --write /" in fleet("schema", "--check", ".schemas", code=1).err
     fleet("schema", code=0)
     assert fleet.git("status", "--porcelain") == ""
     assert json.loads(fleet("schema", "agent", code=0).out)["$id"].endswith("/agent.json")

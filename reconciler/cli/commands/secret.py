@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from reconciler.cli.command import build, group
 from reconciler.cli.files import make_private, write_atomically
-from reconciler.cli.fleets import state_folder
+from reconciler.cli.fleets import read_working_tree, run, state_folder
 from reconciler.cli.options import agent_name
 from reconciler.cli.output import note, terminal
+from reconciler.cli.views.diagnostics import plural
+from reconciler.model.agent import SecretRef
 from reconciler.model.errors import UsageError
+from reconciler.model.fleet import Declaration, EmbeddedCluster
 
 MAX_BYTES = 1024 * 1024
 """What Kubernetes allows of a Secret."""
@@ -33,6 +37,12 @@ def set_(
     name = agent_name(secret, "a secret")
     if not _KEY.match(key) or ".." in key:
         raise UsageError(f"{key[:60]!r} is not a key: letters, digits, '-', '_' and '.'", hint="like: api-key")
+    declared = run(read_working_tree())
+    if declared.fleet and not any(isinstance(one.backend, EmbeddedCluster) for one in declared.fleet.clusters):
+        raise UsageError(
+            "this fleet has no embedded cluster, and secrets of Kubernetes are the cluster's own",
+            hint=f"like: kubectl create secret generic {name.name} -n {name.namespace} --from-file {key}=FILE",
+        )
     folder = state_folder() / "secrets" / name.namespace / name.name
     for part in (folder.parent.parent, folder.parent, folder, folder / key):
         if part.is_symlink():
@@ -41,7 +51,18 @@ def set_(
     for part in (folder.parent.parent, folder.parent, folder):
         make_private(part)
     write_atomically(folder / key, value, mode=0o600)
-    note(f"Kept key {key} of secret {name} ({len(value)} bytes).")
+    note(f"Kept key {key} of secret {name} ({plural(len(value), 'byte')}).")
+    if SecretRef(name=name.name, key=key) not in _named(declared, name.namespace):
+        note(f"No agent in {name.namespace} names it yet.")
+
+
+def _named(declared: Declaration, namespace: str) -> Iterator[SecretRef]:
+    """The secrets that agents of a namespace name, in the files as they are."""
+    for name, agent in declared.agents.items():
+        if name.namespace == namespace:
+            yield from (one.secret for one in agent.spec.env if one.secret is not None)
+            if agent.spec.model_config is not None and agent.spec.model_config.secret is not None:
+                yield agent.spec.model_config.secret
 
 
 def _read() -> bytes:

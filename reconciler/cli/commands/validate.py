@@ -86,7 +86,9 @@ def _inside(root: Path, file: Path) -> str:
     except (ValueError, OSError, RuntimeError) as error:
         raise UsageError(f"{str(file)[:300]} is not in the fleet's folder {root}") from error
     if not path.exists():
-        raise UsageError(f"there is no file {str(file)[:300]}")
+        elsewhere = invocation().directory is not None and file.exists()
+        hint = f"paths begin at {str(invocation().folder())[:300]}, which -C names" if elsewhere else ""
+        raise UsageError(f"there is no file {str(file)[:300]}", hint=hint)
     return relative.as_posix()
 
 
