@@ -19,6 +19,7 @@ from reconciler.cli.views.apply import closing
 from reconciler.cli.views.plan_words import hold_text
 from reconciler.daemon.standing import LEADER_LEASE
 from reconciler.engine.locks import LockHeld
+from reconciler.model.errors import SourceError, UsageError
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
 from reconciler.model.plan import Policy
@@ -38,7 +39,8 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
     """Write a wish and apply it to its agent; answers the exit code. `told` says what was written.
 
     The agent is planned at the commit that it was last applied from, so that acting by hand brings no other change
-    with it; with `newest` at the commit that is checked out. Where a daemon takes the wish up it is left to it: to act
+    with it; with `newest` at the commit that is checked out. One that came from files which are not committed is
+    planned with those. It is never deleted by this. Where a daemon takes the wish up it is left to it: to act
     beside it would hold up all its other work until this agent is ready.
     """
     async with opened() as session:
@@ -50,10 +52,10 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
             note(f"A daemon keeps this fleet, and brings {name} to this.")
             return 0
         try:
-            return await _bring_about(session, name, "" if newest else record.commit)
-        except LockHeld:
+            return await _bring_about(session, record, "" if newest else record.commit)
+        except LockHeld as error:
             if not await _somebody_leads(stores.registry, session.clock):
-                raise
+                raise LockHeld(error.message, hint="what you asked for is on record: the next apply does it") from error
             note(f"A daemon keeps this fleet, and is at work: it brings {name} to this as well.")
             return 0
 
@@ -91,13 +93,32 @@ async def go_back(name: AgentName, *, to: int | None, reason: str) -> int:
         return 0 if ledger.all_applied else 1
 
 
-async def _bring_about(session: Session, name: AgentName, commit: str) -> int:
+async def _bring_about(session: Session, record: Record, commit: str) -> int:
+    """Plan one agent at a commit, "" for what is checked out, and apply that. Raises UsageError where it would go."""
+    try:
+        there = (await session.declaration(commit or None)).knows(record.name, record.spec_hash if commit else "")
+    except SourceError:
+        there = False
+    if there:
+        return await _plan_and_apply(session, record.name, commit)
+    async with opened(working_tree=True) as files:
+        if (await files.declaration()).knows(record.name, record.spec_hash):
+            return await _plan_and_apply(files, record.name, "")
+    if not (await session.declaration(commit or None)).knows(record.name):
+        raise UsageError(
+            f"{record.name} is left as it is: it is declared nowhere as it runs, and would be deleted",
+            hint="what you asked for is on record, for when it is declared again; `reconciler apply` deletes it",
+        )
+    return await _plan_and_apply(session, record.name, commit)
+
+
+async def _plan_and_apply(session: Session, name: AgentName, commit: str) -> int:
     policy = Policy(targets=(name,), accept_rewind=True, allow_empty=True)
     plan = await session.plan(PlanRequest(ref=commit or None, policy=policy))
     holds = tuple(hold for hold in plan.holds if name in hold.agents)
-    for hold in holds:
-        if hold.blocks_exit:
-            note(f"held: {hold_text(hold)}")
+    for hold in holds if not plan.changes else ():
+        if not hold.blocks_exit:  # those that do are told by whoever carries it out
+            note(f"note: {hold_text(hold)}")
     settings = invocation().settings()
     manner = Manner(approved=True, output="text", settings=settings, show_plan=False)
     return await carry_out(session, replace(plan, holds=holds, diagnostics=()), ApplyRequest.of(settings), manner)

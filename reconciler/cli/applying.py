@@ -18,13 +18,19 @@ from reconciler.cli.progress import progress
 from reconciler.cli.settings import Settings
 from reconciler.cli.views.apply import Ledger, closing, event_json
 from reconciler.cli.views.diagnostics import plural
-from reconciler.cli.views.plan_words import idle_notes, left_text, left_to_others, totals
+from reconciler.cli.views.plan_words import completeness, hold_text, idle_notes, left_text, left_to_others, totals
 from reconciler.model.errors import UsageError
-from reconciler.model.events import ApplyEvent
+from reconciler.model.events import ApplyEvent, ApplyFinished, ApplyStarted
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Plan
 
 MAX_LEFT = 20
+MAX_HELD = 20
+WITHOUT_ASKING = "add --auto-approve; an apply may also do a saved plan: `reconciler plan --out FILE`"
+NOTHING_DONE = (
+    ApplyStarted(total=0),
+    ApplyFinished(applied=0, failed=0, skipped=0, duration_ms=0, sequence=0),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,8 @@ class Manner:
     settings: Settings
     show_plan: bool = True
     question: str = "Apply these changes?"
+    unasked: str = WITHOUT_ASKING
+    """What to do where nobody can be asked."""
 
 
 async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner: Manner) -> int:
@@ -44,15 +52,14 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     color = wants_color(manner.settings.text("color"), sys.stdout, os.environ)
     if manner.show_plan and not as_json:
         emit(shown_plan(plan, "text", color=color))
+    else:
+        _tell_held(plan)
     findings_note(plan)
     pins = plan.policy.accept_clusters or plan.policy.forget_clusters
     if not plan.changes and not pins and not await _unfinished(session, plan):
-        if not as_json and not manner.show_plan:
-            emit(totals(plan))
-        _tell_left(plan)
-        return 1 if leaves_out(plan) else 0
+        return _nothing_to_do(plan, manner)
     if plan.changes and not manner.approved:
-        _agreed(manner.question)
+        _agreed(manner)
     for told in idle_notes(plan.idle):
         note(told)
     stop = asyncio.Event()
@@ -69,6 +76,28 @@ async def carry_out(session: Session, plan: Plan, request: ApplyRequest, manner:
     if ledger.end is not None and ledger.end.interrupted:
         return INTERRUPTED_EXIT
     return 0 if ledger.all_applied and not leaves_out(plan) else 1
+
+
+def _nothing_to_do(plan: Plan, manner: Manner) -> int:
+    """Say so, in the words of the format; answers the exit code."""
+    if manner.output == "json":
+        for event in NOTHING_DONE:
+            emit(event_json(event))
+    elif not manner.show_plan:
+        emit(totals(plan))
+    _tell_left(plan)
+    return 1 if leaves_out(plan) else 0
+
+
+def _tell_held(plan: Plan) -> None:
+    """Say on stderr what a plan leaves out that is not shown itself: why an apply of it ends with 1."""
+    held = [hold_text(hold) for hold in plan.holds if hold.blocks_exit]
+    for text in held[:MAX_HELD]:
+        note(f"held: {text}")
+    if len(held) > MAX_HELD:
+        note(f"... and {len(held) - MAX_HELD} more; `reconciler plan` shows all of them.")
+    if any(item.problem for item in plan.completeness):
+        note(f"not all could be read: {completeness(plan)}")
 
 
 def _tell_left(plan: Plan) -> None:
@@ -98,14 +127,13 @@ async def _unfinished(session: Session, plan: Plan) -> bool:
     return bool(await (await session.stores()).registry.open_journal())
 
 
-def _agreed(question: str) -> None:
-    """Ask. Raises UsageError where nobody can answer, or the answer is not yes."""
+def _agreed(manner: Manner) -> None:
+    """Ask. Raises UsageError where nobody can answer, or knows what to, or the answer is not yes."""
+    if manner.output == "json":
+        raise UsageError("-o json shows no plan that one could agree to", hint=manner.unasked)
     if not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask on",
-            hint="add --auto-approve; an apply may also do a saved plan: `reconciler plan --out FILE`",
-        )
-    if not ask(question):
+        raise UsageError("there is no terminal to ask on", hint=manner.unasked)
+    if not ask(manner.question):
         raise UsageError("not applied: the answer was not 'yes'")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,12 +16,13 @@ from reconciler.cli.output import note
 from reconciler.cli.settings import Settings
 from reconciler.model.agent import Agent
 from reconciler.model.checks import Finding
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import NothingCommitted, UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.fleet import ArangoRegistry, Declaration, FleetSpec, SqliteRegistry
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Plan, Policy
+from reconciler.model.registry import RegistrySnapshot
 from reconciler.ports import Clock, Cluster, Movable, Registry
 
 if TYPE_CHECKING:
@@ -116,13 +117,14 @@ class Session:
             if cluster in clusters:
                 hint = "take it out of fleet.yaml and commit that first; what is there would be forgotten, not deleted"
                 raise UsageError(f"cluster {cluster} is declared", hint=hint)
-        if not policy.targets:
-            return
         known = {*declaration.agents, *declaration.frozen_agents}
         missing = [name for name in policy.targets if name not in known]
-        if missing:
+        if missing or policy.forget_clusters:
             answer = await (await self.stores()).registry.snapshot()
-            known |= set(answer.value.records) if isinstance(answer, Found) else set(missing)
+            if not isinstance(answer, Found):
+                return  # the plan says that it cannot be read
+            _check_on_record(policy.forget_clusters, answer.value)
+            known |= set(answer.value.records)
         for name in missing:
             if name not in known:
                 near = get_close_matches(str(name), [str(one) for one in known], n=1)
@@ -226,6 +228,17 @@ class Session:
         return apply_lock(registry, self.clock, holder=holder_name(), wait_s=wait_s, on_wait=note)
 
 
+def _check_on_record(clusters: Iterable[str], snapshot: RegistrySnapshot) -> None:
+    """Raises UsageError for a cluster of which there is nothing to forget."""
+    known = set(snapshot.fleet.cluster_uids if snapshot.fleet else ()) | set(snapshot.clusters)
+    known |= {entry.cluster for record in snapshot.records.values() for entry in record.inventory}
+    for cluster in clusters:
+        if cluster not in known:
+            near = get_close_matches(cluster, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"on record are: {', '.join(sorted(known)) or 'none'}"
+            raise UsageError(f"nothing is on record on a cluster {cluster}", hint=hint)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStores:
     """Where an open fleet lives. A cluster that cannot be opened is Unreadable."""
@@ -285,14 +298,35 @@ def locate() -> FleetLocation:
 
 
 @asynccontextmanager
-async def opened(*, working_tree: bool = False) -> AsyncIterator[Session]:
-    """The fleet, opened for one command. Raises FleetNotFound, SourceError."""
+async def opened(*, working_tree: bool | None = None) -> AsyncIterator[Session]:
+    """The fleet, opened for one command: as it is committed, or with `working_tree` as its files are.
+
+    Who says neither looks at what runs, or acts on it. What runs may come from files that were never committed, and
+    must be reached then as well. Raises FleetNotFound, SourceError.
+    """
     location = locate()
     from reconciler.bootstrap import open_fleet
     from reconciler.engine.reconcile import PlanningCache
 
-    async with await open_fleet(location, working_tree=working_tree) as world:
-        yield Session(world, PlanningCache())
+    async with AsyncExitStack() as open_now:
+        world = await open_now.enter_async_context(await open_fleet(location, working_tree=bool(working_tree)))
+        session = Session(world, PlanningCache())
+        if working_tree is None and not await _committed(session):
+            note("Nothing of this fleet is committed: its files are read as they are.")
+            world = await open_now.enter_async_context(await open_fleet(location, working_tree=True))
+            session = Session(world, PlanningCache())
+        yield session
+
+
+async def _committed(session: Session) -> bool:
+    """Whether the commit that is checked out has a fleet. Raises SourceError."""
+    from reconciler.bootstrap import FLEET_FILE
+
+    try:
+        await session.declaration()
+    except NothingCommitted:
+        return False
+    return FLEET_FILE in session.cache.spec.files
 
 
 def run(work: Coroutine[object, object, T]) -> T:

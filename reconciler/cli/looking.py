@@ -111,6 +111,8 @@ async def record_of(registry: Registry, name: AgentName) -> Record:
     records = (await snapshot(registry)).records
     if name in records:
         return records[name]
+    if await registry.revisions(name):
+        raise UsageError(f"{name} is gone", hint=f"`reconciler history {name}` tells what became of it")
     near = get_close_matches(str(name), [str(known) for known in records], n=1)
     hint = f"did you mean {near[0]}?" if near else "`reconciler get agents` lists the agents on record"
     raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)

@@ -166,7 +166,11 @@ def _usage(error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         output.note(message)
         return 1
-    failures.show_error(output.one_line(message, 500).rstrip("."), f"`{path} --help` shows how it is used")
+    hint = f"`{path} --help` shows how it is used"
+    params = context.command.params if context else ()
+    if message.startswith("Got unexpected extra") and any("--target" in param.opts for param in params):
+        hint = f"for one agent alone: --target NAMESPACE/NAME; {hint}"
+    failures.show_error(output.one_line(message, 500).rstrip("."), hint)
     return 1
 
 

@@ -22,6 +22,10 @@ class SourceError(ReconcilerError):
     """Git or the working tree cannot be read, or a ref does not exist."""
 
 
+class NothingCommitted(SourceError):
+    """There is no Git repository, no commit, or no folder of the fleet in it."""
+
+
 class RegistryError(ReconcilerError):
     """The registry refused or cannot be reached; nothing was written."""
 

@@ -124,3 +124,10 @@ class Declaration:
     diagnostics: tuple[Diagnostic, ...]
     files: int = 0
     """How many YAML files were read."""
+
+    def knows(self, name: AgentName, spec_hash: str = "") -> bool:
+        """Whether an agent is declared, valid or not; with a hash: declared just so."""
+        agent = self.agents.get(name)
+        if spec_hash:
+            return agent is not None and agent.spec_hash == spec_hash
+        return agent is not None or name in self.frozen_agents

@@ -154,6 +154,7 @@ def test_a_rebuilt_cluster_is_refused_until_it_is_accepted(two: Program) -> None
 
 def test_a_cluster_that_is_gone_for_good_is_forgotten_by_name(two: Program) -> None:
     assert "cluster eu-1 is declared" in two("plan", "--forget-cluster", "eu-1", code=1).err
+    assert "did you mean eu-1?" in two("plan", "--forget-cluster", "eu1", code=1).err
     fleet = two.folder / "fleet.yaml"
     fleet.write_text(fleet.read_text().replace("    - {name: eu-1, embedded: {run: nothing}}\n", ""))
     declare(two, failover().replace("[eu-1, us-1]", "[us-1]"))

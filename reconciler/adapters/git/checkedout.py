@@ -12,7 +12,7 @@ from reconciler.adapters.git.local import NO_COMMIT_HINT, dirty_paths, head, pre
 from reconciler.adapters.git.objects import differing, resolve
 from reconciler.adapters.git.trees import Listing, Trees
 from reconciler.adapters.git.watching import refs_written
-from reconciler.model.errors import SourceError
+from reconciler.model.errors import NothingCommitted
 from reconciler.model.source import Blob, Revision
 
 
@@ -100,5 +100,5 @@ class CheckedOut(Commits):
         return refs_written(self._git)
 
 
-def _no_commit(folder: Path) -> SourceError:
-    return SourceError(f"{folder} has no commit yet", hint=NO_COMMIT_HINT)
+def _no_commit(folder: Path) -> NothingCommitted:
+    return NothingCommitted(f"{folder} has no commit yet", hint=NO_COMMIT_HINT)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from reconciler.adapters.git.command import Answer, Git
 from reconciler.adapters.git.paths import counts, text_of
-from reconciler.model.errors import SourceError
+from reconciler.model.errors import NothingCommitted, SourceError
 
 OBJECT_ID = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 LONG_ID = 64
@@ -108,6 +108,8 @@ def failure(git: Git, answer: Answer, doing: str) -> SourceError:
             hint=f"if you trust it: git config --global --add safe.directory {git.folder}",
         )
     if "not a git repository" in answer.err:
-        return SourceError(f"{git.folder} is no Git repository", hint="run `git init` there, or use --working-tree")
+        return NothingCommitted(
+            f"{git.folder} is no Git repository", hint="run `git init` there, or use --working-tree"
+        )
     how = f"exit code {answer.code}" if answer.code >= 0 else f"signal {-answer.code}"
     return SourceError(f"{git.folder}: cannot {doing}: {text[:500] or how}", hint=DAMAGED)

@@ -9,7 +9,7 @@ from pathlib import Path
 from reconciler.adapters.git.command import Git, Limits
 from reconciler.adapters.git.objects import OBJECT_ID, Entry, failure
 from reconciler.adapters.git.paths import SUFFIXES, counts, text_of
-from reconciler.model.errors import SourceError
+from reconciler.model.errors import NothingCommitted, SourceError
 
 KEPT = 2
 _BY_HAND = "somebody wrote this tree by hand"
@@ -53,8 +53,8 @@ class Trees:
             raise self._no_folder(commit)
         return found
 
-    def _no_folder(self, commit: str) -> SourceError:
-        return SourceError(
+    def _no_folder(self, commit: str) -> NothingCommitted:
+        return NothingCommitted(
             f"commit {commit[:7]} has no folder {self._prefix}", hint="commit it first, or look at --working-tree"
         )
 

@@ -30,7 +30,11 @@ def destroy(
     settings = invocation().settings(parallelism=parallelism, timeout=timeout, lockTimeout=lock_timeout)
     policy = options.policy(target, cluster, "", allow_empty=True, accept_rewind=True, destroy=True)
     manner = Manner(
-        approved=auto_approve, output=output, settings=settings, question="Remove all of these? This cannot be undone."
+        approved=auto_approve,
+        output=output,
+        settings=settings,
+        question="Remove all of these? This cannot be undone.",
+        unasked="add --auto-approve",
     )
     request = ApplyRequest.of(settings)
 

@@ -14,7 +14,7 @@ from reconciler.cli import options
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import PlanRequest, opened, run
 from reconciler.cli.output import emit, note, wants_color
-from reconciler.cli.planning import findings_note, has_errors, save, shown_plan
+from reconciler.cli.planning import findings_note, has_errors, leaves_out, save, shown_plan
 from reconciler.model.plan import Plan
 
 CHANGES_EXIT = 2
@@ -28,7 +28,11 @@ def plan(  # noqa: PLR0917 - options of a command
     ] = None,
     output: options.PlanOutput = "text",
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit 0 without changes, 1 on an error, 2 with changes.")
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            help="Exit 0 without changes, 1 on an error, 2 with changes, also those that are held.",
+        ),
     ] = False,
     target: options.Target = None,
     cluster: options.Cluster = None,
@@ -74,7 +78,7 @@ def plan(  # noqa: PLR0917 - options of a command
         note(f"Saved to {out}. Exactly this is done by: reconciler apply {shlex.quote(str(out))}")
     if has_errors(made):
         raise typer.Exit(1)
-    if detailed_exitcode and made.changes:
+    if detailed_exitcode and (made.changes or leaves_out(made)):
         raise typer.Exit(CHANGES_EXIT)
 
 
