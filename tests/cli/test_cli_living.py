@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -66,6 +67,7 @@ def test_two_commands_bring_an_agent_up_and_one_takes_it_down(fleet: Program) ->
     assert "demo/hello   deleted" in fleet("destroy", "--auto-approve", code=0).out
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert "No agents on record" in fleet("get", "agents", code=0).err
+    assert "`reconciler history demo/hello` tells" in fleet("describe", "demo/hello", code=1).err
     assert "1 to create" in fleet("plan", code=0).out
 
 
@@ -85,6 +87,10 @@ def test_what_looks_at_a_running_agent(running: Program) -> None:
     assert re.search(r"^Address: +http at 127\.0\.0\.1:\d+ on local$", described, re.MULTILINE)
     assert re.search(r" http at 127\.0\.0\.1:\d+ +-$", described, re.MULTILINE)
     assert "Nothing keeps demo/hello" in running("why", "demo/hello", code=0).out
+    assert "was not restarted" in running("logs", "demo/hello", "--previous", code=0).err
+    assert "1 of 1 well" in running("health", "hello", "-n", "demo", code=0).out
+    assert "demo/helo was not checked" in running("health", "demo/helo", code=1).err
+    assert running("get", "agents", "demo/hello", "-o", "name", RECONCILER_NAMESPACE="other").out == "demo/hello\n"
     assert "hello listens on 127.0.0.1:" in running("logs", "demo/hello", "--tail", "5", code=0).out
     assert "5" not in running("logs", "demo/hello", "--tail", "0", code=0).out
     assert "1 " in running("history", "demo/hello", code=0).out.splitlines()[1]
@@ -108,7 +114,7 @@ def test_explain_says_where_a_value_was_written(fleet: Program) -> None:
             "commit": commit,
         }
     ]
-    out = fleet("explain", "demo/hello", "rollout.settle", code=0).out
+    out = fleet("explain", "demo/hello", "spec.rollout.settle", code=0).out
     assert "nowhere: it is the default" in out
     assert "did you mean 'resources'" in fleet("explain", "demo/hello", "resorces.limits", code=1).err
     assert "skills[greet].tags" in fleet("explain", "demo/hello", code=0).out
@@ -143,6 +149,7 @@ def test_a_saved_plan_is_done_exactly_once(running: Program, edit: Edit) -> None
     first = file.read_bytes()
     running("plan", "--out", "next.plan", code=0)
     assert file.read_bytes() == first
+    assert "fleet.yaml is there, and is no plan" in running("plan", "--out", "fleet.yaml", code=1).err
     assert "1 to scale" in running("show", "next.plan", code=0).out
     assert "demo/hello" in running("show", "next.plan", "-o", "markdown", code=0).out
     assert json.loads(running("show", "next.plan", "-o", "json", code=0).out)["changes"][0]["agent"] == "demo/hello"
@@ -349,6 +356,47 @@ def test_a_cluster_that_runs_nothing_says_so_everywhere(fleet: Program, edit: Ed
     assert told in fleet("apply", "next.plan").err
     assert fleet("get", "clusters", "--no-headers", code=0).out.split()[:3] == ["local", "embedded", "nothing"]
     assert "it runs nothing: no processes are started" in fleet("doctor", code=0).out
+
+
+def test_an_agent_of_files_that_are_not_committed_is_acted_on_by_hand_and_never_deleted_for_it(
+    fleet: Program,
+) -> None:
+    new = fleet.folder / "agents" / "demo" / "fresh.yaml"
+    new.write_text((fleet.folder / "agents" / "demo" / "hello.yaml").read_text().replace("name: hello", "name: fresh"))
+    fleet("apply", "--working-tree", "--auto-approve", code=0)
+    assert "scaled 1 -> 2" in fleet("scale", "demo/fresh", "2", code=0).out
+    new.unlink()
+    for by_hand in (("scale", "demo/fresh", "1"), ("resume", "demo/fresh")):
+        fleet("suspend", "demo/fresh")
+        assert "would be deleted" in fleet(*by_hand, code=1).err
+    assert fleet("get", "agents", "fresh", "-o", "name", code=0).out == "demo/fresh\n"
+
+
+def test_what_was_never_committed_is_reached_once_it_runs(fleet: Program) -> None:
+    shutil.rmtree(fleet.folder / ".git")
+    assert "is no Git repository" in fleet("plan", code=1).err
+    fleet("apply", "--working-tree", "--auto-approve", code=0)
+    for command in (("get", "agents"), ("scale", "demo/hello", "2"), ("health",), ("destroy", "--auto-approve")):
+        done = fleet(*command, code=0)
+        assert "hello" in done.out
+        assert "Nothing of this fleet is committed" in done.err
+
+
+def test_what_is_held_is_told_where_the_plan_is_not_shown(running: Program) -> None:
+    (running.folder / "agents" / "demo" / "hello.yaml").unlink()
+    running.commit()
+    running("plan", "--out", "held.plan", code=0)
+    running("plan", "--detailed-exitcode", code=2)
+    assert "held: " in running("apply", "held.plan", code=1).err
+    done = running("apply", "--auto-approve", "-o", "json", code=1)
+    assert "held: " in done.err
+    assert [json.loads(line)["type"] for line in done.out.splitlines()] == ["apply-started", "apply-finished"]
+
+
+def test_nobody_is_asked_about_a_plan_that_is_not_shown(fleet: Program) -> None:
+    assert "add --auto-approve" in fleet("apply", "-o", "json", code=1).err
+    assert fleet("get", "agents", "-o", "name", code=0).out == ""
+    assert "for one agent alone: --target" in fleet("plan", "demo/hello", code=1).err
 
 
 def test_what_git_suspends_is_told_with_its_line(fleet: Program, edit: Edit) -> None:

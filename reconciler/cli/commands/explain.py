@@ -37,6 +37,7 @@ def explain(
     declaration = run(declared(PlanRequest(ref=ref, working_tree=working_tree)))
     found = find_agent(declaration, options.agent_named(agent, namespace))
     parts = parse_path(path) if path else ()
+    parts = parts[1:] if parts[:1] == ("spec",) else parts  # as it stands in the file
     rows = [_explained(found, leaf, value) for leaf, value in leaves(lookup(found.document, parts, path or ""), parts)]
     if output == "json":
         emit(to_json({"agent": str(found.name), "fields": rows}))

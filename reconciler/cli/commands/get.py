@@ -14,7 +14,7 @@ import typer
 from reconciler.cli import options
 from reconciler.cli.asking import check_names, count_path, note_age, records, show_counts, show_plan
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import OpenStores, PlanRequest, declared, opened, run
+from reconciler.cli.fleets import OpenStores, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
 from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
 from reconciler.cli.views.records import age, moment, record_json, running
@@ -106,7 +106,8 @@ def get(  # noqa: PLR0917 - options of a command
         )
     if all_namespaces and namespace:
         raise UsageError("-n and -A exclude each other")
-    configured = "" if all_namespaces else invocation().settings(namespace=namespace).text("namespace")
+    whole = bool(names) and not namespace and all("/" in name for name in names or ())  # the namespace is in the names
+    configured = "" if all_namespaces or whole else invocation().settings(namespace=namespace).text("namespace")
     wanted = Wanted(
         kind=KINDS[kind],
         names=frozenset(names or ()),
@@ -151,12 +152,14 @@ async def _once(wanted: Wanted) -> Listing:
         return await _templates(wanted)
     async with opened() as session:
         stores = await session.stores()
-        return await (_agents(stores, wanted) if wanted.kind == "agents" else _clusters(stores, wanted))
+        if wanted.kind == "clusters":
+            return await _clusters(stores, wanted)
+        await check_names(stores.registry, wanted.names, wanted.namespace)
+        return await _agents(stores, wanted)
 
 
 async def _agents(stores: OpenStores, wanted: Wanted) -> Listing:
     registry = stores.registry
-    await check_names(registry, wanted.names, wanted.namespace)
     if wanted.asked.anything or wanted.selector or wanted.names or isinstance(registry, Aging):
         chosen, following = await records(registry, _query(stores, wanted), wanted.asked)
     else:  # which costs a watcher what changed since it looked last
@@ -247,7 +250,8 @@ def _check_declared(kind: str, names: Iterable[str], declared: Collection[str]) 
 
 
 async def _templates(wanted: Wanted) -> Listing:
-    declaration = await declared(PlanRequest())
+    async with opened() as session:
+        declaration = await session.declaration()
     _check_declared("template", wanted.names, declaration.templates)
     chosen = sorted(name for name in declaration.templates if not wanted.names or name in wanted.names)
     values, rows = [], []
@@ -367,17 +371,18 @@ async def _watch(wanted: Wanted) -> None:
     """Print the list, then each row again when it changes. Ends with Ctrl-C or when the reader goes away."""
     async with opened() as session:
         stores = await session.stores()
-        before: dict[str, tuple[str, ...]] | None = None
+        await check_names(stores.registry, wanted.names, wanted.namespace)
+        before: dict[str, tuple[str, ...]] = {}
         async with aclosing(looks(stores)) as again:
             async for _ in again:
                 before = _changed(await _agents(stores, wanted), wanted, before)
 
 
-def _changed(listing: Listing, wanted: Wanted, before: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]]:
-    """Print what is otherwise than `before`, all of it the first time; answers what it is now."""
+def _changed(listing: Listing, wanted: Wanted, before: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Print what is otherwise than `before`, all of it with its heading after nothing; answers what it is now."""
     # the age of an agent is no change of it
     now = {name: row[:6] + row[7:] for name, row in zip(listing.names, listing.rows, strict=True)}
-    if before is None:
+    if not before:
         _show(listing, wanted)
         return now
     for name, row in zip(listing.names, listing.rows, strict=True):

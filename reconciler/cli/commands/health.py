@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from reconciler.cli.output import emit, note, one_line, table, to_json
 from reconciler.cli.views.trend import HEADERS, trend_rows
 from reconciler.health.plain import trend_json
 from reconciler.model.agent import Dimension
+from reconciler.model.errors import UsageError
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.trend import Trend
@@ -36,7 +39,8 @@ SHOWN = (
 def health(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAMESPACE/NAME]...", help="Only these agents.")] = None,
     namespace: Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NS", help="Only this namespace.")
+        str | None,
+        typer.Option("-n", "--namespace", metavar="NS", help="Only this namespace; that of names without one."),
     ] = None,
     selector: Annotated[
         str | None, typer.Option("-l", "--selector", metavar="LABELS", help="Only agents with these labels.")
@@ -52,10 +56,11 @@ def health(
     an hour, a day and a week, where latency goes and when its limit is met, flapping, and how long it took to find
     outages and to recover, from the history that `reconciler daemon` keeps.
     """
-    wanted = frozenset(options.agent_name(name) for name in names or ())
-    where = invocation().settings(namespace=namespace).text("namespace")
+    wanted = frozenset(options.agent_named(name, namespace) for name in names or ())
+    where = "" if wanted else invocation().settings(namespace=namespace).text("namespace")
     requirements = options.selector(selector)
     found = run(_sweep(with_trends=trend))
+    _check_measured(wanted, found[1])
     chosen = [
         (assessment, labels)
         for name, (assessment, labels) in found[1].items()
@@ -77,6 +82,17 @@ def health(
         note("No agents that run here. `reconciler get agents` lists those on record.")
     if found[0].unreadable or not all(assessment.is_healthy for assessment in assessments):
         raise typer.Exit(1)
+
+
+def _check_measured(wanted: Iterable[AgentName], measured: Collection[AgentName]) -> None:
+    """Refuse to answer for an agent that was asked for and not looked at. Raises UsageError."""
+    for name in sorted(wanted):
+        if name not in measured:
+            near = get_close_matches(str(name), [str(one) for one in measured], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"`reconciler why {name}` says what keeps it"
+            raise UsageError(
+                f"{name} was not checked: it is not declared, was never applied, or is suspended", hint=hint
+            )
 
 
 Trends = dict[AgentName, Trend]

@@ -62,14 +62,19 @@ async def _print(stores: OpenStores, pod: Pod, wanted: LogOptions, *, prefixed: 
     cluster = stores.clusters[pod.cluster]
     if isinstance(cluster, Unreadable):
         raise UsageError(f"cluster {pod.cluster} cannot be read: {cluster.reason}")
+    empty = True
     try:
         async for line in cluster.logs(pod.ref, wanted):
+            empty = False
             text = line.rstrip("\n")
             emit(prefix + (text if raw else clean(text)))
     except Rejected as error:
         if not prefixed:
             raise
         note(f"{pod.ref.name}: {clean(error.message)}")
+    else:
+        if empty and wanted.previous:
+            note(f"{pod.ref.name} was not restarted, or printed nothing before it was.")
 
 
 command = build(logs, name="logs", examples=("reconciler logs demo/hello", "reconciler logs demo/hello --tail 20"))
