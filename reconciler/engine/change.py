@@ -177,7 +177,7 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
             raise Unfinished("interrupted while it rolled out")
         result = await _watch(run, change, agent, done)
         if result.end is RolloutEnd.READY:
-            await _effects(run, change, done, [item for item in change.objects if _leaves(change, item)])
+            await _leave(run, change, done)
     except Failed as error:
         result = RolloutResult(end=RolloutEnd.FAILED, ready=0, wanted=0, reason=describe(error))
     match result.end:
@@ -215,6 +215,14 @@ async def _pods_before(run: Run, change: Change, record: Record | None) -> froze
 def _leaves(change: Change, item: ObjectChange) -> bool:
     """Whether an object goes because its agent leaves the cluster: not before the agent is ready where it goes to."""
     return item.verb is Verb.DELETE and bool(change.desired) and item.cluster not in change.desired
+
+
+async def _leave(run: Run, change: Change, done: Done) -> None:
+    """Empty the clusters that an agent leaves. It runs where it went to: what cannot go says nothing of its spec."""
+    try:
+        await _effects(run, change, done, [item for item in change.objects if _leaves(change, item)])
+    except Failed as error:
+        raise Unfinished(describe(error)) from error
 
 
 async def _effects(run: Run, change: Change, done: Done, objects: Sequence[ObjectChange]) -> None:
@@ -288,6 +296,7 @@ async def _delete(run: Run, change: Change, record: Record | None, done: Done) -
 
     facts = (fact_of(run, change, change.action.value),)
     done.record = await settle(run, record, build, journal_entries=entries, audit=facts)
+    run.open_entries.pop(change.name, None)
     done.entry = entries[-1]
     left = tuple(cluster for cluster in change.untouched if cluster not in change.forgotten)
     going = {(item.cluster, item.ref): _planned_uid(item) for item in change.objects if item.verb is Verb.DELETE}

@@ -13,7 +13,7 @@ from reconciler.engine import journal
 from reconciler.engine.effects import backwards, is_ours, look, put, remove
 from reconciler.engine.journal import Key, Step
 from reconciler.engine.rollout import RolloutEnd, RolloutResult, Target, watch
-from reconciler.engine.run import Failed, Replan, Run, Unfinished
+from reconciler.engine.run import Failed, Replan, Run, Unfinished, together
 from reconciler.engine.settle import settle, wait_pods_gone
 from reconciler.model.events import Outcome
 from reconciler.model.identity import AgentName
@@ -32,6 +32,7 @@ from reconciler.model.registry import (
     Reservation,
 )
 from reconciler.model.source import JsonObject
+from reconciler.plan.foreign import is_meant
 from reconciler.plan.judgement import over
 from reconciler.plan.scaling import AUTOSCALER, taken_back
 from reconciler.render.canonical import digest
@@ -212,21 +213,24 @@ async def roll_back(run: Run, record: Record, entry: JournalEntry, *, timeout_s:
     if good is None:
         raise Failed(f"{record.name} has no good revision to go back to")
     reason = str(entry.detail.get("reason", ""))
-    applied: dict[Key, tuple[LiveObject, str]] = {}
     untouched = journal.untouched_by(entry)
-    wanted = [item for item in _manifests(good, record.name) if item[0] not in untouched]
-    kept = {(cluster, manifest.ref) for cluster, manifest in wanted}
+    wanted: dict[str, list[Manifest]] = {}
+    for cluster, manifest in _manifests(good, record.name):
+        if cluster not in untouched:
+            wanted.setdefault(cluster, []).append(manifest)
+    kept = {(cluster, manifest.ref) for cluster, manifests in wanted.items() for manifest in manifests}
     surplus = {
         key: item.uid
         for item in record.inventory
         if (key := (item.cluster, item.ref)) not in kept and item.cluster not in untouched
     }
-    # An autoscaler goes before the replicas that it has are taken back from it.
     scalers = {key: uid for key, uid in surplus.items() if key[1].kind == AUTOSCALER}
-    await remove_all(run, scalers)
-    for cluster, manifest in wanted:
-        retakes = any(key[0] == cluster for key in scalers)
-        applied[cluster, manifest.ref] = (await _restore(run, cluster, manifest, retakes=retakes), manifest.hash)
+    applied: dict[Key, tuple[LiveObject, str]] = {}
+    for done in await together(
+        _restore_all(run, record, cluster, wanted.get(cluster, ()), scalers)
+        for cluster in sorted(wanted.keys() | {key[0] for key in scalers})
+    ):
+        applied |= done
     await remove_all(run, {key: uid for key, uid in surplus.items() if key not in scalers})
     targets = [
         Target(cluster=cluster, ref=ref, applied=live)
@@ -245,13 +249,38 @@ def _manifests(good: Good, name: AgentName) -> list[tuple[str, Manifest]]:
     ]
 
 
-async def _restore(run: Run, cluster: str, manifest: Manifest, *, retakes: bool) -> LiveObject:
-    """Apply a good manifest over whatever is there now: what a person edited is undone, what others hold is theirs."""
+async def _restore_all(
+    run: Run, record: Record, cluster: str, manifests: Sequence[Manifest], scalers: Mapping[Key, str]
+) -> dict[Key, tuple[LiveObject, str]]:
+    """Apply the good manifests of one cluster; on each by itself, so that one that is away leaves no other as it is.
+
+    Autoscalers that the good revision does not have go before the replicas that they have are taken back from them.
+    """
+    here = {key: uid for key, uid in scalers.items() if key[0] == cluster}
+    await remove_all(run, here)
+    uids = {item.ref: item.uid for item in record.inventory if item.cluster == cluster}
+    restored: dict[Key, tuple[LiveObject, str]] = {}
+    for manifest in manifests:
+        live = await _restore(run, cluster, manifest, uids.get(manifest.ref, ""), retakes=bool(here))
+        restored[cluster, manifest.ref] = live, manifest.hash
+    return restored
+
+
+async def _restore(run: Run, cluster: str, manifest: Manifest, uid: str, *, retakes: bool) -> LiveObject:
+    """Apply a good manifest over what is there now: what a person edited is undone, what others hold is theirs.
+
+    `uid` is the object's on record. Raises Failed where a stranger's has its name.
+    """
     for _attempt in range(run.retry.attempts):
         live = await look(run, run.reach(cluster), manifest.ref)
         if live is None:
             verb, expect = Verb.CREATE, MustBeAbsent()
             change = ObjectChange(cluster=cluster, ref=manifest.ref, verb=verb, expect=expect, manifest=manifest)
+        elif not is_meant(live, uid, run.fleet):
+            raise Failed(
+                f"{manifest.ref} on {cluster} is somebody else's now, and is not taken over on the way back",
+                hint="take it away, or leave it and change the agent",
+            )
         else:
             change = over(cluster, manifest, live, fleet=run.fleet, retakes=retakes)
         change = replace(change, hand_over_replicas=_handed_over(manifest, live))

@@ -8,10 +8,10 @@ import pytest
 
 from reconciler.engine.operate import rollback
 from reconciler.engine.passes import apply_plan
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import ReconcilerError, Rejected
 from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import AnyState, Found, Manifest, Scope
+from reconciler.model.objects import AnyState, Found, Manifest, Precondition, Scope
 from reconciler.model.plan import Action, Policy, ReasonCode
 from reconciler.model.registry import AgentState
 from tests.doubles.never_ready import NEVER_READY
@@ -155,14 +155,35 @@ async def test_a_failed_update_goes_back_where_it_was_tried(world):
     assert (await image(world, "eu-1"), await image(world, "us-1")) == ("acme/agent:3", "acme/agent:3")
 
 
-async def test_a_cluster_that_goes_on_the_way_back_does_not_make_the_failed_update_one_that_worked(world):
+async def test_what_may_not_be_deleted_where_an_agent_leaves_is_nothing_against_its_spec(world, monkeypatch):
+    world.commit(triage=agent("triage", "  placement: {clusters: {names: [eu-1]}}\n"))
+    await world.settle()
+    world.commit(triage=agent("triage", "  placement: {clusters: {names: [us-1]}}\n", image="acme/agent:2"))
+
+    async def denied(ref: ObjectRef, _expect: Precondition) -> None:
+        raise Rejected(f"{ref}: admission webhook denied the request")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.clusters["eu-1"], "delete", denied)
+        event = finished(await world.apply())["support/triage"]
+    assert (event.outcome, event.text) == (Outcome.FAILED, "not finished")
+    assert "admission webhook denied" in event.reason
+    assert (await world.record()).quarantine is None
+    assert await image(world, "us-1") == "acme/agent:2"
+    await world.settle()
+    assert await world.objects("eu-1") == set()
+    assert (await world.record()).state is AgentState.RUNNING
+
+
+@pytest.mark.parametrize(("lost", "other"), [("us-1", "eu-1"), ("eu-1", "us-1")])
+async def test_a_cluster_that_goes_on_the_way_back_does_not_make_the_failed_update_one_that_worked(world, lost, other):
     world.commit(triage=spread(4))
     await world.settle()
     good = (await world.record()).spec_hash
     world.commit(triage=spread(4, image=f"acme/agent:{NEVER_READY}"))
     async for event in apply_plan(world, await world.plan(), options=OPTIONS, stop=asyncio.Event()):
         if isinstance(event, RolloutProgress):
-            world.clusters["us-1"].turns.setdefault("apply Deployment", Sky.AWAY)
+            world.clusters[lost].turns.setdefault("apply Deployment", Sky.AWAY)
         if isinstance(event, ChangeFinished):
             assert (event.outcome, event.text) == (Outcome.FAILED, "not finished")
     record = await world.record()
@@ -171,8 +192,9 @@ async def test_a_cluster_that_goes_on_the_way_back_does_not_make_the_failed_upda
     assert record.good.spec_hash == good
     (entry,) = await world.registry.open_journal()
     assert entry.detail["step"] == "roll-back"
+    assert await image(world, other) == "acme/agent:1"
 
-    world.turn(Sky.WELL, "us-1")
+    world.turn(Sky.WELL, lost)
     assert finished(await world.apply())["support/triage"].outcome is Outcome.ROLLED_BACK
     assert (await world.record()).spec_hash == good
     assert {await image(world, name) for name in world.clusters} == {"acme/agent:1"}
