@@ -34,6 +34,11 @@ RUNG_POLL_S = 1.0
 """How often somebody looks whom events wake: pods ring for nobody, and an event may be lost."""
 SILENT_S = 30.0
 """How long a rollout waits for a cluster that says nothing: a restarted API server is back by then."""
+MISSED_FOR_S = 3.0
+"""So long a missed deadline has to be told before it counts. A controller tells that of the rollout before, and finds
+it missed again by that one's time, until it sees a set of pods move that is there already: one that is gone back to.
+Source: DeploymentTimedOut in pkg/controller/deployment/util of Kubernetes 1.36.
+"""
 LOG_LINES = 5
 MAX_LOG_LINE = 200
 
@@ -102,6 +107,7 @@ async def _watch(
     pause = FIRST_POLL_S if bell is None else RUNG_POLL_S
     told: tuple[int, int, str] | None = None
     silent: dict[str, float] = {}
+    missed: float | None = None
     while True:
         if bell is not None:
             bell.clear()  # before the look: what changes during it is looked at again
@@ -113,7 +119,10 @@ async def _watch(
         if (status.ready, status.wanted, look.text) != told:
             told = (status.ready, status.wanted, look.text)
             run.emit(RolloutProgress(agent=agent, ready=status.ready, wanted=status.wanted, text=look.text))
-        end = await _ended(run, look, over=run.clock.monotonic() >= until, timeout_s=timeout_s)
+        now = run.clock.monotonic()
+        missed = (now if missed is None else missed) if status.state is StatusState.FAILED else None
+        failed = missed is not None and now - missed >= MISSED_FOR_S
+        end = await _ended(run, look, failed=failed, over=now >= until, timeout_s=timeout_s)
         if end is not None:
             return end
         await run.lock.keep()
@@ -131,7 +140,7 @@ async def _wait_for_silent(run: Run, look: _Look, silent: Mapping[str, float]) -
     return since
 
 
-async def _ended(run: Run, look: _Look, *, over: bool, timeout_s: float) -> RolloutResult | None:
+async def _ended(run: Run, look: _Look, *, failed: bool, over: bool, timeout_s: float) -> RolloutResult | None:
     status = look.status
 
     def result(end: RolloutEnd, reason: str) -> RolloutResult:
@@ -140,7 +149,7 @@ async def _ended(run: Run, look: _Look, *, over: bool, timeout_s: float) -> Roll
     fatal = next((item for item in look.troubles if item[2].fatal), None)
     if fatal is not None:
         return result(RolloutEnd.FAILED, await _explain(*fatal))
-    if status.state is StatusState.FAILED:
+    if failed:
         return result(RolloutEnd.FAILED, await _why(look, status.message))
     if run.stop.is_set():
         return result(RolloutEnd.INTERRUPTED, "interrupted while it rolled out")

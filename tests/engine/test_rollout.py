@@ -105,6 +105,26 @@ async def rolling(world, monkeypatch):
     return world
 
 
+async def test_a_deadline_that_the_rollout_before_missed_fails_no_other(rolling, monkeypatch):
+    rolling.commit(triage=agent("triage", image="a:2"))
+
+    async def missed(world: Any) -> None:
+        live, now, sleep = await deployment(world), world.fake.monotonic(), world.fake.sleep
+        late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
+        status = {"observedGeneration": live.metadata["generation"], "replicas": 1, "conditions": [late]}
+        world.cluster._store.patch_status(TRIAGE, status, manager="embedded-controller")
+
+        async def slept(seconds: float) -> None:
+            await sleep(seconds)
+            if world.fake.monotonic() - now > 1.0:
+                await become_ready(world)
+
+        monkeypatch.setattr(world.fake, "sleep", slept)
+
+    event = await rolled_out(rolling, missed)
+    assert event.outcome is Outcome.APPLIED, event.reason
+
+
 async def test_a_deployment_that_is_deleted_while_it_rolls_out_is_made_again(rolling, monkeypatch):
     rolling.commit(triage=agent("triage", "  rollout: {timeout: 60s}\n", image="a:2"))
 
