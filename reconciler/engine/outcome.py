@@ -67,6 +67,7 @@ async def begin(run: Run, change: Change, agent: Agent, record: Record | None, d
         record = replace(_new_record(run, change, agent), created_ms=now, updated_ms=now)
         fact = fact_of(run, change, "register", f"{record.id}")
         await run.commit(records=(record,), journal=entries, audit=(fact,))
+        run.open_entries.pop(change.name, None)
         done.record, done.entry = record, entry
 
     def build(fresh: Record) -> Record:
@@ -80,16 +81,18 @@ async def begin(run: Run, change: Change, agent: Agent, record: Record | None, d
 
     facts = (fact_of(run, change, change.action.value),)
     done.record = await settle(run, record, build, journal_entries=entries, audit=facts)
+    run.open_entries.pop(change.name, None)
     done.entry = entry
 
 
 def entries_of(run: Run, change: Change, record: Record | None, done: Done) -> tuple[JournalEntry, ...]:
     """The entry of this change, last, after those of earlier attempts and runs that end with it, closed.
 
-    What was reserved before goes from the oldest to the new one: the record holds more while a change is under way.
+    They stay in the run until they are written: what is tried again knows them still. What was reserved before goes
+    from the oldest to the new one: the record holds more while a change is under way.
     """
     now = run.clock.now_ms()
-    open_ones = (*run.open_entries.pop(change.name, ()), *((done.entry,) if done.entry else ()))
+    open_ones = (*run.open_entries.get(change.name, ()), *((done.entry,) if done.entry else ()))
     held = journal.former_reservations(open_ones[0]) if open_ones else record.reservations if record else ()
     former = {key: body for item in reversed(open_ones) for key, body in journal.former_objects(item).items()}
     entry = journal.intent(change, held, commit=run.commit_id, at_ms=now, former=former)

@@ -13,13 +13,14 @@ from reconciler.engine.apply import ApplyOptions, apply
 from reconciler.engine.locks import LockHeld, LockLost
 from reconciler.engine.passes import PlanChanged, PlanSpent, apply_plan, apply_saved
 from reconciler.engine.reconcile import replanner
+from reconciler.engine.settle import CONFLICTS
 from reconciler.engine.world import Retry, Stores
-from reconciler.model.errors import NotAllowed
+from reconciler.model.errors import ClusterUnavailable, NotAllowed, RegistryConflict
 from reconciler.model.events import ApplyFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Found, LiveObject, LiveSet, Manifest, MustBe, Observation, Scope, Unreadable
 from reconciler.model.plan import Action, HoldCode, ReasonCode
-from reconciler.model.registry import AgentState
+from reconciler.model.registry import AgentState, Write
 from reconciler.model.source import JsonObject
 from reconciler.plan.planfile import dump, load
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
@@ -401,6 +402,31 @@ async def test_an_agent_whose_deletion_stopped_in_the_middle_may_come_back(world
     assert (after.id, after.state) == (before.id, AgentState.RUNNING)
     assert await world.registry.open_journal() == ()
     assert (await plan_of(world)).changes == ()
+
+
+async def test_what_an_earlier_run_left_open_is_closed_though_the_record_is_written_over_and_over(world, monkeypatch):
+    world.commit(triage=agent("triage"))
+    await applied(world)
+    world.commit(triage=agent("triage", image="acme/agent:2"))
+
+    async def away(*_given: Any, **_more: Any) -> LiveObject:
+        raise ClusterUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.cluster, "apply", away)
+        await applied(world)
+    assert len(await world.registry.open_journal()) == 1
+    world.commit(triage=agent("triage", image="acme/agent:3"))
+    commit, left = world.registry.commit, iter(range(CONFLICTS))
+
+    async def contended(write: Write) -> int:
+        if write.journal and next(left, None) is not None:
+            raise RegistryConflict("it was written meanwhile")
+        return int(await commit(write))
+
+    monkeypatch.setattr(world.registry, "commit", contended)
+    assert finished(await applied(world))[NAME].outcome is Outcome.APPLIED
+    assert await world.registry.open_journal() == ()
 
 
 async def test_two_plans_of_the_same_commit_at_once_do_everything_once(world):
