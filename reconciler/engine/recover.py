@@ -131,13 +131,22 @@ async def note(run: Run, record: Record, state: RecoveryState, *, text: str = ""
     if fresh is None or fresh.version != record.version:
         return None
     mended = runs and fresh.state is AgentState.DEGRADED
+    left = fresh.state is AgentState.RECOVERING and state.under_way is None and not await _goes_back(run, fresh)
 
     def build(latest: Record) -> Record:
         made = replace(latest, recovery=state)
+        if left:  # no plan may ever go on with it: of a spec that is quarantined none has a change
+            return _back_to_work(made, state.taken[-1].text if state.taken else "")
         return replace(made, state=AgentState.RUNNING, message="") if mended else made
 
     facts = (_fact(run, record, text),) if text else ()
     return await settle(run, fresh, build, audit=facts)
+
+
+async def _goes_back(run: Run, record: Record) -> bool:
+    """Whether an agent is on a way back that the next plan goes on with."""
+    opened = await run.registry.open_journal()
+    return any(item.agent == record.name and journal.step_of(item) is not journal.Step.FORWARD for item in opened)
 
 
 def _fact(run: Run, record: Record, message: str) -> AuditFact:

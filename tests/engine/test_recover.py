@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.engine import journal
 from reconciler.engine.apply import locked
-from reconciler.engine.recover import Means, Treated, Treatment, treat
+from reconciler.engine.recover import Means, Treated, Treatment, note, treat
+from reconciler.engine.run import Run
 from reconciler.engine.world import Patience, Stores
 from reconciler.health.ladder import sequence
 from reconciler.model.agent import Remedy
@@ -20,7 +23,7 @@ from reconciler.model.health import HttpProbe, ProbeRequest
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import ClusterIdentity, Found, Precondition, Unreadable
 from reconciler.model.recovery import Ended, RecoveryState, Taken
-from reconciler.model.registry import AgentState, JournalPhase, Record
+from reconciler.model.registry import AgentState, JournalPhase, Quarantine, Record
 from tests.doubles.clock import FakeClock
 from tests.doubles.pods_cluster import PodsCluster
 from tests.doubles.prober import TableProber
@@ -79,10 +82,13 @@ class Clinic:
             world=self.world, stores=self.stores, fleet=declared.fleet, prober=TableProber(self.answer),
             known=seen.fleet, chance=lambda: 1.0,
         )  # fmt: skip
-        async with locked(
-            self.stores, self.clock, fleet="acme", commit="", options=OPTIONS, stop=self.stop, emit=lambda _: None
-        ) as run:
+        async with self.locked() as run:
             return await treat(run, means, given)
+
+    def locked(self) -> AbstractAsyncContextManager[Run]:
+        return locked(
+            self.stores, self.clock, fleet="acme", commit="", options=OPTIONS, stop=self.stop, emit=lambda _: None
+        )
 
     async def record(self) -> Record:
         return await record(self.world, str(NAME))
@@ -289,3 +295,32 @@ async def test_on_a_record_that_was_written_since_nothing_is_done(clinic: Clinic
     treated = await clinic.treat(known=old)
     assert treated.record is None
     assert clinic.cluster.deleted == []
+
+
+@pytest.mark.parametrize(("back", "state"), [(False, AgentState.DEGRADED), (True, AgentState.RECOVERING)])
+async def test_a_remedy_that_nobody_ended_of_an_agent_in_quarantine_is_over(
+    clinic: Clinic, back: bool, state: AgentState
+) -> None:
+    """No plan goes on with it: for a spec that is quarantined none has a change. A way back is gone on with."""
+    await clinic.have(2)
+    fresh = await clinic.record()
+    taken = Taken(remedy=Remedy.RESTART, at_ms=clinic.clock.now_ms(), because="it does not answer", clusters=("local",))
+    going = RecoveryState(spec_hash=fresh.spec_hash, since_ms=1, step=1, taken=(taken,))
+    entry = journal.remedied(fresh, Remedy.RESTART, because="it does not answer", at_ms=1)
+    if back:
+        entry = journal.turned(entry, journal.Step.ROLL_BACK, reason="by hand", at_ms=1)
+    async with clinic.locked() as run:
+        left = replace(
+            fresh,
+            version=fresh.version + 1,
+            state=AgentState.RECOVERING,
+            quarantine=Quarantine(spec_hash=fresh.spec_hash, since_ms=1, reason="it failed"),
+            recovery=going,
+        )
+        await run.commit(records=(left,), journal=(entry,))
+        over = replace(going, taken=(replace(taken, ended=Ended.INTERRUPTED, text="it was interrupted"),))
+        made = await note(run, left, over)
+    assert made is not None
+    assert made.state is state
+    await applied(clinic.world)
+    assert [item.phase for item in await clinic.registry.open_journal()] == []
