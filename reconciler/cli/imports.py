@@ -20,6 +20,7 @@ from reconciler.query.selectors import Requirement
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_FILES = 2000
+MAX_OTHERS = 20
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -71,7 +72,20 @@ def read_files(files: Iterable[Path], asked: Asked) -> Reading:
         for each in wrong:
             hint = f" ({each.hint})" if each.hint and each.code != "empty-file" else ""
             note(f"{each.position}: {one_line(each.message)}{hint}")
-    return Reading(objects=tuple(objects), fleet=fleet, blobs=blobs, findings=tuple(findings))
+    return Reading(
+        objects=tuple(objects), fleet=fleet, blobs=blobs, findings=tuple(findings), remarks=others(objects, asked)
+    )
+
+
+def others(objects: Iterable[KubeObject], asked: Asked) -> tuple[str, ...]:
+    """Objects of kinds that no agent is made of: whoever imports a folder might think that they are in."""
+    known = {(group, kind) for group, _, kind in KINDS}
+    found = [item.ref for item in objects if (item.ref.group, item.ref.kind) not in known and asked.means(item)]
+    if not found or asked.names:
+        return ()
+    shown = ", ".join(one_line(str(ref), 120) for ref in sorted(found)[:MAX_OTHERS])
+    more = f" and {len(found) - MAX_OTHERS} more" if len(found) > MAX_OTHERS else ""
+    return (f"no agent is made of these, so they are in no file: {shown}{more}",)
 
 
 async def _fleet() -> tuple[FleetSpec, dict[str, Blob]]:

@@ -31,13 +31,13 @@ def ports(draft: Draft, family: Family, container: Mapping[str, Any], path: str)
         if port.get("hostPort"):
             draft.left(f"{path}.ports[{number}].hostPort", "an agent takes no port of its node")
         names.setdefault((number, protocol), text(port.get("name")))
-    exposed = _exposed(family, names)
+    exposed = _exposed(draft, family, names)
     for key in [*exposed, *((number, "TCP") for number in _probed(container))]:
         names.setdefault(key, "")
     return _named(draft, names, exposed)
 
 
-def _exposed(family: Family, names: Mapping[_Key, str]) -> dict[_Key, list[Mapping[str, Any]]]:
+def _exposed(draft: Draft, family: Family, names: Mapping[_Key, str]) -> dict[_Key, list[Mapping[str, Any]]]:
     """The ports of the Service by the container's port that each leads to."""
     numbers = {name: key[0] for key, name in names.items() if name}
     found: dict[_Key, list[Mapping[str, Any]]] = {}
@@ -47,6 +47,9 @@ def _exposed(family: Family, names: Mapping[_Key, str]) -> dict[_Key, list[Mappi
         protocol = text(port.get("protocol")) or "TCP"
         if number is not None and whole(port.get("port")) is not None and protocol in ("TCP", "UDP"):
             found.setdefault((number, protocol), []).append(port)
+        else:
+            lost = f"it leads to {target} ({protocol}), and the agent's container has no such port"
+            draft.left(f"Service spec.ports[{port.get('port')}]", lost)
     return found
 
 

@@ -22,8 +22,10 @@ def autoscaling(draft: Draft, family: Family) -> dict[str, Any] | None:
         return None
     spec = mapping(family.autoscaler.body, "spec")
     metrics = [_metric(metric) for metric in maps(spec.get("metrics"))]
+    if not spec.get("metrics"):  # autoscaling/v1 has no others, and servers take 80 where nothing is said
+        metrics = [{"cpu": f"{whole(spec.get('targetCPUUtilizationPercentage')) or 80}%"}]
     least, most = whole(spec.get("minReplicas")), whole(spec.get("maxReplicas"))
-    if not metrics or None in metrics or most is None:
+    if None in metrics or most is None:
         draft.left(
             "HorizontalPodAutoscaler spec.metrics",
             "an agent cannot say one of these metrics, so the autoscaler stays as it is and keeps the replicas",

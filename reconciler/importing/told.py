@@ -41,15 +41,16 @@ def fill_from_config(draft: Draft, family: Family) -> None:
 
 def _tool(tool: Any) -> dict[str, Any]:
     server, agent = mapping(tool, "mcpServer"), mapping(tool, "agent")
+    approval = texts(tool.get("requireApproval"))
+    asks = {"requireApproval": approval} if approval else {}
     if agent:
-        return {"agent": {"name": agent.get("name")}}
+        return {"agent": {"name": agent.get("name")}, **asks}
     made: dict[str, Any] = {"name": server.get("name")}
     if names := texts(server.get("toolNames")):
         made["toolNames"] = names
     if server.get("url"):
         made["url"] = server["url"]
-    approval = texts(tool.get("requireApproval"))
-    return {"mcpServer": made, **({"requireApproval": approval} if approval else {})}
+    return {"mcpServer": made, **asks}
 
 
 def _model(draft: Draft, model: Any) -> dict[str, Any]:

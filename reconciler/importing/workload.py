@@ -15,6 +15,7 @@ from typing import Any
 from reconciler.importing import scaling
 from reconciler.importing.container import OWN_ENV, fill, span
 from reconciler.importing.families import Family, is_ours
+from reconciler.importing.keeping import beside, hardening
 from reconciler.importing.notes import Draft
 from reconciler.importing.ports import ports
 from reconciler.importing.reading import has, mapping, maps, strings, text, whole
@@ -74,6 +75,8 @@ def fill_from_deployment(draft: Draft, family: Family, body: Body) -> None:
     draft.say(rollout=_rollout(draft, spec, pod, drain=bool(listed) and not found))
     draft.say(disruption=scaling.disruption(family), deployment=_shape(draft, spec, pod, container, found=found))
     _around(draft, spec, template, pod, container, path)
+    hardening(draft, pod, container, (_POD, path), found=found)
+    beside(draft, family)
     _labels(draft, body, template, mapping(spec, "selector", "matchLabels"))
     _others(draft, family)
 
@@ -126,6 +129,9 @@ def _replicas(draft: Draft, family: Family, spec: Body) -> None:
     scaled = scaling.autoscaling(draft, family)
     if scaled is not None and draft.spec["replicas"]:
         draft.spec["autoscaling"] = scaled
+    elif scaled is not None:
+        text_ = "nothing runs, so it rests: with more than 0 replicas, say `autoscaling` instead of `replicas`"
+        draft.left("HorizontalPodAutoscaler spec", text_)
 
 
 def _rollout(draft: Draft, spec: Body, pod: Body, *, drain: bool) -> dict[str, Any]:
@@ -217,7 +223,7 @@ def _others(draft: Draft, family: Family) -> None:
     where = f"-n {draft.name.namespace}"
     for other in family.others:
         kind, name = other.ref.kind, other.ref.name
-        if kind == "PodDisruptionBudget" and draft.spec.get("replicas") != 1:
+        if kind == "PodDisruptionBudget" and (draft.spec.get("replicas") != 1 or "autoscaling" in draft.spec):
             draft.to_do(
                 f"PodDisruptionBudget {name}",
                 "the agent gets a budget of its own, and two over the same pods stop every drain: after the adoption, "
