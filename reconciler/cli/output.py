@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
@@ -15,6 +16,11 @@ BROKEN_PIPE_EXIT = 141
 
 # C0 and C1 controls but tab and line feed, and the characters that turn the direction of text round.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_ELSEWHERE = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?|[-+]?0[bBoOxX][0-9a-fA-F_]+|[yYnN]", re.ASCII
+)
+"""Plain words that other readers of YAML, kubectl among them, take for numbers or truth, and PyYAML writes without
+quotes."""
 _CODES = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
 
 
@@ -109,14 +115,28 @@ def paint(text: str, *names: str, color: bool) -> str:
     return f"\x1b[{codes}m{text}\x1b[0m"
 
 
+def width(text: str) -> int:
+    """How many columns of a terminal `text` takes: ideographs and emoji take two, what stands on others none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, show_headers: bool = True) -> str:
     """Columns as kubectl prints them: padded by three spaces, never cut, no trailing blanks."""
     lines = [tuple(one_line(cell, 1000) for cell in row) for row in rows]
     if show_headers:
         lines.insert(0, tuple(headers))
-    widths = [max((len(line[column]) for line in lines), default=0) for column in range(len(headers))]
+    widths = [max((width(line[column]) for line in lines), default=0) for column in range(len(headers))]
     return "\n".join(
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "   ".join(cell + " " * (most - width(cell)) for cell, most in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
 
 
@@ -138,7 +158,7 @@ def to_yaml(value: Any, *, explicit_start: bool = False) -> str:
             return True
 
     def text(dumper: Any, data: str) -> Any:
-        style = "|" if "\n" in data and not _CONTROL.search(data) else None
+        style = "|" if "\n" in data and not _CONTROL.search(data) else "'" if _ELSEWHERE.fullmatch(data) else None
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, text)

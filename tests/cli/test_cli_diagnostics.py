@@ -53,6 +53,11 @@ def test_text_shows_the_line_a_caret_and_what_to_do() -> None:
     )
 
 
+def test_the_caret_stands_below_what_is_meant_in_wide_letters_too() -> None:
+    line, caret = render(report(finding(snippet="  説明: [bsae]", column=8)), "text").splitlines()[1:3]
+    assert (line, caret.partition(" did")[0]) == ("    7 |   説明: [bsae]", "      |          ^^^^")
+
+
 def test_text_says_so_when_nothing_is_wrong_or_all_is() -> None:
     assert render(report(), "text") == "No mistakes in 14 files, 9 agents."
     assert render(report(finding(), files=1, agents=0), "text").endswith("\n1 error in 1 file.")

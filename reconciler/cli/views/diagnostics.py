@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 
-from reconciler.cli.output import clean, paint
+from reconciler.cli.output import clean, paint, width
 from reconciler.model.plan import Masked
 from reconciler.model.source import Diagnostic, Severity
 
@@ -109,9 +109,9 @@ def finding_text(finding: Diagnostic, *, color: bool) -> str:
     if finding.snippet.strip():
         line, column = _window(finding.snippet, finding.position.column)
         gutter = f"{finding.position.line:5d} | "
-        width = max(1, min(finding.position.length, len(line) - column + 1))
-        caret = paint("^" * width, tint, color=color)
-        lines += [gutter + line, " " * (len(gutter) - 2) + "| " + " " * (column - 1) + caret + _after(finding.hint)]
+        before, meant = line[: column - 1], line[column - 1 : column - 1 + finding.position.length]
+        caret = paint("^" * max(1, width(meant)), tint, color=color)
+        lines += [gutter + line, " " * (len(gutter) - 2) + "| " + " " * width(before) + caret + _after(finding.hint)]
     elif finding.hint:
         lines.append(f"        {flat(finding.hint)}")
     lines += [f"        {flat(link)}" for link in finding.chain]
