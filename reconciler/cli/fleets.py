@@ -22,7 +22,7 @@ from reconciler.model.fleet import ArangoRegistry, Declaration, FleetSpec, Sqlit
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import ClusterIdentity, Found, Observation, Unreadable
 from reconciler.model.plan import Plan, Policy
-from reconciler.model.registry import RegistrySnapshot
+from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.ports import Clock, Cluster, Movable, Registry
 
 if TYPE_CHECKING:
@@ -191,13 +191,15 @@ class Session:
 
         return Hand(registry=stores.registry, clock=self.clock, actor=actor, retry=self.world.retry)
 
-    async def sweep(self, stores: OpenStores, agents: Mapping[AgentName, Agent]) -> Sweep:
+    async def sweep(
+        self, stores: OpenStores, agents: Mapping[AgentName, Agent], records: Mapping[AgentName, Record]
+    ) -> Sweep:
         """Measure agents once, and write down which clusters were found unwell, or well again; see engine.sweep."""
         from reconciler.engine.sweep import note_sweep, sweep
 
         prober = self.world.prober()
         try:
-            found = await sweep(stores.both, agents, prober, self.clock, previous={}, at_once=True)
+            found = await sweep(stores.both, agents, prober, self.clock, previous={}, records=records, at_once=True)
         finally:
             await prober.close()
         await note_sweep(stores.both, found, self.clock, self._noter())

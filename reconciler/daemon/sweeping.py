@@ -154,7 +154,15 @@ class Sweeping:
             self.measures.missed(missed)
             return True
         self._memory.namespaces = frozenset(name.namespace for name in ground.agents)
-        begun = await Round.begin(ground.stores, agents, self.prober, clock, previous=self.found, memory=self._memory)
+        begun = await Round.begin(
+            ground.stores,
+            agents,
+            self.prober,
+            clock,
+            previous=self.found,
+            records=ground.records,
+            memory=self._memory,
+        )
         try:
             found = await begun.ended(SETTLE_S)
         except BaseException:

@@ -99,16 +99,22 @@ async def look_at(name: str, cluster: Cluster | Unreadable, scope: Scope, patien
 async def ask_who(cluster: Cluster, patience: Patience) -> Observation[ClusterIdentity]:
     """Who a cluster is, as soon as whoever is there can say so.
 
-    What fails at once is asked once more: a connection that broke while nobody used it says nothing of the cluster.
+    What fails at once is asked once more: a connection that broke while nobody used it says nothing of the cluster. A
+    refusal is an answer.
     """
 
     async def asked() -> Observation[ClusterIdentity]:
         with suppress(ReconcilerError):
-            if isinstance(answer := await cluster.identity(), Found):
+            answer = await cluster.identity()
+            if isinstance(answer, Found) or _is_refusal(answer):
                 return answer
         return await cluster.identity()
 
     return await bounded(asked(), f"cluster {cluster.name}", patience.connect_s)
+
+
+def _is_refusal(who: Observation[ClusterIdentity]) -> bool:
+    return isinstance(who, Unreadable) and who.refused
 
 
 async def read(work: Awaitable[Observation[Value]], cluster: Cluster, patience: Patience) -> Observation[Value]:
@@ -131,8 +137,8 @@ async def attend(work: Awaitable[Value], cluster: Cluster, patience: Patience, *
     async def doubt() -> None:
         while True:
             who = await ask_who(cluster, patience)
-            if not isinstance(who, Found):
-                break
+            if not (isinstance(who, Found) or _is_refusal(who)):
+                break  # who only does not let us in is there
             await asyncio.sleep(patience.connect_s)
         if not deadline.expired():
             gone.append(who.reason if isinstance(who, Unreadable) else f"cluster {cluster.name} is nobody")

@@ -235,7 +235,15 @@ async def _quarantine(run: Run, means: Means, given: Treatment, record: Record) 
 
 async def _measured(run: Run, means: Means, given: Treatment) -> Assessment:
     name = given.agent.name
-    found = await sweep(means.stores, {name: given.agent}, means.prober, run.clock, previous={}, at_once=True)
+    found = await sweep(
+        means.stores,
+        {name: given.agent},
+        means.prober,
+        run.clock,
+        previous={},
+        records={name: given.record},
+        at_once=True,
+    )
     return found.assessments[name]
 
 

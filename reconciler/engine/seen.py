@@ -24,6 +24,7 @@ from reconciler.model.objects import (
     Unreadable,
     Usage,
 )
+from reconciler.model.registry import Record
 from reconciler.placement.wellness import Sight
 from reconciler.ports import Clock, Cluster
 from reconciler.render.metadata import label_value
@@ -126,14 +127,23 @@ class Memory:
             del self._said[gone]
 
 
-async def look(stores: Stores, agents: Mapping[AgentName, Agent], memory: Memory) -> Look:
-    """Read pods, deployments and usage of `agents`, each cluster once."""
+async def look(
+    stores: Stores,
+    agents: Mapping[AgentName, Agent],
+    memory: Memory,
+    records: Mapping[AgentName, Record] | None = None,
+) -> Look:
+    """Read pods, deployments and usage of `agents`, each cluster once.
+
+    `records` say where agents may be: of one that is on record a cluster hides nothing on which it never was.
+    """
     seen = {name: Seen() for name in agents}
     by_label = {(name.namespace, label_value(name.name)): one for name, one in seen.items()}
     scope = Scope(kinds=SWEPT_KINDS, namespaces=frozenset(name.namespace for name in agents))
     unreadable: dict[str, str] = {}
     sights: dict[str, Sight] = {}
-    half_read: set[str] = set()
+    blind: dict[str, frozenset[str]] = {}
+    """Namespaces of which not all could be read, by cluster."""
     names = sorted(stores.clusters)
     answers = await asyncio.gather(*(_cluster(name, stores, scope, memory) for name in names))
     for name, (sight, usage) in zip(names, answers, strict=True):
@@ -144,15 +154,23 @@ async def look(stores: Stores, agents: Mapping[AgentName, Agent], memory: Memory
                 reached = not isinstance(cluster, Unreadable) and cluster.reaches_pods
                 said = memory.said(name, found, scope.namespaces or ())
                 _sort_in(said, usage.pods if usage is not None else {}, by_label, reached=reached)
-                half_read.update(namespace for _kind, namespace in found.unreadable)
+                blind[name] = frozenset(namespace for _kind, namespace in found.unreadable)
             case other:
                 unreadable[name] = other.reason if isinstance(other, Unreadable) else "it shows nothing"
+                blind[name] = frozenset({""})
     for agent, item in seen.items():
-        item.complete = not unreadable and half_read.isdisjoint({"", agent.namespace})
+        record = records.get(agent) if records is not None else None
+        hidden = (name for name, spaces in blind.items() if not spaces.isdisjoint({"", agent.namespace}))
+        item.complete = not any(record is None or name in _places(record) for name in hidden)
         if len(item.pods) > 1:
             item.pods.sort(key=lambda pod: pod[0].name)
             item.reached.sort(key=lambda pod: pod.name)
     return Look(seen=seen, unreadable=unreadable, sights=sights)
+
+
+def _places(record: Record) -> frozenset[str]:
+    """The clusters on which an agent may have something."""
+    return frozenset((*(item.cluster for item in record.inventory), *(share.cluster for share in record.placement)))
 
 
 async def _cluster(name: str, stores: Stores, scope: Scope, memory: Memory) -> tuple[Sight, Usage | None]:

@@ -25,7 +25,7 @@ from reconciler.model.agent import Agent, Health
 from reconciler.model.health import Assessment, CardProbe, Evidence, ProbeRequest, Sample
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found, Unreadable
-from reconciler.model.registry import RegistrySnapshot
+from reconciler.model.registry import Record, RegistrySnapshot
 from reconciler.placement.wellness import Sight
 from reconciler.plan.guard import strangers
 from reconciler.ports import Clock, Prober
@@ -56,15 +56,18 @@ async def sweep(
     clock: Clock,
     *,
     previous: Mapping[AgentName, Assessment],
+    records: Mapping[AgentName, Record] | None = None,
     memory: Memory | None = None,
     at_once: bool = False,
 ) -> Sweep:
     """Measure and judge `agents`, all of them. `previous` carries hysteresis from sweep to sweep, `memory` what need
-    not be found out anew.
+    not be found out anew. `records` say where they may be.
 
     `at_once` judges by this one sweep alone, as for a person who asks now: one failure counts, one success too.
     """
-    begun = await Round.begin(stores, agents, prober, clock, previous=previous, memory=memory, at_once=at_once)
+    begun = await Round.begin(
+        stores, agents, prober, clock, previous=previous, records=records, memory=memory, at_once=at_once
+    )
     try:
         found = await begun.ended()
     finally:
@@ -95,11 +98,12 @@ class Round:
         clock: Clock,
         *,
         previous: Mapping[AgentName, Assessment],
+        records: Mapping[AgentName, Record] | None = None,
         memory: Memory | None = None,
         at_once: bool = False,
     ) -> Self:
         """Look at the clusters, and begin with all agents. `memory` is that of earlier rounds."""
-        seen = await look(stores, agents, memory or Memory(clock=clock))
+        seen = await look(stores, agents, memory or Memory(clock=clock), records)
         begun = cls(_saw(stores, seen))
         needed: dict[AgentName, _Turn] = {}
         for name in _dependencies_first(agents):

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from reconciler.engine.observe import Silent, attend, look_at, observe
+from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.sweep import note_sweep, sweep
 from reconciler.engine.wellness import Look, note
 from reconciler.engine.world import Patience
 from reconciler.model.errors import ClusterUnavailable, RegistryError
+from reconciler.model.health import HealthState
 from reconciler.model.objects import Found, Scope, Unreadable
 from reconciler.model.registry import ClusterState, Write
 from tests.doubles.prober import TableProber
@@ -62,6 +64,23 @@ async def test_a_long_answer_is_waited_for_while_the_cluster_says_who_it_is(worl
 
     async def slow() -> str:
         await asked.wait()  # the second question has been asked meanwhile
+        return "done"
+
+    eu.identity = who
+    assert await attend(slow(), eu, SHORT, limit_s=30.0) == "done"
+
+
+async def test_a_cluster_that_does_not_let_us_in_just_now_is_not_a_silent_one(world):
+    eu = world.clusters["eu-1"]
+    asked = asyncio.Event()
+
+    async def who() -> Unreadable:
+        asked.set()
+        return Unreadable(reason="it asks us to wait", refused=True)
+
+    async def slow() -> str:
+        await asked.wait()
+        await asyncio.sleep(SHORT.connect_s)
         return "done"
 
     eu.identity = who
@@ -147,3 +166,17 @@ async def test_a_sweep_notes_what_it_saw(world):
     found = await sweep(stores, {}, TableProber(), world.clock, previous={})
     await note_sweep(stores, found, world.clock, NOTER)
     assert (await world.health())["eu-1"].state is ClusterState.UNWELL, "another one says nothing of it"
+
+
+@pytest.mark.parametrize(("where", "state"), [("us-1", HealthState.UNHEALTHY), ("eu-1", HealthState.UNKNOWN)])
+async def test_a_cluster_that_is_away_hides_nothing_of_agents_that_never_were_there(world, where, state):
+    world.commit(triage=agent("triage", f"  replicas: 2\n  placement: {{clusters: {{names: [{where}]}}}}\n"))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    declared = await declare(world, await world.source.revision(""), PlanningCache())
+    record = await world.record()
+    found = await sweep(
+        await world.stores(None), declared.agents, TableProber(), world.clock, previous={},
+        records={record.name: record}, at_once=True,
+    )  # fmt: skip
+    assert found.assessments[record.name].state is state, "nothing runs: no pod of it is ready"

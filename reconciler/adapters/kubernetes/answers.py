@@ -33,6 +33,10 @@ class NoAccess(ClusterUnavailable):
     """We cannot say who we are, or the server does not believe it (401)."""
 
 
+class Busy(ClusterUnavailable):
+    """It is there, and asks us to wait (429)."""
+
+
 class Elsewhere(ClusterUnavailable):
     """No API server answered, or it knows no such path: nothing is known of the object."""
 
@@ -113,7 +117,7 @@ def error_of(code: int, body: bytes, *, method: str, cluster: str, ref: ObjectRe
         case 410:
             found = Gone(text, ref=ref, cluster=cluster)
         case 429:
-            found = ClusterUnavailable(f"{cluster} asks us to wait: {text}", ref=ref, cluster=cluster)
+            found = Busy(f"{cluster} asks us to wait: {text}", ref=ref, cluster=cluster)
         case _ if code >= 500 or code == 408:
             found = _unavailable(method, status, text, code=code, ref=ref, cluster=cluster)
         case _:

@@ -63,17 +63,20 @@ class Connection:
 
         return Transport(self.name, Access(self._login), self._clock)
 
-    async def read(self, path: str, what: str, kind: type[Answer]) -> Answer:
+    async def read(self, path: str, what: str, kind: type[Answer], *, patience_s: float | None = None) -> Answer:
         """GET `path` as a struct. Raises what Transport.call raises, and ClusterUnavailable for another make."""
         from reconciler.adapters.kubernetes.transport import Request
 
-        reply = await (await self.transport()).call(Request(method="GET", path=path, what=what))
+        request = Request(method="GET", path=path, what=what, patience_s=patience_s)
+        reply = await (await self.transport()).call(request)
         try:
             return msgspec.json.decode(reply.body, type=kind)
         except NOT_UNDERSTOOD as error:
             raise ClusterUnavailable(f"{what}: the answer cannot be understood: {error}", cluster=self.name) from error
 
-    async def resource(self, group: str, version: str, kind: str) -> Resource | None:
+    async def resource(
+        self, group: str, version: str, kind: str, *, patience_s: float | None = None
+    ) -> Resource | None:
         """Where a kind is; None where the server does not have it, which is asked each time: it may be installed."""
         built_in = BUILT_IN.get((group, kind))
         if built_in is not None and version in ("", built_in.version):
@@ -81,27 +84,32 @@ class Connection:
         known = self._known.get((group, version, kind)) or self._any_version(group, version, kind)
         if known is not None:
             return known
-        found = self._known[group, version, kind] = await self._discover(group, version, kind)
+        found = self._known[group, version, kind] = await self._discover(group, version, kind, patience_s)
         return found
+
+    def forget(self, resource: Resource) -> None:
+        """Ask anew where a kind is: it was not found where it had been. Whoever installed it may take it away."""
+        self._known = {key: one for key, one in self._known.items() if one != resource}
 
     def _any_version(self, group: str, version: str, kind: str) -> Resource | None:
         if version:
             return None
         return next((one for key, one in self._known.items() if one and (key[0], key[2]) == (group, kind)), None)
 
-    async def _discover(self, group: str, version: str, kind: str) -> Resource | None:
+    async def _discover(self, group: str, version: str, kind: str, patience_s: float | None) -> Resource | None:
         """Ask for the groups and then for the group's kinds: only a list without it says that something is not there.
 
         A path that is not found says nothing, for a proxy's paths are not found either.
         """
         what = f"find {kind} of {group or 'the core group'}"
         if not group:
-            return found_in(await self.read("/api/v1", what, ApiResources), group, "v1", kind)
-        served = (await self.read("/apis", what, ApiGroups)).versions(group)
+            return found_in(await self.read("/api/v1", what, ApiResources, patience_s=patience_s), group, "v1", kind)
+        served = (await self.read("/apis", what, ApiGroups, patience_s=patience_s)).versions(group)
         if not served or version not in ("", *served):
             return None
         version = version or served[0]
-        return found_in(await self.read(f"/apis/{group}/{version}", what, ApiResources), group, version, kind)
+        listed = await self.read(f"/apis/{group}/{version}", what, ApiResources, patience_s=patience_s)
+        return found_in(listed, group, version, kind)
 
     async def close(self) -> None:
         transport, self._transport = self._transport, None

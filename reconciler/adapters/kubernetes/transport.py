@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from reconciler.adapters.kubernetes.answers import WRITES, NoAccess, error_of, retry_after
+from reconciler.adapters.kubernetes.answers import WRITES, Busy, NoAccess, error_of, retry_after
 from reconciler.adapters.kubernetes.sessions import Sessions
 from reconciler.model.errors import ClusterUnavailable, OutcomeUnknown, ReconcilerError
 from reconciler.model.identity import ObjectRef
@@ -47,7 +47,10 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call. `what` names it for people, `ref` is the object that it is about."""
+    """One call. `what` names it for people, `ref` is the object that it is about.
+
+    With `patience_s` it does not wait its turn behind others, and for no longer than that where the server asks us to.
+    """
 
     method: str
     path: str
@@ -56,6 +59,7 @@ class Request:
     query: Mapping[str, str] | None = None
     body: bytes | None = None
     content_type: str = JSON
+    patience_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,8 @@ class Transport:
 
     async def call(self, request: Request) -> Reply:
         """Send a request and read its answer. Raises what error_of and the network make of it."""
-        async with self._gate:
+        turn: AbstractAsyncContextManager[object] = self._gate if request.patience_s is None else nullcontext()
+        async with turn:
             logins = await self._log_in()
             try:
                 return await self._patiently(request)
@@ -100,6 +105,9 @@ class Transport:
         """Wait as long as the server asks all of us to: a request that was refused so has had no effect."""
         waited = 0.0
         while True:
+            pause = self._not_before - self._clock.monotonic()
+            if request.patience_s is not None and pause > request.patience_s - waited:
+                raise Busy(f"{request.what}: {self._cluster} asks us to wait", ref=request.ref, cluster=self._cluster)
             waited += await self._turn(MOST_WAIT_S - waited)
             code, header, body = await self._once(request)
             if code < 300:

@@ -110,7 +110,7 @@ async def _sweep(*, with_trends: bool) -> tuple[Sweep, dict[Any, tuple[Assessmen
             for name, agent in sorted(declaration.agents.items())
             if name in records and not (agent.spec.suspend or records[name].suspended)
         }
-        found = await session.sweep(stores, agents)
+        found = await session.sweep(stores, agents, records)
         trends = None
         if with_trends:
             asked = {name: agent.spec.health for name, agent in agents.items()}

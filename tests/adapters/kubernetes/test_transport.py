@@ -11,7 +11,7 @@ from aiohttp import web
 
 from reconciler.adapters.kubernetes import transport as module
 from reconciler.adapters.kubernetes.access import Access
-from reconciler.adapters.kubernetes.answers import Elsewhere, Gone, NoAccess, NotThere
+from reconciler.adapters.kubernetes.answers import Busy, Elsewhere, Gone, NoAccess, NotThere
 from reconciler.adapters.kubernetes.connection import Login
 from reconciler.adapters.kubernetes.transport import Request, Transport
 from reconciler.model.errors import (
@@ -244,7 +244,7 @@ async def test_a_storm_that_does_not_end_is_told(server: ScriptedServer, connect
     server.on(f"PATCH {PATH}", status(429, "busy", headers={"Retry-After": "8"}))
     clock = FakeClock()
     error = await error_of(connect(clock=clock), APPLY)
-    assert type(error) is ClusterUnavailable
+    assert type(error) is Busy
     assert "asks us to wait" in error.message
     assert sum(clock.slept) == pytest.approx(24)
 
@@ -255,7 +255,7 @@ async def test_the_wait_of_a_storm_is_over_for_everybody(server: ScriptedServer,
     clock = FakeClock()
     transport = connect(clock=clock)
     errors = await asyncio.gather(*(transport.call(READ) for _ in range(100)), return_exceptions=True)
-    assert {type(error) for error in errors} == {ClusterUnavailable}
+    assert {type(error) for error in errors} == {Busy}
 
 
 async def test_a_redirect_is_not_followed(server: ScriptedServer, connect: Connect):
