@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.adapters.kubernetes import room
-from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Elsewhere, NoAccess, NotThere
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Busy, Elsewhere, NoAccess, NotThere
 from reconciler.adapters.kubernetes.bodies import apply_body
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
@@ -56,6 +56,8 @@ from reconciler.ports import Clock
 
 _CREATED = 201
 TAKES = 5
+IDENTITY_WAIT_S = 8.0
+"""So long who the cluster is waits where a server asks us to: whoever asks is to hear of that before it gives up."""
 _NODE, _POD, _NAMESPACE = BUILT_IN["", "Node"], BUILT_IN["", "Pod"], BUILT_IN["", "Namespace"]
 _METRICS = Resource(group="metrics.k8s.io", version="v1beta1", kind="PodMetrics", plural="pods")
 _RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
@@ -79,7 +81,7 @@ class _Deleted(msgspec.Struct):
 
 
 class _Items(msgspec.Struct):
-    items: list[msgspec.Raw]
+    items: list[msgspec.Raw] | None
 
 
 class KubernetesCluster:
@@ -110,11 +112,13 @@ class KubernetesCluster:
         await self._at.close()
 
     async def identity(self) -> Observation[ClusterIdentity]:
+        """See ports.Cluster. Asked past all that waits its turn: many slow answers do not make a cluster a dead one."""
+        patience_s = IDENTITY_WAIT_S
         try:
             (namespace, version, served) = await asyncio.gather(
-                self._object(_NAMESPACE, "", _ANCHOR),
-                self._at.read("/version", f"read the version of {self._name}", _Version),
-                asyncio.gather(*(self._at.resource(*kind) for kind in OPTIONAL_KINDS)),
+                self._object(_NAMESPACE, "", _ANCHOR, patience_s=patience_s),
+                self._at.read("/version", f"read the version of {self._name}", _Version, patience_s=patience_s),
+                asyncio.gather(*(self._at.resource(*kind, patience_s=patience_s) for kind in OPTIONAL_KINDS)),
             )
         except ReconcilerError as error:
             return _unreadable(error)
@@ -157,7 +161,12 @@ class KubernetesCluster:
         if copy is not None:
             return copy.selected(namespace, scope.labels)
         transport = await self._at.transport()
-        listed = await list_all(transport, resource, namespace=namespace, labels=scope.labels)
+        try:
+            listed = await list_all(transport, resource, namespace=namespace, labels=scope.labels)
+        except Elsewhere as error:
+            if error.code == 404:
+                self._at.forget(resource)
+            raise
         if not scope.labels:
             self._watches.seed(resource, namespace, listed)
         return listed.objects
@@ -187,11 +196,14 @@ class KubernetesCluster:
         except NotThere:
             return Absent()
 
-    async def _object(self, resource: Resource, namespace: str, name: str) -> LiveObject:
+    async def _object(
+        self, resource: Resource, namespace: str, name: str, *, patience_s: float | None = None
+    ) -> LiveObject:
         ref = ObjectRef(group=resource.group, kind=resource.kind, namespace=namespace, name=name)
         path = resource.path(namespace, name)
         transport = await self._at.transport()
-        reply = await transport.call(Request(method="GET", path=path, what=f"get {ref}", ref=ref))
+        request = Request(method="GET", path=path, what=f"get {ref}", ref=ref, patience_s=patience_s)
+        reply = await transport.call(request)
         return self._decoded(reply.body, resource, ref, f"get {ref}")
 
     def _decoded(self, body: bytes, resource: Resource, ref: ObjectRef, what: str) -> LiveObject:
@@ -232,7 +244,8 @@ class KubernetesCluster:
         """Apply what must not be there yet.
 
         An API server has no such precondition for apply: a look comes first (a watch's copy will do, it deletes
-        nothing), and an answer that says "changed" instead of "created" is taken back.
+        nothing), and an answer that says "changed" instead of "created" is taken back. But where nobody else has
+        written to it, we made it: by an earlier apply whose answer was lost, and that came to its end only now.
         """
         ref = manifest.ref
         taken = PreconditionFailed(f"{ref} is there already on {self._name}", ref=ref, cluster=self._name)
@@ -243,7 +256,7 @@ class KubernetesCluster:
             code, one = await self._patch(resource, ref, dict(manifest.body), manager, force=False)
         except FieldConflict as error:
             raise taken from error
-        if code == _CREATED:
+        if code == _CREATED or _is_made_by(manager, one):
             return one
         bare = {**resource.type_meta, "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": one.uid}}
         await self._patch(resource, ref, bare, manager, force=False)
@@ -404,9 +417,17 @@ def _with(body: Mapping[str, Any], expect: Precondition) -> dict[str, Any]:
             return dict(body)
 
 
+def _is_made_by(manager: str, one: LiveObject) -> bool:
+    """Whether nobody but one who applies has written to an object; what controllers say beside it is no matter."""
+    entries = [entry for entry in one.metadata.get("managedFields") or () if not entry.get("subresource")]
+    return bool(entries) and all(
+        (entry.get("manager"), entry.get("operation")) == (manager, "Apply") for entry in entries
+    )
+
+
 def _unreadable(error: ReconcilerError) -> Unreadable:
     reason = f"{error.message}; {error.hint}" if error.hint else error.message
-    return Unreadable(reason=reason, refused=isinstance(error, NoAccess | NotAllowed))
+    return Unreadable(reason=reason, refused=isinstance(error, NoAccess | NotAllowed | Busy))
 
 
 def _all_forbidden(answers: Iterable[object]) -> bool:

@@ -166,26 +166,27 @@ def _quantity_of(key: str, amount: Fraction) -> Quantity:
 
 
 class _UsedBy(msgspec.Struct):
-    usage: dict[str, str] = {}
+    usage: dict[str, str] | None = None
 
 
 class PodMetrics(msgspec.Struct):
     """One item of metrics.k8s.io."""
 
     metadata: _Name
-    containers: list[_UsedBy] = []
+    containers: list[_UsedBy] | None = None
 
 
 def usage(measured: Iterable[PodMetrics], namespaces: frozenset[str] | None) -> Usage:
-    """What pods use, their containers added up."""
+    """What pods use, their containers added up. Servers write null where there are none, or nothing is used."""
     pods: dict[ObjectRef, PodUsage] = {}
     for one in measured:
         where = one.metadata.namespace
         if namespaces is None or where in namespaces:
             ref = ObjectRef(group="", kind="Pod", namespace=where, name=one.metadata.name)
+            used = [each.usage or {} for each in one.containers or ()]
             pods[ref] = PodUsage(
-                cpu=float(sum(_used(each.usage, "cpu") for each in one.containers)),
-                memory=int(sum(_used(each.usage, "memory") for each in one.containers)),
+                cpu=float(sum(_used(each, "cpu") for each in used)),
+                memory=int(sum(_used(each, "memory") for each in used)),
             )
     return Usage(pods=pods)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from reconciler.adapters.kubernetes.transport import CONNECTIONS
 from reconciler.model.errors import ClusterUnavailable, NotAllowed, OutcomeUnknown, PreconditionFailed, Rejected
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import (
+    OPTIONAL_KINDS,
     Absent,
     AnyState,
     Found,
@@ -21,8 +24,9 @@ from reconciler.model.objects import (
     Scope,
     Unreadable,
 )
-from tests.adapters.kubernetes.conftest import Reach
+from tests.adapters.kubernetes.conftest import Reach, until
 from tests.adapters.kubernetes.objects import CONFIGS, ONE_KIND, SETTINGS, config, listed, manifest, ref
+from tests.doubles.clock import FakeClock
 from tests.doubles.scripted_server import Answer, ScriptedServer, endless, raw, reset, said, silence, status, torn
 
 HTML = "<html><body>404 Not Found</body></html>"
@@ -287,6 +291,36 @@ async def test_who_the_cluster_is_may_be_unreadable(
     assert isinstance(await reach().identity(), Unreadable)
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [("1", True), ("30", False)])
+async def test_a_cluster_that_asks_us_to_wait_is_there(server: ScriptedServer, reach: Reach, seconds: str, waits: bool):
+    """Its agents may be well: nothing is failed over for that."""
+    for path in ("/api/v1/namespaces/kube-system", "/version", "/apis"):
+        server.on(f"GET {path}", status(429, "busy", headers={"Retry-After": seconds}))
+    clock = FakeClock()
+    read = await reach(clock=clock).identity()
+    assert isinstance(read, Unreadable)
+    assert read.refused
+    assert "asks us to wait" in read.reason
+    assert bool(clock.slept) is waits
+
+
+async def test_who_the_cluster_is_does_not_wait_behind_slow_answers(server: ScriptedServer, reach: Reach):
+    server.on(f"GET {SETTINGS}", silence)
+    anchor = {"metadata": {"name": "kube-system", "uid": "u", "resourceVersion": "1"}}
+    server.on("GET /api/v1/namespaces/kube-system", said(anchor))
+    server.on("GET /version", said({"gitVersion": "v1.36.3"}))
+    server.on("GET /apis", said({"groups": []}))
+    cluster = reach()
+    slow = [asyncio.create_task(cluster.get(ref())) for _ in range(CONNECTIONS + 1)]
+    try:
+        await until(lambda: server.count(f"GET {SETTINGS}") == CONNECTIONS)
+        assert isinstance(await cluster.identity(), Found)
+    finally:
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def test_what_must_not_be_there_is_looked_for_before_it_is_created(server: ScriptedServer, reach: Reach):
     server.on(f"GET {SETTINGS}", NOT_FOUND)
     server.on(f"PATCH {SETTINGS}", said(config(), code=201))
@@ -328,6 +362,35 @@ async def test_what_came_to_be_between_look_and_creation_is_given_back(server: S
     given_back = json.loads(server.seen[-1].body)
     assert "data" not in given_back
     assert given_back["metadata"]["uid"] == "theirs"
+
+
+async def test_what_our_own_apply_made_after_its_answer_was_lost_is_not_given_back(
+    server: ScriptedServer, reach: Reach
+):
+    made = config(a="1")
+    made["metadata"]["managedFields"] = [
+        {"manager": "reconciler", "operation": "Apply", "fieldsV1": {"f:data": {"f:a": {}}}},
+        {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]
+    server.on(f"GET {SETTINGS}", NOT_FOUND)
+    server.on(f"PATCH {SETTINGS}", said(made))
+    assert (await reach().apply(manifest(a="1"), MustBeAbsent())).uid == "uid-settings"
+    assert server.count(f"PATCH {SETTINGS}") == 1
+
+
+async def test_a_kind_that_is_taken_away_is_looked_for_anew(server: ScriptedServer, reach: Reach):
+    group, version, kind = OPTIONAL_KINDS[0]
+    served = {"name": group, "versions": [{"version": version}], "preferredVersion": {"version": version}}
+    exports = {"kind": "APIResourceList", "resources": [{"name": "serviceexports", "kind": kind, "namespaced": True}]}
+    server.on("GET /apis", said({"kind": "APIGroupList", "groups": [served]}))
+    server.on(f"GET /apis/{group}/{version}", said(exports))
+    server.on(f"GET /apis/{group}/{version}/serviceexports", said(listed(kind="ServiceExportList")))
+    cluster, scope = reach(), Scope(kinds=((group, version, kind),))
+    assert found(await cluster.observe(scope)).unreadable == {}
+    server.on("GET /apis", said({"kind": "APIGroupList", "groups": []}))
+    server.on(f"GET /apis/{group}/{version}/serviceexports", raw(b"404 page not found", code=404))
+    assert isinstance(await cluster.observe(scope), Unreadable), "a proxy might have said so"
+    assert found(await cluster.observe(scope)).objects == {}
 
 
 async def test_preconditions_are_inside_of_the_request(server: ScriptedServer, reach: Reach):

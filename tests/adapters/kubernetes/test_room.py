@@ -156,6 +156,18 @@ async def test_what_pods_use_is_their_containers_together(server: ScriptedServer
     assert next(iter(answer.value.pods)) == ObjectRef(group="", kind="Pod", namespace="team", name="p")
 
 
+async def test_pods_of_which_nothing_was_measured_hide_no_others(server: ScriptedServer, reach: Reach):
+    young = {**measured("young"), "containers": None}
+    half = {**measured("half"), "containers": [{"usage": None}, {"usage": {"cpu": "1"}}]}
+    server.on(f"GET {METRICS}/pods", said({"items": [young, half]}), said({"items": None}))
+    cluster = reach()
+    assert used(await cluster.usage(Scope())) == {
+        ("team", "young"): PodUsage(cpu=0.0, memory=0),
+        ("team", "half"): PodUsage(cpu=1.0, memory=0),
+    }
+    assert used(await cluster.usage(Scope())) == {}
+
+
 async def test_what_pods_use_is_asked_for_where_it_is_wanted(server: ScriptedServer, reach: Reach):
     server.on(f"GET {METRICS}/namespaces/team/pods", said({"items": [measured("p")]}))
     server.on(f"GET {METRICS}/pods", said({"items": [measured("p"), measured("q", "x"), measured("r", "y")]}))
