@@ -1,9 +1,9 @@
 """Watching one kind: a list once, then every change, kept as a copy in memory.
 
 The copy is only answered from while the watch is well: a connection that was heard of lately. A connection that is lost
-goes on from the last version; 410 and whatever cannot be understood list anew. Objects are never taken out for want of
-news, only for a DELETED event or a complete list without them. What answers to our own calls say goes into the copy at
-once; events, lists and answers that were on their way meanwhile and are older change nothing.
+goes on from the last version; 410, silence and whatever cannot be understood list anew. Objects are never taken out for
+want of news, only for a DELETED event or a complete list without them. What answers to our own calls say goes into the
+copy at once; events, lists and answers that were on their way meanwhile and are older change nothing.
 Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookmarks".
 """
 
@@ -80,6 +80,8 @@ class Watched:
         self._learned = 0
         """The newest version that an answer to a call of ours has told."""
         self._version = ""
+        self._newest = 0
+        """The newest version that was reached."""
         self._heard = float("-inf")
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
@@ -168,9 +170,12 @@ class Watched:
 
     async def _list(self) -> None:
         listed = await list_all(self._transport, self.resource, namespace=self.namespace)
+        if number(listed.version) < self._newest:  # the cluster came out of a backup: what we know is of another time
+            self._learned = 0
+            self._gone.clear()
         objects = self._up_to_date(listed)
         before = self.copy.replace(objects)
-        self._version = listed.version
+        self._version, self._newest = listed.version, number(listed.version)
         self._heard = self._clock.monotonic()
         self.relists += 1
         first, self._complete = not self._complete, True
@@ -194,10 +199,15 @@ class Watched:
         async with self._transport.stream(request, silence_s=SILENCE_S) as lines:
             self._complete = True  # what was listed, by us or before us, and from here on every change
             self._heard = self._clock.monotonic()
-            async for line in lines:
-                self._heard = self._clock.monotonic()
-                if line.strip():
-                    self._take(line)
+            try:
+                async for line in lines:
+                    self._heard = self._clock.monotonic()
+                    if line.strip():
+                        self._take(line)
+            except TimeoutError:
+                # Of a cluster that came out of a backup nothing is told before its versions are where they were once.
+                self._version = ""
+                raise
 
     def _take(self, line: bytes) -> None:
         """Act on one line. Raises Gone for 410, ClusterUnavailable for other errors, NOT_UNDERSTOOD for nonsense."""
@@ -228,6 +238,7 @@ class Watched:
         """Go on from there after a connection is lost, unless something newer has come already."""
         if number(version) >= number(self._version):
             self._version = version
+            self._newest = max(self._newest, number(version))
 
     def _put(self, one: LiveObject) -> None:
         if one.uid in self._gone:

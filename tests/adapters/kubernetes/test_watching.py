@@ -300,16 +300,39 @@ async def test_a_copy_that_heard_nothing_for_long_is_not_answered_from(server: S
         assert (await here.objects())["a"].resource_version == "30"
 
 
-async def test_a_watch_that_is_silent_is_begun_again(
-    server: ScriptedServer, reach: Reach, monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_watch_that_is_silent_lists_anew(server: ScriptedServer, reach: Reach, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(watching, "SILENCE_S", 0.2)
-    server.on(LIST, said(listed(config("a", 3))))
+    server.on(LIST, said(listed(config("a", 3))), said(listed(config("a", 3), version=11)))
     server.on(WATCH, stream(bookmark(11), then="silence"), stream(event("ADDED", config("b", 12)), then="silence"))
     async with following(reach(), server) as here:
         await here.asked(WATCH, 2)
         await until(lambda: "b" in here.told)
         assert here.watched_from()[:2] == ["10", "11"]
+        assert server.count(LIST) == 2
+
+
+async def test_a_cluster_that_came_out_of_a_backup_is_seen_as_it_is_now(
+    server: ScriptedServer, reach: Reach, monkeypatch: pytest.MonkeyPatch
+):
+    """Its versions begin anew further back, and a server tells nothing of what is older than we ask for."""
+    monkeypatch.setattr(watching, "SILENCE_S", 0.2)
+    before = listed(config("kept", 90), config("lost", 95, uid="lost"), version=100)
+    after = listed(config("kept", 40), config("gone", 30, uid="gone"), version=50)
+    later = listed(config("kept", 40), config("gone", 30, uid="gone"), config("new", 51), version=60)
+    server.on(LIST, said(before), said(after), said(later))
+    server.on(
+        WATCH,
+        stream(event("DELETED", config("gone", 110, uid="gone")), then="silence"),
+        stream(event("ADDED", config("new", 51)), then="silence"),
+    )
+    server.on(f"PATCH {SETTINGS}", said(config("settings", 105)))
+    async with following(reach(), server) as here:
+        await until(lambda: here.cluster._watches.copy_of(CONFIG, "") is not None)
+        await here.cluster.apply(manifest(), AnyState())
+        await here.asked(WATCH, 2)
+        monkeypatch.setattr(watching, "SILENCE_S", 3600)
+        await here.becomes(kept=40, gone=30, new=51)
+        assert {"kept", "lost", "gone", "settings", "new"} <= set(here.told)
 
 
 @pytest.mark.parametrize(
