@@ -18,7 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config
+from kubernetes.aio.config import ConfigException, kube_config, load_incluster_config
 from kubernetes.aio.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
 
 from reconciler.adapters.kubernetes import plugin
@@ -63,6 +63,7 @@ class Access:
         configuration = Configuration()
         # As other clients do not: authorities of clusters often lack what RFC 5280 asks of them.
         configuration.disable_strict_ssl_verification = True
+        _forget_lost_files()
         with self._told():
             async with asyncio.timeout(LOGIN_S):
                 if self._login.in_cluster:
@@ -116,6 +117,16 @@ class Access:
                         raise NoAccess("its token is none: it has line breaks or the like")
                     found[str(one["key"])] = value
             return found
+
+
+def _forget_lost_files() -> None:
+    """Have the package write anew what it keeps in temporary files: it never looks whether they are still there, and
+    machines sweep theirs.
+    """
+    kept: dict[str, str] = getattr(kube_config, "_temp_files", {})  # it has no other way to say so
+    for content, name in list(kept.items()):
+        if not Path(name).is_file():
+            del kept[content]
 
 
 def _is_secure(address: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes.aio.config import incluster_config
+from kubernetes.aio.config import incluster_config, kube_config
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.kubernetes import access
@@ -288,6 +288,18 @@ async def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, open
             with pytest.raises(ClusterUnavailable, match=r"certificate is not trusted.*issuer certificate"):
                 await transport.call(READ)
     assert server.count("GET /version") == 3
+
+
+async def test_certificates_are_written_anew_where_the_machine_has_swept_its_temporary_files(tmp_path: Path):
+    server = ScriptedServer()
+    server.url = "https://127.0.0.1:1"
+    cluster = {"certificate-authority-data": Authority.make(tmp_path / "pki").encoded()}
+    found = Access(Login(kubeconfig=server.kubeconfig(tmp_path, cluster=cluster)))
+    await found.load()
+    for name in list(kube_config._temp_files.values()):
+        Path(name).unlink(missing_ok=True)
+    await found.load()
+    assert found.tls is not None
 
 
 async def test_a_certificate_is_for_a_name(tmp_path: Path, opened: AsyncExitStack):
