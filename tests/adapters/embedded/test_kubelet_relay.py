@@ -150,6 +150,38 @@ async def test_chunked_bodies_and_bodies_to_the_end_are_passed_on_as_they_are() 
         assert await reader.read() == to_end
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b"Content-Length: 100000\r\n\r\nhalf of it", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
+    ids=["of a length", "in chunks"],
+)
+async def test_a_pod_hears_that_its_client_went_in_the_middle_of_a_request(start: bytes) -> None:
+    ended = asyncio.Event()
+
+    async def reads(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        ended.set()
+
+    async with proxied(Pod(reads)) as (_reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + start)
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(30):
+            await ended.wait()
+
+
+async def test_an_answer_before_the_end_of_a_request_is_passed_on() -> None:
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+
+    async with proxied(Pod(refuses)) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf of it")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 413")
+        assert await reader.readexactly(2) == b"no"
+
+
 async def test_what_is_no_http_is_carried_as_bytes() -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):

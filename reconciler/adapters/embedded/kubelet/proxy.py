@@ -110,6 +110,8 @@ class Service:
         self._servers: dict[str, asyncio.Server] = {}
         self._pods: list[Pod] = []
         self._next = 0
+        self._opening = asyncio.Lock()
+        self._closed = False
         self._connections: set[asyncio.Task[None]] = set()
 
     def take(self, body: Body) -> bool:
@@ -132,12 +134,17 @@ class Service:
     async def open(self, body: Body) -> dict[str, str]:
         """Listen for each port, where possible as before; the addresses by port name and number. Raises OSError."""
         self.take(body)
-        known = _known(body)
+        async with self._opening:
+            return await self._open(_known(body))
+
+    async def _open(self, known: dict[str, int]) -> dict[str, str]:
         addresses: dict[str, str] = {}
         wanted = {str(port["port"]): port for port in self._ports if port.get("protocol", "TCP") == "TCP"}
         for key in set(self._servers) - set(wanted):
             self._servers.pop(key).close()
         for key, port in wanted.items():
+            if self._closed:
+                break
             if key not in self._servers:
                 self._servers[key] = await self._listen(key, known.get(key, 0))
             real = self._servers[key].sockets[0].getsockname()[1]
@@ -147,8 +154,10 @@ class Service:
         return addresses
 
     async def close(self) -> None:
-        for server in self._servers.values():
-            server.close()
+        self._closed = True
+        async with self._opening:  # what is just being opened would listen on for nobody
+            for server in self._servers.values():
+                server.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)

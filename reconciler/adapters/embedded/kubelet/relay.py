@@ -162,7 +162,10 @@ class _Carrier:
                 link.writer.write(raw + (body or b""))
                 if body is None:
                     sending = asyncio.create_task(_copy_body(head, self._reader, link.writer))
-                answer = await self._answer(head, link)
+                    sending.add_done_callback(_heard)
+                    answer = await self._answer_to(sending, head, link)
+                else:
+                    answer = await self._answer(head, link)
             except _BrokenError:
                 self.drop()
                 if not again or attempt == _ATTEMPTS - 1:
@@ -173,6 +176,22 @@ class _Carrier:
                 if sending is not None:
                     sending.cancel()
         return False
+
+    async def _answer_to(self, sending: asyncio.Task[None], head: Head, link: Link) -> Head:
+        """As `_answer`, while the request is still being sent; a pod waits for ever for the rest that its client owes.
+
+        Raises what ended the sending, where that was the client's doing. One that the pod ended may be answered yet.
+        """
+        answering = asyncio.ensure_future(self._answer(head, link))
+        try:
+            await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
+            broken = sending.exception() if sending.done() else None
+            gone = self._reader.at_eof() or self._reader.exception() is not None
+            if broken is not None and not answering.done() and (gone or not isinstance(broken, OSError)):
+                raise broken
+            return await answering
+        finally:
+            answering.cancel()
 
     async def _answer(self, head: Head, link: Link) -> Head:
         """Pass the answer on, interim ones too. Raises _BrokenError before its first byte, OSError after."""
@@ -206,6 +225,12 @@ class _Carrier:
         finally:
             for task in both:
                 task.cancel()
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Take what a task raised that nobody waits for: its connection ends with it."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _read_head(first: bytes, reader: asyncio.StreamReader) -> tuple[bytes, bool]:
