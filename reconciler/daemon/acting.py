@@ -23,9 +23,11 @@ from reconciler.engine.shardlocks import ShardLost, Shards
 from reconciler.engine.world import Stores, World
 from reconciler.model.events import ChangeFinished, Outcome
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import Change, Plan
+from reconciler.model.plan import Action, Change, Plan, ReasonCode
 
 LOCK_AGAIN_S = 2.0
+DRIFTED = frozenset({ReasonCode.DRIFT, ReasonCode.OBJECT_MISSING})
+"""Why an agent is changed that somebody else has changed before."""
 
 Beside = Callable[[Run], Coroutine[None, None, ChangeFinished]]
 """What is done for one agent beside plans. Its outcome is for those that depend on the agent."""
@@ -202,10 +204,18 @@ class Acting:
         self.tell.event(end)
         self.heard(end)
         if end.outcome in WORKED:
-            self.backlog.worked(end.agent)
+            self._worked(end.agent, change)
         elif not self._stop.is_set():
             self._failed(end.agent, change, end.outcome)
         self.wakes.wake(f"{end.agent} ended")
+
+    def _worked(self, name: AgentName, change: Change | None) -> None:
+        codes = {reason.code for reason in change.reasons} if change is not None else set()
+        if change is None or change.action is not Action.RECOVER or codes.isdisjoint(DRIFTED):
+            self.backlog.worked(name)
+        elif pause := self.backlog.undone(change, self.world.clock.monotonic()):
+            by = sorted({item.manager for item in change.drift if item.manager})
+            self.tell.say("warning", "drifts-again", agent=str(name), by=by, left_alone_s=round(pause))
 
     def _failed(self, name: AgentName, change: Change | None, outcome: Outcome) -> None:
         now = self.world.clock.monotonic()

@@ -65,6 +65,19 @@ class _Failing:
     due: float
 
 
+FREE = 5
+"""How often drift of one agent is undone at once. Somebody who brings it back each time (an operator, a webhook) is not
+fought as fast as both can.
+"""
+
+
+@dataclass(slots=True)
+class _Undone:
+    aim: object
+    times: int
+    at: float
+
+
 _WAY_BACK = "way-back"
 """The aim of a way back that an earlier run left open."""
 
@@ -79,6 +92,7 @@ class Backlog:
 
     pace: Pace
     _failing: dict[AgentName, _Failing] = field(default_factory=dict)
+    _undone: dict[AgentName, _Undone] = field(default_factory=dict)
 
     def failed(self, change: Change, now: float) -> float:
         """Note a failure at monotonic time `now`, and answer how long the agent is left in peace, in seconds."""
@@ -92,6 +106,22 @@ class Backlog:
         """Forget the failures of an agent."""
         self._failing.pop(name, None)
 
+    def undone(self, change: Change, now: float) -> float:
+        """Note that drift of an agent was undone, and answer how long it is left to itself now should it drift again.
+
+        The first FREE times that is no time at all; what does not come back within twice `pace.most_s` is forgotten.
+        """
+        self.worked(change.name)
+        before, aim = self._undone.get(change.name), aim_of(change)
+        again = before is not None and before.aim == aim and now - before.at <= 2 * self.pace.most_s
+        times = before.times + 1 if before is not None and again else 1
+        self._undone[change.name] = _Undone(aim, times, now)
+        if times <= FREE:
+            return 0.0
+        pause = self.pace.pause(times - FREE)
+        self._failing[change.name] = _Failing(aim, times - FREE, now + pause)
+        return pause
+
     def holds(self, change: Change, now: float) -> bool:
         """Whether a change has to wait still."""
         known = self._failing.get(change.name)
@@ -104,6 +134,7 @@ class Backlog:
     def next_due(self, now: float) -> float | None:
         """Seconds until the first agent that rests may be tried again; None where none rests."""
         self._failing = {name: item for name, item in self._failing.items() if now < item.due + self.pace.most_s}
+        self._undone = {name: item for name, item in self._undone.items() if now - item.at <= 2 * self.pace.most_s}
         waits = [item.due - now for item in self._failing.values() if now < item.due]
         return min(waits) if waits else None
 

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.daemon.wakes import MOST_REASONS, Backlog, Pace, Wakes
+from reconciler.daemon.wakes import FREE, MOST_REASONS, Backlog, Pace, Wakes
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, Change, Plan
 from reconciler.model.source import Revision
@@ -78,6 +78,22 @@ def test_what_worked_starts_anew() -> None:
     kept.worked(NAME)
     assert not kept.holds(change(), 5)
     assert kept.failed(change(), 6) == 5
+
+
+def test_drift_that_comes_back_each_time_is_undone_less_and_less_often() -> None:
+    kept, now = backlog(), 0.0
+    for _ in range(FREE):
+        assert kept.undone(change(action=Action.RECOVER), now) == 0
+        assert not kept.holds(change(action=Action.RECOVER), now)
+    pauses = []
+    for _ in range(8):
+        pauses.append(kept.undone(change(action=Action.RECOVER), now))
+        assert kept.holds(change(action=Action.RECOVER), now)
+        assert not kept.holds(change(), now), "what Git says does not wait for it"
+        now += pauses[-1]
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert kept.next_due(now) is None
+    assert kept.undone(change(action=Action.RECOVER), now + 601) == 0
 
 
 def test_another_aim_does_not_wait_for_the_one_that_failed() -> None:
