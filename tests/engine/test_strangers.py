@@ -9,7 +9,7 @@ from reconciler.engine.operate import rollback
 from reconciler.model.errors import ClusterUnavailable
 from reconciler.model.events import Outcome
 from reconciler.model.identity import AgentName, ObjectRef
-from reconciler.model.objects import Found, LiveObject, Manifest, MustBeAbsent
+from reconciler.model.objects import Found, LiveObject, Manifest, MustBeAbsent, Observation
 from reconciler.model.plan import HoldCode
 from tests.engine.fleets import OPTIONS, agent, applied, finished, plan_of
 
@@ -45,7 +45,7 @@ def autoscaler() -> Manifest:
 
 
 async def live(world: Any, ref: ObjectRef) -> LiveObject:
-    found = await world.cluster.get(ref)
+    found: Observation[LiveObject] = await world.cluster.get(ref)
     assert isinstance(found, Found)
     return found.value
 
