@@ -75,7 +75,7 @@ def test_what_a_service_says_beside_its_ports_is_told(fields: dict[str, Any], pa
 
 
 def test_what_servers_say_of_a_plain_service_is_not_told() -> None:
-    filled = {
+    filled: dict[str, Any] = {
         "type": "ClusterIP", "clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"], "ipFamilies": ["IPv4"],
         "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster", "sessionAffinity": "None",
     }  # fmt: skip

@@ -186,7 +186,8 @@ async def test_only_what_changes_is_written_and_nothing_is_left_over(registry, t
 
 async def test_room_to_search_in_is_taken_by_who_searches_alone(registry) -> None:
     async def room() -> int:
-        return -await registry._database.run("ask", lambda opened: opened.execute("PRAGMA cache_size").fetchone()[0])
+        asked = registry._database.run("ask", lambda opened: opened.execute("PRAGMA cache_size").fetchone()[0])
+        return -int(await asked)
 
     await registry.snapshot()
     assert await room() == CACHE_KIB
