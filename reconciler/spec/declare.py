@@ -20,7 +20,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Diagnostic, Document, Position, Revision, Severity
 from reconciler.spec.among import judged
 from reconciler.spec.documents import locate
-from reconciler.spec.files import FLEET_FILE, AgentEntry, FileReading, diagnose, is_fleet_file, read_file
+from reconciler.spec.files import FLEET_FILE, AgentEntry, FileReading, diagnose, is_read, read_file
 from reconciler.spec.fleetfile import read_fleet_document
 from reconciler.spec.lineage import Lineage, lineage
 from reconciler.spec.nearest import Suggestions
@@ -120,7 +120,8 @@ class _Step:
         """Paths of the fleet whose content changed, came or went, sorted."""
         changed = differing(self.cache.blobs, blobs, _same_blob)
         self.cache.blobs = blobs
-        return sorted(filter(is_fleet_file, changed))
+        files = self.cache.files
+        return sorted(path for path in changed if path in files or (path in blobs and is_read(path, blobs[path])))
 
     def _read(self, changed: list[str], blobs: Mapping[str, Blob]) -> tuple[bool, bool]:
         """Read the changed files. Whether templates, and whether the fleet, are touched by them."""
@@ -128,7 +129,8 @@ class _Step:
         templates = fleet = False
         for path in changed:
             old = cache.files.pop(path, None)
-            new = read_file(path, blobs[path], self.revision.commit) if path in blobs else None
+            blob = blobs.get(path)
+            new = read_file(path, blob, self.revision.commit) if blob and is_read(path, blob) else None
             if new is not None:
                 cache.files[path] = new
             cache.note(path, new.diagnostics if new else ())

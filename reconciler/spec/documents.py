@@ -84,7 +84,7 @@ _EMPTY_HINT = "agents that came from it stay as they are; delete the file to del
 
 def _text(blob: Blob, limits: Limits) -> str:
     if blob.mode == LINK_MODE:
-        raise _Refused("symlink", "symbolic links are not followed", 0, "put the file itself here")
+        raise _Refused("symlink", "symbolic links are not followed", 0, "put what it leads to here")
     if len(blob.data) > limits.bytes:
         raise _Refused("file-too-large", f"the file has {len(blob.data)} bytes, {limits.bytes} are allowed", 0)
     for mark, name in _BYTE_ORDER_MARKS:

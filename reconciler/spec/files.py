@@ -14,7 +14,7 @@ from reconciler.model.identity import AgentName
 from reconciler.model.source import Blob, Diagnostic, Document, Position, Severity
 from reconciler.spec.authoring import AgentMetadata, TemplateMetadata
 from reconciler.spec.authoring_fleet import API_VERSION, DOCUMENTS, FleetMetadata
-from reconciler.spec.documents import locate, read_documents, snippet
+from reconciler.spec.documents import LINK_MODE, locate, read_documents, snippet
 from reconciler.spec.fields import is_label
 from reconciler.spec.nearest import did_you_mean
 from reconciler.spec.shape import Problem, problems
@@ -59,6 +59,15 @@ class FileReading:
 def is_fleet_file(path: str) -> bool:
     """Whether a path is read at all: YAML, and in no hidden folder."""
     return path.endswith((".yaml", ".yml")) and not path.startswith(".") and "/." not in path
+
+
+def is_read(path: str, blob: Blob) -> bool:
+    """Whether a blob is read: a file of the fleet, or a link in our folders that may lead to a whole folder of them.
+
+    Links are not followed, so what is behind one cannot be told from what was deleted.
+    """
+    link = blob.mode == LINK_MODE and _in_our_folders(path) and "/." not in path
+    return is_fleet_file(path) or (link and "." not in path.rpartition("/")[2])
 
 
 def read_file(path: str, blob: Blob, revision: str) -> FileReading:

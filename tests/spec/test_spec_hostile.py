@@ -11,6 +11,7 @@ import pytest
 
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Severity
+from reconciler.spec import SpecCache
 from tests.hostile.files import HOSTILE
 from tests.spec.writing import blob, codes, read
 
@@ -73,6 +74,17 @@ def test_a_symbolic_link_is_not_followed() -> None:
     assert codes(declaration) == ["symlink"]
     assert BAD in declaration.frozen_paths
     assert GOOD in declaration.agents
+
+
+def test_agents_behind_a_linked_folder_are_not_gone_unseen() -> None:
+    links = {path: blob("../shared", mode="120000") for path in ("agents/team", "programs/shared", "agents/notes.md")}
+    cache = SpecCache()
+    linked = read(links, cache=cache)
+
+    assert codes(linked) == ["symlink"]
+    assert set(linked.frozen_paths) == {"agents/team"}
+    assert GOOD in linked.agents
+    assert codes(read({"agents/team": blob("kind: nothing of ours")}, cache=cache)) == []
 
 
 def test_a_thousand_broken_files_beside_a_healthy_one() -> None:
