@@ -22,7 +22,8 @@ PATTERNS = {QUANTITY_PATTERN: "quantity", DURATION_PATTERN: "duration", PERCENT_
 INTRODUCTION = (
     f"Every command takes `-C DIR` and `--color WHEN`; `{PROGRAM} COMMAND --help` prints what stands here. "
     "Exit codes: 0 done, 1 a mistake, a failure or something left out, 130 after Ctrl-C; "
-    "`validate` ends with 2 where there is no fleet, `plan --detailed-exitcode` with 2 where there are changes."
+    "`validate` ends with 2 where there is nothing to look at, `plan --detailed-exitcode` with 2 where there are "
+    "changes, planned or held."
 )
 FIELDS_INTRODUCTION = (
     "`[]` stands for the items of a list, `*` for any key. Files may be called `.yaml` or `.yml`; "
