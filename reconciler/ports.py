@@ -208,8 +208,8 @@ class Registry(Protocol):
         """Keep changes of agents' health, and points, in one transaction. Nothing else moves: no record, no feed.
 
         A change at a moment that is on record of the agent replaces it; a point is merged with that of its span, and
-        into the longer spans that it is part of. May be repeated with its `op_id` as long as nothing else was written
-        to the same spans: what was done before is not done twice. Raises RegistryError (nothing written),
+        into the longer spans that it is part of. May be repeated with its `op_id` as long as few others wrote to the
+        same spans: what was done before is not done twice. Raises RegistryError (nothing written),
         OutcomeUnknown.
         """
 

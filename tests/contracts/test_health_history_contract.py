@@ -129,6 +129,14 @@ async def test_a_write_that_is_repeated_adds_nothing(registry) -> None:
     assert len(await registry.health_changes(None, since_ms=0)) == 1
 
 
+async def test_a_write_that_is_repeated_after_those_of_others_adds_nothing(registry) -> None:
+    """As where the answer to a write of one of several daemons was lost."""
+    for op_id in ("mine", "theirs", "another's", "mine", "theirs"):
+        await put(registry, (), [point(TRIAGE, HOUR, 10)], op_id=op_id)
+    assert [each.count for each in await points_of(registry, None)] == [30]
+    assert [each.count for each in await points_of(registry, None, HOUR_MS)] == [30]
+
+
 async def test_many_agents_are_kept_apart(registry) -> None:
     names = sorted(AgentName(namespace="many", name=f"agent-{number}") for number in range(600))
     await put(registry, [change(name, NOW) for name in names], [point(name, HOUR, 5) for name in names])

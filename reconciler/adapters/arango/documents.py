@@ -188,10 +188,10 @@ def health_points_key(place: series.Place) -> str:
     return f"{span}:{part}:{ordered(start)}"
 
 
-def health_points_document(place: series.Place, op_id: str, row: Mapping[str, series.Flat]) -> Document:
+def health_points_document(place: series.Place, marks: str, row: Mapping[str, series.Flat]) -> Document:
     span, start, part = place
     body = _text(series.pack(row))
-    return {"_key": health_points_key(place), "span": span, "start": start, "part": part, "op": op_id, "body": body}
+    return {"_key": health_points_key(place), "span": span, "start": start, "part": part, "op": marks, "body": body}
 
 
 def lease_document(lease: Lease) -> Document:

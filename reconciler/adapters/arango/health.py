@@ -51,10 +51,11 @@ def record(db: Database, changes: Sequence[HealthChange], points: Sequence[Healt
     made: list[Document] = []
     for key, (place, new) in rows.items():
         known = held.get(key)
-        if known is not None and known["op"] == op_id:
+        marks = series.marked(known["op"] if known is not None else "", op_id)
+        if marks is None:
             continue
         row = series.joined(series.unpack(documents.bytes_of(known["body"])) if known else {}, new)
-        made.append(documents.health_points_document(place, op_id, row))
+        made.append(documents.health_points_document(place, marks, row))
     _put(db, HEALTH_POINTS, made)
 
 

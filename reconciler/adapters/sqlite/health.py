@@ -34,10 +34,11 @@ def record(
     for place, new in series.placed(points).items():
         span_ms, start_ms, part = place
         held = connection.execute(_HELD, (span_ms, part, start_ms)).fetchone()
-        if held is not None and held[0] == op_id:
+        marks = series.marked(held[0] if held is not None else "", op_id)
+        if marks is None:
             continue
         row = series.joined(series.unpack(held[1]) if held is not None else {}, new)
-        connection.execute(PUT_POINTS, (span_ms, part, start_ms, op_id, series.pack(row)))
+        connection.execute(PUT_POINTS, (span_ms, part, start_ms, marks, series.pack(row)))
 
 
 def change_row(change: HealthChange) -> tuple[str, int, bytes]:

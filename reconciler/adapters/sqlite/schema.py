@@ -142,7 +142,7 @@ CREATE TABLE health_points (       -- what was measured, of many agents in one r
     span_ms INTEGER NOT NULL,
     part INTEGER NOT NULL,
     start_ms INTEGER NOT NULL,
-    op_id TEXT NOT NULL,           -- of the write that was here last: a repetition adds nothing
+    op_id TEXT NOT NULL,           -- marks of the writes that were here last: a repetition adds nothing
     body BLOB NOT NULL,            -- deflated
     PRIMARY KEY (span_ms, part, start_ms)
 ) STRICT;

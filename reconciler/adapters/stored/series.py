@@ -7,6 +7,7 @@ of each mark of the histogram.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 
@@ -18,6 +19,8 @@ from reconciler.model.identity import AgentName
 from reconciler.model.series import SPANS, HealthChange, HealthPoint, Latencies, added_marks, start_of
 
 PARTS = 256
+REMEMBERED = 8
+"""So many of the last writes at a row are told from new ones."""
 _FIXED = 6
 Flat = tuple[int, ...]
 Place = tuple[int, int, int]
@@ -47,6 +50,16 @@ def placed(points: Iterable[HealthPoint]) -> dict[Place, dict[str, Flat]]:
                 row = found.setdefault((span, start, part), {})
                 row[name] = added(row.get(name), _flat(point, start))
     return found
+
+
+def marked(held: str, op_id: str) -> str | None:
+    """What a row says of the writes that were at it last, with one more; None where that one was there before.
+
+    Several daemons write to the same rows: the others have been there before one repeats what it got no answer to.
+    """
+    marks = held.split()
+    mine = hashlib.blake2b(op_id.encode(), digest_size=6).hexdigest()
+    return None if mine in marks else " ".join([*marks, mine][-REMEMBERED:])
 
 
 def joined(held: Mapping[str, Flat], new: Mapping[str, Flat]) -> dict[str, Flat]:
