@@ -29,7 +29,7 @@ from reconciler.model.registry import AgentState
 from reconciler.model.units import Duration, Quantity
 from reconciler.query import paths
 from reconciler.query.facts import number, rank
-from reconciler.query.parser import MAX_PATTERN, MAX_VALUES, Condition, Joined, OrderSaid, Said, Tree, parse
+from reconciler.query.parser import MAX_PATTERN, MAX_VALUES, MAX_WORDS, Condition, Joined, OrderSaid, Said, Tree, parse
 from reconciler.query.paths import Kind
 from reconciler.query.patterns import is_whole
 from reconciler.query.words import tokens
@@ -140,6 +140,8 @@ class _Checker:
                 (prefixes if part.endswith("*") else words)[found[-1]] = None
         if not words and not prefixes:
             raise self._error(said, "there is no word in this", "letters and digits make words: words 'refund billing'")
+        if len(words) + len(prefixes) > MAX_WORDS:
+            raise self._error(said, f"`words` looks for at most {MAX_WORDS} words at once", "name those that tell most")
         return Words(tuple(words), tuple(prefixes))
 
     def _keys(self, said: Said) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ MAX_CONDITIONS = 200
 MAX_VALUES = 1_000
 MAX_ORDERS = 8
 MAX_PATTERN = 1_000
+MAX_WORDS = 100
 
 _GRAMMAR = r"""
 start: either? orders?

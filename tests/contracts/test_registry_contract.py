@@ -598,6 +598,28 @@ async def test_text_that_begins_alike_for_long_keeps_its_place_on_all_pages(regi
     assert not after
 
 
+LARGEST = {
+    "conditions": " or ".join(["labels.team = x", "labels.team > x", "not exists labels.team", "words x"] * 50),
+    "values": f"labels.team in ({','.join(map(str, range(999)))},support)",
+    "words": f"words '{' '.join(f'w{number}' for number in range(100))}'",
+    "beginnings": f"words '{' '.join(f'w{number}*' for number in range(100))}'",
+    "depth": "(not " * 60 + "labels.team = support" + ")" * 60,
+    "both": " and ".join(["(labels.team = support or words 'a b c d e')"] * 100),
+    "pattern": f"labels.team like '{'%s' * 400}%'",
+}
+"""As large as a query may be, in each direction, with `support` found by most."""
+
+
+@pytest.mark.parametrize("how", LARGEST)
+async def test_what_may_be_asked_is_answered(registry, how) -> None:
+    words = " ".join(f"w{number}" for number in range(100))
+    await registry.commit(write(replace(record(), document={"description": words}), replace(record(MINER), labels={})))
+    query = asked(LARGEST[how])
+    found = [one.name for one in (await registry.find(query, limit=5)).records]
+    assert found == {"conditions": [MINER], "pattern": []}.get(how, [TRIAGE])
+    assert await registry.count(query) == (GroupCount(value=None, count=len(found)),)
+
+
 async def test_agents_are_found_by_many_names(registry) -> None:
     await registry.commit(write(record(), record(MINER)))
     names = [*(f"{space}agent-{number}" for space in ("", "support/", "x/") for number in range(600)), str(TRIAGE)]

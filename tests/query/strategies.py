@@ -43,7 +43,7 @@ from reconciler.model.units import Duration, Quantity
 TEXTS = (
     "", "a", "b", "ab", "A", "B", "aa", "a b", "10", "9", "true", "é", "e\u0301", "ß", "ss", "\u0130", "\uffee",
     "\U0001f600", "%", "_", "a%", "a_b", "\\", "\\%", "*", "?", "[a]", "]", "^", "'", "''", '"', "a'b", "--", ";",
-    "a\nb", "\u2028", "x" * 300, "x" * 299 + "y", "ghcr.io/acme/x:1", "NEAR", "a AND b", "\u0000",
+    "a\nb", "\u2028", "x" * 256, "x" * 300, "x" * 299 + "y", "ghcr.io/acme/x:1", "NEAR", "a AND b", "\u0000",
 )  # fmt: skip
 """What facts hold; the last one is replaced in facts, and no query can ask for it."""
 ASKED = (*TEXTS[:-1], "c", "\ufffd", "support")

@@ -165,6 +165,7 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(text, start, length, pr
         pytest.param("not " * 4000 + "name = a", id="not in not"),
         pytest.param(" or ".join(["name=a"] * 2000), id="conditions without end"),
         pytest.param("name in (" + ",".join("a" * 2000) + ")", id="values without end"),
+        pytest.param("words '" + " ".join(f"w{n}" for n in range(101)) + "'", id="words without end"),
         pytest.param("order by " + ",".join(["name"] * 100), id="orders without end"),
         pytest.param("(not " * 100 + "name = a" + ")" * 100, id="depth"),
         pytest.param("name = a" + ")" * 16_000, id="too many ends"),

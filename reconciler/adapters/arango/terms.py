@@ -82,14 +82,21 @@ def order_term(value: Value | None) -> str | None:
 
 
 def like_regex(pattern: str) -> str:
-    """The regular expression that terms of text meet which are like a pattern."""
-    parts = []
+    """The regular expression that terms of text meet which are like a pattern.
+
+    It takes each piece at its first place and never looks back: else a pattern could keep the server busy for hours.
+    """
+    pieces = [""]
     for part in like_parts(pattern):
         if part is Wild.ANY_TEXT:
-            parts.append(".*")
+            pieces.append("")
         else:
-            parts.append(_CHARACTER if part is Wild.ONE_CHARACTER else spelled(part.encode()))
-    return f"^{TEXT}{''.join(parts)}$"
+            pieces[-1] += _CHARACTER if part is Wild.ONE_CHARACTER else spelled(part.encode())
+    first, *rest = pieces
+    if not rest:
+        return f"^{TEXT}{first}$"
+    *middle, last = rest
+    return f"^{TEXT}{first}{''.join(f'(?>.*?{piece})' for piece in middle if piece)}.*{last}$"
 
 
 def name_terms(namespace: str, name: str) -> tuple[str, str]:

@@ -66,6 +66,12 @@ def test_patterns_mean_the_same_among_terms(text, pattern) -> None:
     assert found is (like_regex(pattern).fullmatch(text) is not None)
 
 
+def test_a_pattern_that_was_made_to_take_long_does_not() -> None:
+    import re
+
+    assert re.search(terms.like_regex("%a" * 400 + "_%b"), terms.term("a" * 20_000)) is None
+
+
 @pytest.mark.parametrize(
     ("where", "order", "index"),
     [
