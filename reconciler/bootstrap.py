@@ -185,7 +185,10 @@ class Session:
             return await self.open_registry(declared)
 
         source = f"{declared.url}/{declared.database}"
-        mirror = await SqliteMirror.open(self.state_dir / RECORDS_MIRROR, self._clock, source=source)
+        try:
+            mirror = await SqliteMirror.open(self.state_dir / RECORDS_MIRROR, self._clock, source=source)
+        except RegistryError:  # written to by another process for long, or nothing can be: it is only a copy
+            return await reach()
         near = MirroredRegistry(reach, mirror, self._clock, IdMaker(self._clock), used=self._used or unheard)
         try:
             await near.open()

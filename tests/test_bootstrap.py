@@ -253,7 +253,9 @@ def test_importing_bootstrap_pays_for_no_adapter():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", ["cluster.db", "cluster.db-wal", "supervisor.json", "secrets", "../registry.db"])
+@pytest.mark.parametrize(
+    "path", ["cluster.db", "cluster.db-wal", "supervisor.json", "secrets", "../registry.db", "./mirror.db"]
+)
 async def test_a_registry_lies_in_a_file_of_its_own(tmp_path, path):
     repo = FleetRepo(tmp_path)
     async with await open_fleet(find_fleet(repo.root)) as session:
@@ -287,6 +289,16 @@ async def test_the_mirror_of_a_repository_and_the_copy_of_a_far_registry_lie_apa
         assert (await session.source.revision("")).commit
     assert (tmp_path / "state/.reconciler/mirror").is_dir()
     assert (tmp_path / "state/.reconciler/mirror.db").is_file()
+
+
+async def test_where_no_copy_can_be_had_the_registry_is_asked_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("ARANGO_USER", "someone")
+    monkeypatch.setenv("ARANGO_PASSWORD", "invented")
+    async with await FleetRepo(tmp_path / "fleet").session() as session:
+        prepare_state(session.state_dir)
+        (session.state_dir / "mirror.db" / "in-the-way").mkdir(parents=True)
+        with pytest.raises(RegistryError, match="refused"):
+            await session.stores(fleet(registry=ARANGO))
 
 
 async def test_a_cluster_that_could_not_be_opened_is_tried_again(tmp_path):

@@ -64,7 +64,7 @@ def inside(state_dir: Path, path: str) -> Path:
         raise ReconcilerError(
             f"registry path {path!r} leads out of {STATE_FOLDER}/", hint="name a file, like registry.db"
         )
-    if path.startswith(_TAKEN):
+    if os.path.normpath(path).startswith(_TAKEN):
         raise ReconcilerError(
             f"registry path {path!r} is what {STATE_FOLDER}/ keeps something else in", hint="name it registry.db"
         )

@@ -51,7 +51,7 @@ def check_ref(ref: str) -> str:
     return ref
 
 
-_AS_IT_IS = re.compile(r"refs/|HEAD\b|@")
+_AS_IT_IS = re.compile(r"refs/|HEAD(?![\w/.-])|@")
 """What begins a name that says by itself which of all that are named so it is."""
 
 

@@ -168,6 +168,12 @@ def backup(connection: sqlite3.Connection, path: Path, target: Path) -> BackedUp
             f"{target} lies where the registry itself does, and would be lost with it",
             hint="name a file elsewhere, best on another disk",
         )
+    log = target.with_name(f"{target.name}-wal")
+    if log.exists():
+        raise RegistryError(
+            f"{target} is in use as a registry, or was not closed: who opens it takes {log.name} for a part of it",
+            hint="name another file; or remove both, if nobody needs them",
+        )
     with replacing(target) as temporary:
         try:
             return _copy(connection, temporary)

@@ -15,7 +15,7 @@ from reconciler.adapters.sqlite import SqliteRegistry
 from reconciler.model.errors import RegistryError
 from reconciler.model.objects import Found
 from reconciler.ports import Upkeep
-from tests.contracts.values import TRIAGE, fact, filled, record, write
+from tests.contracts.values import MINER, TRIAGE, fact, filled, record, write
 from tests.doubles.clock import FakeClock
 
 
@@ -160,6 +160,22 @@ async def test_the_registry_is_never_overwritten_by_its_backup(registry: SqliteR
     with pytest.raises(RegistryError, match="where the registry itself"):
         await registry.backup(path.parent / name)
     assert await registry.integrity() == ()
+
+
+async def test_a_backup_that_is_used_as_a_registry_is_not_written_over(
+    registry: SqliteRegistry, tmp_path: Path
+) -> None:
+    """What was written to it since lies in a log beside it, and would be laid on the new copy by who opens that."""
+    await registry.commit(write(record()))
+    target = tmp_path / "backup.db"
+    await registry.backup(target)
+    used = await SqliteRegistry.open(target, FakeClock())
+    await used.commit(write(record(MINER), audit=(fact(),)))
+    with pytest.raises(RegistryError, match="in use"):
+        await registry.backup(target)
+    assert await used.integrity() == ()
+    await used.close()
+    assert (await registry.backup(target)).records == 1
 
 
 async def test_a_damaged_registry_is_not_put_over_a_good_backup(
