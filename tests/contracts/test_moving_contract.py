@@ -125,12 +125,15 @@ async def test_a_broken_export_leaves_the_registry_empty(registry, open_registry
     assert await whole(again) == items
 
 
-async def test_a_number_that_no_registry_writes_is_told(sqlite_at) -> None:
+@pytest.mark.parametrize(
+    "records", [(), (KeptRecord(seq=2**69, record=record()),)], ids=["in the heading", "of a record"]
+)
+async def test_a_number_that_no_registry_writes_is_told(sqlite_at, records) -> None:
     registry = await sqlite_at("filled")()
-    items: list[Kept] = [Heading(seq=2**70, audit_seq=0, audit_hash="0" * 64), KeptRecord(seq=2**69, record=record())]
+    items: list[Kept] = [Heading(seq=2**70, audit_seq=0, audit_hash="0" * 64), *records]
     try:
-        with pytest.raises(RegistryError, match="number that no registry writes"):
-            await registry.load(stream([*items, Ending(counts={"heading": 1, "record": 1})]))
+        with pytest.raises(RegistryError, match="a number is too large"):
+            await registry.load(stream([*items, Ending(counts={"heading": 1} | ({"record": 1} if records else {}))]))
     finally:
         await registry.close()
 

@@ -144,6 +144,8 @@ class Database:
             raise
         except sqlite3.Error as error:
             raise translate(error, self.path, doing) from error
+        except OverflowError as error:
+            raise RegistryError(f"{self.path}: cannot {doing}: a number is too large to be kept: {error}") from error
         except UNREADABLE as error:
             raise RegistryError(f"{self.path}: cannot {doing}: a row is damaged: {error}", hint=DAMAGED_HINT) from error
 

@@ -169,14 +169,8 @@ def _begin(connection: sqlite3.Connection) -> None:
 def _put_all(connection: sqlite3.Connection, items: Sequence[Kept]) -> None:
     projection = Projection(connection)
     for item in items:
-        try:
-            for statement, values in _rows(item):
-                connection.execute(statement, values)
-        except OverflowError as error:
-            raise RegistryError(
-                f"the export holds a number that no registry writes: {error}",
-                hint="nothing was taken from it; export the registry again",
-            ) from error
+        for statement, values in _rows(item):
+            connection.execute(statement, values)
         if isinstance(item, KeptRecord):
             projection.put(item.record)
     projection.finish()
