@@ -9,6 +9,8 @@ FAILURES = 3
 FIRST_S = 60.0
 MOST_S = 900.0
 """It stays open for FIRST_S, and twice as long after each trial that fails, up to this."""
+MOST_DOUBLED = 10
+"""No power of more trials is a number that a time can be: one that fails for ten days has a thousand behind it."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Breaker:
             return  # it began before this opened
         self.failures += 1
         if self.failures >= FAILURES:
-            self.opened_until = now + min(MOST_S, FIRST_S * 2 ** (self.failures - FAILURES))
+            self.opened_until = now + min(MOST_S, FIRST_S * 2 ** min(self.failures - FAILURES, MOST_DOUBLED))
 
     def let_go(self) -> None:
         """Neither: whoever was let through did not try."""

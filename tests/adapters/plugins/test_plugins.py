@@ -245,7 +245,7 @@ def test_a_breaker_opens_waits_tries_one_and_waits_longer() -> None:
     breaker.failed("still", FIRST_S)
     assert breaker.closed_for(FIRST_S) == 2 * FIRST_S
     now = FIRST_S
-    for _ in range(20):
+    for _ in range(2_000):  # three weeks of failing
         now += breaker.closed_for(now)
         assert breaker.closed_for(now) == 0.0
         breaker.failed("still", now)
