@@ -105,20 +105,21 @@ def pagerduty(told: Notification, routing_key: str) -> dict[str, Any]:
 def alertmanager(told: Notification) -> list[dict[str, Any]]:
     """The postableAlerts of the API v2: each alert by itself. What is told with other labels now ends as it was."""
     now = told.at_ms
-    active = [_postable(one, told.fleet) | {"endsAt": moment(now + told.lasts_ms)} for one in told.firing]
-    over = [_postable(one, told.fleet) | {"endsAt": moment(now)} for one in told.resolved]
-    replaced = [_postable(Notice(alert=one), told.fleet) | {"endsAt": moment(now)} for one in told.replaced]
+    active = [_postable(one, told.fleet, now) | {"endsAt": moment(now + told.lasts_ms)} for one in told.firing]
+    over = [_postable(one, told.fleet, now) | {"endsAt": moment(now)} for one in told.resolved]
+    replaced = [_postable(Notice(alert=one), told.fleet, now) | {"endsAt": moment(now)} for one in told.replaced]
     return active + over + replaced
 
 
-def _postable(notice: Notice, fleet: str) -> dict[str, Any]:
+def _postable(notice: Notice, fleet: str, now_ms: int) -> dict[str, Any]:
+    """None begins after its end: Alertmanager would refuse all of the message for it, where a clock was set back."""
     alert = notice.alert
     annotations = {"summary": _cut(alert.text, MAX_LABEL)} | {f"detail_{key}": v for key, v in alert.details.items()}
     if notice.stands_for:
         annotations["stands_for"] = ", ".join(map(str, notice.stands_for)) + (
             f" and {notice.more} more" if notice.more else ""
         )
-    return {"labels": _labels(alert, fleet), "annotations": annotations, "startsAt": moment(alert.at_ms)}
+    return {"labels": _labels(alert, fleet), "annotations": annotations, "startsAt": moment(min(alert.at_ms, now_ms))}
 
 
 def _labels(alert: Alert, fleet: str) -> dict[str, str]:

@@ -11,11 +11,13 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from reconciler.adapters.alerts.posting import said
@@ -68,6 +70,10 @@ class MailSink:
     to: tuple[str, ...]
     tls: ssl.SSLContext | None = None
     deadline_s: float = DEADLINE_S
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="mail"), init=False
+    )
+    """Its own: those of the event loop are everybody's, and a name server may keep one for minutes."""
 
     async def send(self, notification: Notification) -> Answer:
         try:
@@ -77,7 +83,8 @@ class MailSink:
         talk = _Talk(self.server, self.tls)
         try:
             async with asyncio.timeout(self.deadline_s):
-                refused = await asyncio.to_thread(talk.deliver, message, self.sender, self.to)
+                work = partial(talk.deliver, message, self.sender, self.to)
+                refused = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (OSError, smtplib.SMTPException, _Unencrypted) as error:
             return self._failed(error)
         finally:
@@ -86,7 +93,8 @@ class MailSink:
         return Answer(verdict=Verdict.SENT, text=told)
 
     async def close(self) -> None:
-        """Connections end with each mail."""
+        """Connections end with each mail; a thread that waits for a name server ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _message(self, told: Notification) -> EmailMessage:
         domain = self.sender.partition("@")[2] or "localhost"
@@ -135,13 +143,16 @@ class _Talk:
         self._tls = tls
         self._client = smtplib.SMTP(timeout=STEP_S, local_hostname=socket.gethostname() or "localhost")
         self._over = threading.Event()
+        self._line: socket.socket | None = None
+        """The connection by a number of its own: the client's is not to be had while hands are shaken over TLS."""
 
     def hang_up(self) -> None:
         self._over.set()
-        line = getattr(self._client, "sock", None)
+        line = self._line
         if line is not None:
             with suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
+            line.close()
 
     def deliver(self, message: EmailMessage, sender: str, to: tuple[str, ...]) -> Mapping[str, object]:
         """Answers who was refused while others were not."""
@@ -156,14 +167,18 @@ class _Talk:
             return refused
         finally:
             client.close()
+            if self._line is not None:
+                self._line.close()
 
     def _connect(self) -> None:
         client, server = self._client, self._server
         context = self._tls or ssl.create_default_context()
-        line = socket.create_connection((server.host, server.port), STEP_S)
-        client.sock = context.wrap_socket(line, server_hostname=server.host) if server.encrypted else line
+        client.sock = line = socket.create_connection((server.host, server.port), STEP_S)
+        self._line = line.dup()
         if self._over.is_set():  # asked before there was a line to hang up
             raise TimeoutError
+        if server.encrypted:
+            client.sock = context.wrap_socket(line, server_hostname=server.host)
         code, text = client.getreply()
         if code != 220:
             raise smtplib.SMTPConnectError(code, text)

@@ -17,6 +17,8 @@ from reconciler.ports import Clock
 if TYPE_CHECKING:
     import aiohttp
 
+    from reconciler.adapters.alerts.resolving import Names
+
 DEADLINE_S = 10.0
 MAX_BODY = 4096
 """Bytes of an answer that are read; more is not needed to say what it was."""
@@ -53,6 +55,7 @@ class Poster:
     clock: Clock
     deadline_s: float = DEADLINE_S
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
+    _names: Names | None = field(default=None, init=False)
 
     async def post(self, request: Request) -> Answer:
         """One attempt; what goes wrong is said in the answer."""
@@ -74,12 +77,18 @@ class Poster:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._names is not None:
+            await self._names.close()
+            self._names = None
 
     async def _exchange(self, request: Request) -> Answer:
         session = self._open()
         headers = {"Content-Type": "application/json", **request.headers}
         sent = io.BytesIO(request.body)  # a flood is too large to be written in one go
         async with session.post(request.url, data=sent, headers=headers, allow_redirects=False) as response:
+            if 200 <= response.status < 300:  # it is taken, whatever becomes of the words that follow
+                response.close()
+                return Answer(verdict=Verdict.SENT, text=str(response.status))
             body = b""
             async for chunk in response.content.iter_chunked(1024):
                 body += chunk
@@ -89,8 +98,6 @@ class Poster:
             return self._judged(response.status, response.headers.get("Retry-After", ""), body, request)
 
     def _judged(self, status: int, retry_after: str, body: bytes, request: Request) -> Answer:
-        if 200 <= status < 300:
-            return Answer(verdict=Verdict.SENT, text=str(status))
         if 300 <= status < 400:
             return Answer(verdict=Verdict.REFUSED, text=f"{status}: it leads elsewhere, and is not followed")
         shown = said(body, request.hidden())
@@ -105,17 +112,20 @@ class Poster:
         if text.isascii() and text.isdigit():
             return min(float(text[:9]), MOST_S)
         try:
-            at = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
+            at = parsedate_to_datetime(text).timestamp()
+        except (ValueError, TypeError, OverflowError):
             return None
-        return min(max(at.timestamp() - self.clock.now_ms() / 1000, 0.0), MOST_S)
+        return min(max(at - self.clock.now_ms() / 1000, 0.0), MOST_S)
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
 
+        from reconciler.adapters.alerts.resolving import Names
+
         if self._session is None:
+            self._names = Names()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=2, keepalive_timeout=30),
+                connector=aiohttp.TCPConnector(limit=2, keepalive_timeout=30, resolver=self._names),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 headers={"User-Agent": "reconciler-alerts"},

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 
 from reconciler.adapters.alerts import open_sink
 from reconciler.adapters.alerts.mail import MailSink, Server
+from reconciler.adapters.alerts.posting import Poster, Request
 from reconciler.model.agent import AlertRoute
 from reconciler.model.alert import Answer, Verdict
 from reconciler.model.errors import UsageError
@@ -165,3 +171,38 @@ def test_where_the_mail_comes_from_is_said_or_the_user_or_the_server() -> None:
     with pytest.raises(UsageError, match="no address of mail"):
         opened("smtp://mail.acme.example", to=["not an address"])
     assert "a/b" not in repr(found)
+
+
+async def test_a_server_that_never_shakes_hands_is_hung_up_on() -> None:
+    """Else a thread would wait for each mail, for as long as the server likes."""
+    async with MailServer(silent=True) as server:
+        given = Server(host="localhost", port=server.port, encrypted=True)
+        waiting = replace(sink(server, deadline_s=0.3), server=given)
+        assert (await waiting.send(firing("email"))).verdict is Verdict.LATER
+        async with asyncio.timeout(5):
+            await asyncio.gather(*server._talks)
+
+
+async def test_a_name_server_that_does_not_answer_keeps_nobody_elses_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    answers = threading.Event()
+
+    def waits(*_: object, **__: object) -> list[Any]:
+        answers.wait()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", waits)
+    poster = Poster(clock=FakeClock(), deadline_s=0.1)
+    mails = MailSink(
+        server=Server(host="mail.example", port=1, encrypted=False), sender="a@b.example", to=("c@d.example",),
+        deadline_s=0.1,
+    )  # fmt: skip
+    try:
+        assert (await mails.send(firing("email"))).verdict is Verdict.LATER
+        assert (await poster.post(Request(url="http://hooks.example/", body=b"{}"))).verdict is Verdict.LATER
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(int) == 0
+    finally:
+        answers.set()
+        await mails.close()
+        await poster.close()

@@ -73,6 +73,8 @@ async def test_what_is_refused_is_refused_and_said(server: ScriptedServer, poste
         ("soon", None),
         ("-5", None),
         ("", None),
+        ("Mon, 99999999999999999999 Jan 2020 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2020 00:00:00 +99999999999999", None),
     ],
 )
 async def test_who_asks_to_be_left_alone_is_left_alone_within_bounds(
@@ -108,9 +110,25 @@ async def test_of_an_endless_answer_little_is_read(server: ScriptedServer, poste
     assert (await answered(server, poster, endless_refusal)).verdict is Verdict.REFUSED
 
 
+async def test_what_is_taken_is_sent_whatever_becomes_of_the_rest_of_the_answer(
+    server: ScriptedServer, poster: Poster
+) -> None:
+    """Else people would be told the same again and again, by a receiver that took it each time."""
+
+    async def taken_and_hanging(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=202)
+        await response.prepare(request)
+        await response.write(b"{")
+        return await silence(request)
+
+    poster.deadline_s = 2.0
+    assert await answered(server, poster, taken_and_hanging) == Answer(verdict=Verdict.SENT, text="202")
+    assert (await answered(server, poster, torn({"a": "b" * 100}, after=5))).verdict is Verdict.SENT
+    assert (await answered(server, poster, said({}))).verdict is Verdict.SENT
+
+
 async def test_a_line_that_breaks_is_tried_again(server: ScriptedServer, poster: Poster) -> None:
     assert (await answered(server, poster, reset)).verdict is Verdict.LATER
-    assert (await answered(server, poster, torn({"a": "b" * 100}, after=5))).verdict is Verdict.LATER
 
 
 async def test_one_that_is_not_there_is_tried_again(poster: Poster) -> None:

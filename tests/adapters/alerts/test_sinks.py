@@ -17,7 +17,7 @@ from reconciler.adapters.alerts.sinks import signature
 from reconciler.model.agent import AlertRoute
 from reconciler.model.alert import Notification, Verdict
 from tests.adapters.alerts.told import AGENT, FLEET, HOSTILE, OTHER, ended, firing, worse
-from tests.alerting.builders import alert
+from tests.alerting.builders import HOUR, START_MS, alert
 from tests.doubles.clock import FakeClock
 from tests.doubles.scripted_server import ScriptedServer, said
 
@@ -153,3 +153,9 @@ async def test_alertmanager_is_told_when_an_alert_ends_and_of_the_end_of_what_it
     assert (now["labels"]["severity"], before["labels"]["severity"]) == ("critical", "warning")
     assert before["endsAt"] < now["endsAt"]
     assert server.seen[-1].headers["Authorization"] == "Bearer a-token"
+
+
+async def test_alertmanager_is_told_of_no_alert_that_begins_after_its_end(server: ScriptedServer) -> None:
+    """The clock was set back since it began; for one such alert all of a message would be refused."""
+    (over,) = await posted(server, "alertmanager", ended("alertmanager", alert(at_ms=START_MS + HOUR)))
+    assert over["startsAt"] <= over["endsAt"]
