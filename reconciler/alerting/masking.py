@@ -25,7 +25,8 @@ _NAMED = re.compile(
 _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + _MASK),
     # a scheme is looked for in so many letters before the colon and no more: a long text of dots would take seconds
-    (re.compile(r"(?i)([a-z][a-z0-9+.-]{0,30}://)[^/\s@]+@"), r"\1" + _MASK + "@"),
+    # and to the last @ before the path: people write passwords with one in them as they are
+    (re.compile(r"""(?i)([a-z][a-z0-9+.-]{0,30}://)[^/\s?#"'<>]+@"""), r"\1" + _MASK + "@"),
     (re.compile(r"\b(?:sk|pk|rk|gh[opsu]|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{10,}"), _MASK),
     (re.compile(r"\bAKIA[A-Z0-9]{16}\b"), _MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), _MASK),

@@ -64,6 +64,7 @@ def test_what_is_long_is_cut_and_counted() -> None:
         ("token: 'abc def'", "abc def"),
         ("Authorization: Bearer abcdefgh.ijkl", "abcdefgh"),
         ("postgres://ann:hunter2@db/x", "hunter2"),
+        ("postgres://ann:hunter@hunter2@db/x", "hunter2"),
         ("a.+-" * 30 + "x://ann:hunter2@db/x", "hunter2"),
         ("used sk-abcdefghijklmnop here", "sk-abcdefghijklmnop"),
         ("ghp_abcdefghijklmnop", "abcdefghijklmnop"),
@@ -80,7 +81,10 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
 
 
 def test_what_is_none_is_left() -> None:
-    for text in ("connection refused", "tokens 5", "http://h:80/path", "the key is missing", "secretary of state"):
+    for text in (
+        "connection refused", "tokens 5", "http://h:80/path", "the key is missing", "secretary of state",
+        "http://h?to=ann@x", '{"at": "http://h", "to": "ann@x"}',
+    ):  # fmt: skip
         assert masked(text) == text
 
 
