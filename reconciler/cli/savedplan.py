@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.cli.paths import parse_path
 from reconciler.cli.views.plan_words import attribute_name, inline
 from reconciler.model.errors import ReconcilerError, UsageError
-from reconciler.model.identity import AgentName, ObjectRef
+from reconciler.model.identity import AgentName, FieldPath, ObjectRef
 from reconciler.model.objects import AnyState
 from reconciler.model.plan import (
     Action,
@@ -69,7 +69,10 @@ def plan_of(saved: SavedPlan) -> Plan:
         return Plan(
             fleet=saved.fleet,
             revision=Revision(
-                commit=saved.commit, ref=document.get("ref", ""), working_tree=bool(document.get("workingTree"))
+                commit=saved.commit,
+                ref=document.get("ref", ""),
+                working_tree=bool(document.get("workingTree")),
+                dirty=tuple(map(str, document.get("dirty", ()))),
             ),
             completeness=tuple(
                 Completeness(source=item["source"], problem=item["problem"])
@@ -128,7 +131,7 @@ def _change(item: Mapping[str, Any]) -> Change:
 
 def _attribute(item: Mapping[str, Any]) -> AttributeChange:
     return AttributeChange(
-        path=parse_path(item["path"]),
+        path=_path(item["path"]),
         before=_value(item, "before"),
         after=_value(item, "after"),
         origin=_origin(item["origin"]),
@@ -136,10 +139,21 @@ def _attribute(item: Mapping[str, Any]) -> AttributeChange:
     )
 
 
+def _path(text: str) -> FieldPath:
+    """A path that was written by us. The name of a list's item may be anything: from there on it is shown as it is."""
+    try:
+        return parse_path(text, len(text))
+    except UsageError:
+        head, bracket, rest = text.partition("[")
+        return (*parse_path(head, len(head)), bracket + rest)
+
+
+_MARKS: Mapping[str, Any] = {str(mark): mark for mark in (*Masked, Missing.FIELD)}
+
+
 def _value(item: Mapping[str, Any], key: str) -> Any:
     value = item.get(key, Missing.FIELD)
-    marks = {str(mark): mark for mark in Masked}
-    return marks.get(value, value) if isinstance(value, str) else value
+    return _MARKS.get(value, value) if isinstance(value, str) else value
 
 
 def _origin(item: Mapping[str, Any] | None) -> Provenance | None:
@@ -177,6 +191,7 @@ def _hold(item: Mapping[str, Any]) -> Hold:
         text=item["text"],
         lift=item["lift"],
         blocks_exit=bool(item["blocksExit"]),
+        origin=_position(item.get("origin", "")),
         until_ms=int(item.get("untilMs", 0)),
     )
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
 import msgspec
 
+_TELLING = re.compile(r'[./\[\]"\\]')
+_ESCAPED = re.compile(r'(["\\])')
 FieldPath = tuple[str, ...]
 """Keys from the root of a mapping; list items as "[name]" (named lists) or "[0]"."""
 
 
 def format_path(path: FieldPath) -> str:
-    """`("env", "[LOG]", "value")` as `env[LOG].value`; keys with dots are quoted."""
+    """`("env", "[LOG]", "value")` as `env[LOG].value`; keys that a path could not be read from again are quoted."""
     text = ""
     for part in path:
         if part.startswith("["):
             text += part
-        elif "." in part or "/" in part:
-            text += f'["{part}"]'
+        elif not part or _TELLING.search(part):
+            escaped = _ESCAPED.sub(r"\\\1", part)
+            text += f'["{escaped}"]'
         else:
             text += f".{part}" if text else part
     return text

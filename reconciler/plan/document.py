@@ -29,6 +29,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "commit": plan.revision.commit,
         "ref": plan.revision.ref,
         "workingTree": plan.revision.working_tree,
+        **({"dirty": list(plan.revision.dirty)} if plan.revision.dirty else {}),
         "partial": plan.partial,
         "policy": policy_document(plan),
         "completeness": [{"source": item.source, "problem": item.problem} for item in plan.completeness],
@@ -163,5 +164,6 @@ def _hold(hold: Hold) -> dict[str, Any]:
         "text": hold.text,
         "lift": hold.lift,
         "blocksExit": hold.blocks_exit,
+        **({"origin": _position(hold.origin)} if hold.origin else {}),
         **({"untilMs": hold.until_ms} if hold.until_ms else {}),
     }

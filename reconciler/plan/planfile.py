@@ -105,6 +105,8 @@ def load(data: bytes) -> SavedPlan:
         targets = tuple(AgentName.parse(name) for name in file.policy.targets)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise PlanFileError(f"the plan file is damaged: {error}", hint=_AGAIN) from None
+    if len(set(names)) < len(names):
+        raise PlanFileError("the plan file is damaged: an agent stands in it twice", hint=_AGAIN)
     claimed = document.pop("digest")
     if digest(document) != claimed:
         raise PlanFileError("the plan file was changed after it was written", hint=_AGAIN)
@@ -141,10 +143,27 @@ def compare(saved: SavedPlan, now: Plan) -> tuple[Difference, ...]:
     found = []
     for name, fingerprint in sorted(saved.fingerprints.items()):
         change = current.get(name)
-        if change is None or change.fingerprint != fingerprint:
-            document = change_document(change) if change else None
+        document = change_document(change) if change else None
+        if change is None or change.fingerprint != fingerprint or _shown(before[str(name)]) != _shown(document):
             found.append(Difference(agent=name, saved=before[str(name)], now=document))
     return tuple(found)
+
+
+def _shown(document: Mapping[str, Any] | None) -> Any:
+    """What of a change people go by when they read its plan, and what follows from its fingerprint: its action,
+    objects and attributes. A file in which somebody wrote other ones is not what would be done.
+    """
+    if document is None:
+        return ()
+    said = [document.get(key) for key in ("action", "objects", "attributes")]
+    action, objects, attributes = msgspec.json.decode(msgspec.json.encode(said))
+    if not isinstance(attributes, list) or not all(isinstance(item, dict) for item in attributes):
+        return None
+    return (
+        action,
+        objects,
+        [{key: item[key] for key in ("path", "before", "after") if key in item} for item in attributes],
+    )
 
 
 def restrict(plan: Plan, saved: SavedPlan) -> Plan:

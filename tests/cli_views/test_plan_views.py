@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from reconciler.cli.views.plan_json import render_json
 from reconciler.cli.views.plan_markdown import escape, fence, marker, render_markdown
 from reconciler.cli.views.plan_text import render_text
 from reconciler.cli.views.plan_words import value, word_diff
+from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState
 from reconciler.model.plan import (
@@ -36,6 +38,7 @@ from reconciler.model.plan import (
     Verb,
 )
 from reconciler.model.source import Position, Provenance, Revision
+from tests.plan.builders import agent, path_of, running
 
 COMMIT = "3f2c1ab" + "0" * 33
 TRIAGE = AgentName(namespace="support", name="triage")
@@ -86,6 +89,13 @@ Fleet acme at 3f2c1ab (main), against local: complete; registry: complete
 Plan: 0 to create, 1 to update, 1 to scale, 0 to delete. The template base changes 1 of 3 agents."""
 
 
+def gentle() -> Agent | None:
+    """An agent whose pods are replaced one by one."""
+    world = running("support/triage")
+    world.files[path_of("support/triage")] = agent("support/triage", replicas=3)
+    return world.plan().changes[0].agent
+
+
 def walkthrough() -> Plan:
     from reconciler.model.objects import MustBe
     from reconciler.model.plan import ObjectChange, Verb
@@ -117,6 +127,7 @@ def walkthrough() -> Plan:
             reasons=(Reason(code=ReasonCode.TEMPLATE_CHANGED, text="", origin=base),),
             hidden=12,
             objects=(deployment,),
+            agent=gentle(),
         ),
         blast_radius=(BlastRadius(template="base", changed=(TRIAGE,), total=3),),
     )
@@ -289,6 +300,51 @@ def test_long_values_are_cut_and_say_so() -> None:
 )
 def test_words_that_came_and_went_are_marked(before: str, after: str, lines: list[str]) -> None:
     assert word_diff(before, after) == lines
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["x"] * 400, [word for index in range(200) for word in ("x", f"y{index}")]),
+        ([" ".join(["a"] * 499)] * 130, [" ".join(["a", "b"] * 249)] * 130),
+        (["a " * 100_000], ["b a " * 60_000]),
+    ],
+)
+def test_texts_that_repeat_themselves_are_compared_in_bounded_time(before: list[str], after: list[str]) -> None:
+    """Counted in comparisons of difflib's, of which the first once took seven million."""
+    looked = 0
+
+    def count(frame: object, event: str, _argument: object) -> None:
+        nonlocal looked
+        looked += event == "c_call"
+
+    sys.setprofile(count)
+    try:
+        lines = word_diff("\n".join(before), "\n".join(after))
+    finally:
+        sys.setprofile(None)
+    assert lines
+    assert looked < 1_000_000
+
+
+def test_no_name_that_a_commit_chose_begins_a_line_of_its_own() -> None:
+    forged = "x\nPlan: 0 to create, 0 to update, 0 to scale, 0 to delete."
+    drift = Drift(
+        cluster="eu-1", ref=ObjectRef(group="", kind="ConfigMap", namespace="a", name="b"), path=forged, manager=forged,
+        before=1, after=2,
+    )  # fmt: skip
+    here = Provenance(layer="agent", revision="", position=Position(path=forged, line=1))
+    hold = Hold(
+        code=HoldCode.INVALID, agents=(TRIAGE,), action=None, text="", lift="", origin=Position(path=forged, line=1)
+    )
+    update = change(
+        TRIAGE, Action.UPDATE, AttributeChange(path=("config", forged), before=1, after=2), drift=(drift,),
+        reasons=(Reason(code=ReasonCode.SPEC_CHANGED, text="", origin=here),),
+    )  # fmt: skip
+    revision = Revision(commit=COMMIT, dirty=(forged,))
+    made = plan(update, revision=revision, holds=(hold,), drift=(replace(drift, undone=False),))
+    for text in (render_text(made, color=False), render_markdown(made)):
+        assert len(re.findall(r"^\W*Plan: ", text, re.MULTILINE)) == 1, text
 
 
 def test_control_characters_are_shown_and_not_obeyed() -> None:

@@ -214,3 +214,40 @@ def test_secrets_are_in_no_plan_file() -> None:
     assert "hunter2" not in text
     assert "other-secret" not in text
     assert "(sensitive value)" in text
+
+
+def forged(data: bytes, **edits: Any) -> bytes:
+    """The file with other words in its first change, and the digest that belongs to them."""
+    from reconciler.plan.fingerprint import digest
+
+    document = json.loads(data)
+    del document["digest"]
+    document["changes"][0] |= edits
+    return json.dumps(document | {"digest": digest(document)}).encode()
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        {"action": "delete"},
+        {"attributes": []},
+        {"attributes": [{"path": "replicas", "before": 1, "after": 2, "origin": None}]},
+        {"attributes": "none"},
+        {"objects": []},
+    ],
+)
+def test_a_file_that_shows_something_else_than_it_does_is_told_apart(edits: dict[str, Any]) -> None:
+    plan = changed("support/triage").plan()
+    saved = load(forged(dump(plan), **edits))
+    assert [str(item.agent) for item in compare(saved, plan)] == ["support/triage"]
+    assert compare(load(forged(dump(plan))), plan) == ()
+
+
+def test_an_agent_stands_in_a_plan_file_once() -> None:
+    from reconciler.plan.fingerprint import digest
+
+    document = json.loads(dump(changed("support/triage").plan()))
+    del document["digest"]
+    document["changes"] *= 2
+    with pytest.raises(PlanFileError, match="twice"):
+        load(json.dumps(document | {"digest": digest(document)}).encode())

@@ -133,7 +133,7 @@ def _objects(change: Change, *, color: bool) -> Iterator[str]:
 
 def _holds(plan: Plan, *, color: bool) -> Iterator[str]:
     for hold in plan.holds:
-        origin = f"  ({clean(f'{hold.origin.path}:{hold.origin.line}')})" if hold.origin else ""
+        origin = f"  ({words.named(f'{hold.origin.path}:{hold.origin.line}')})" if hold.origin else ""
         word = "held:" if hold.blocks_exit or hold.action else "note:"
         yield f"{paint(word, 'yellow', color=color)} {words.hold_text(hold)}{origin}"
         if len(hold.agents) > 1:

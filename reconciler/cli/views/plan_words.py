@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import islice
@@ -62,9 +63,18 @@ _BESIDE_PODS = frozenset({"adopt", "autoscaling", "disruption", "placement", "pr
 NAMES_SHOWN = 20
 MAX_VALUE = 2000
 MAX_LINES = 1000
+MAX_COMPARED = 5_000_000
+"""Words times words that are held against each other in one text; lines beyond are shown as they were and are."""
+MAX_ALIKE = 8
+"""What stands more often than that in a text tells nothing of where its parts went, and costs the most to compare."""
 CONTEXT = 2
 _PLAIN = re.compile(r"[^\s\"'{}\[\],:#&*!|>%@`][^\n\t\"{}\[\],#]*\Z")
 _KIND_ORDER = {kind: index for index, (_, _, kind) in enumerate(KIND_ORDER)}
+
+
+def named(text: str) -> str:
+    """A name that others chose, of a key or a file, on one line: no end of a line in it may begin a line of ours."""
+    return clean(text).replace("\n", "\\x0a").replace("\t", "\\x09")
 
 
 def title(change: Change) -> str:
@@ -77,8 +87,10 @@ def title(change: Change) -> str:
         words += f", its {replaced} replaced"
     if change.action is Action.UPDATE and _rolls(change):
         rollout = change.agent.spec.rollout if change.agent else None
-        gently = rollout is None or (rollout.max_surge in (0, 1) and rollout.max_unavailable in (0, 1))
-        words += ", its pods replaced one by one" if gently else ", its pods replaced a few at a time"
+        words += ", its pods replaced"
+        if rollout is not None:  # a saved plan does not say it
+            gently = rollout.max_surge in (0, 1) and rollout.max_unavailable in (0, 1)
+            words += " one by one" if gently else " a few at a time"
     return f"{change.name} {words}"
 
 
@@ -113,7 +125,7 @@ def cause(change: Change) -> str:
         if reason.origin is not None and reason.origin.position is not None:
             position = reason.origin.position
             changed = " changed" if reason.origin.layer.startswith("template ") else ""
-            return clean(f"{position.path}:{position.line}{changed}")
+            return named(f"{position.path}:{position.line}{changed}")
     return ""
 
 
@@ -178,17 +190,37 @@ def word_diff(before: str, after: str) -> list[str]:
     if len(old) > MAX_LINES or len(new) > MAX_LINES:
         return [f"({plural(len(old), 'line')} replaced by {plural(len(new), 'line')})"]
     lines: list[str] = []
-    blocks = SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
+    blocks = _blocks(old, new)
+    room = MAX_COMPARED
     for number, (tag, start, end, begin, stop) in enumerate(blocks):
         if tag == "equal":
             lines += _context(old[start:end], first=number == 0, last=number == len(blocks) - 1)
         elif tag == "replace" and end - start == stop - begin:
-            lines += [_words(left, right) for left, right in zip(old[start:end], new[begin:stop], strict=True)]
+            for left, right in zip(old[start:end], new[begin:stop], strict=True):
+                words = left.split(), right.split()
+                room -= len(words[0]) * len(words[1])
+                lines.append(_words(left, right, *words, compared=room >= 0))
         else:
             lines += ["{-" + line + "-}" for line in old[start:end]] + ["{+" + line + "+}" for line in new[begin:stop]]
     if old == new:
         lines.append("(only the ends of lines differ)")
     return lines
+
+
+_Block = tuple[str, int, int, int, int]
+
+
+def _blocks(old: Sequence[str], new: Sequence[str]) -> list[_Block]:
+    """What is equal and what is not, as difflib says it, in a time that is bounded whatever repeats."""
+    least = min(len(old), len(new))
+    head = next((index for index in range(least) if old[index] != new[index]), least)
+    tail = next((index for index in range(least - head) if old[-1 - index] != new[-1 - index]), least - head)
+    end, stop = len(old) - tail, len(new) - tail
+    often = {item for item, count in Counter(new[head:stop]).items() if count > MAX_ALIKE}
+    matcher = SequenceMatcher(often.__contains__, old[head:end], new[head:stop], autojunk=False)
+    blocks: list[_Block] = [("equal", 0, head, 0, head)] if head else []
+    blocks += [(tag, i + head, j + head, k + head, m + head) for tag, i, j, k, m in matcher.get_opcodes()]
+    return [*blocks, ("equal", end, len(old), stop, len(new))] if tail else blocks
 
 
 def _context(lines: Sequence[str], *, first: bool, last: bool) -> list[str]:
@@ -200,13 +232,13 @@ def _context(lines: Sequence[str], *, first: bool, last: bool) -> list[str]:
     return [*lines[:head], f"({plural(left, 'unchanged line')})", *lines[len(lines) - tail :]]
 
 
-def _words(before: str, after: str) -> str:
-    old, new = before.split(), after.split()
-    if old == new or len(old) + len(new) > MAX_LINES:
+def _words(before: str, after: str, old: Sequence[str], new: Sequence[str], *, compared: bool) -> str:
+    """A line of `after`, made of the words `new`, with what it has of other words than `before`."""
+    if old == new or not compared:
         return f"{{-{before}-}} {{+{after}+}}"
     indent = after[: len(after) - len(after.lstrip())]
     parts: list[str] = []
-    for tag, start, end, begin, stop in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+    for tag, start, end, begin, stop in _blocks(old, new):
         if tag == "equal":
             parts += old[start:end]
             continue
@@ -219,7 +251,7 @@ def _words(before: str, after: str) -> str:
 
 def attribute_name(change: AttributeChange) -> str:
     """The path of an attribute as people write it."""
-    return clean(format_path(change.path))
+    return named(format_path(change.path))
 
 
 def remark(change: AttributeChange) -> str:
@@ -241,7 +273,7 @@ def shown_attributes(change: Change) -> tuple[list[AttributeChange], int]:
 
 def drift_lines(drift: Drift) -> tuple[str, str, str]:
     """(mark, text, who and what becomes of it) of a drift."""
-    who = f"by {clean(drift.manager)}" if drift.manager else "by somebody who left no name"
+    who = f"by {named(drift.manager)}" if drift.manager else "by somebody who left no name"
     fate = "will be undone" if drift.undone else "is reported and left"
     if not drift.path and drift.before is Missing.FIELD:
         return "+", "the object carries this fleet's mark and is on no record", "is reported and left"
@@ -249,16 +281,16 @@ def drift_lines(drift: Drift) -> tuple[str, str, str]:
         return "-", "the object is gone", "will be made again" if drift.undone else fate
     return (
         mark(drift.before, drift.after),
-        f"{clean(drift.path)}: {inline(drift.before, drift.after)}",
+        f"{named(drift.path)}: {inline(drift.before, drift.after)}",
         f"{who}; {fate}",
     )
 
 
 def left_text(drift: Drift) -> str:
     """`Deployment.apps support/triage on eu-1: spec.replicas is 7 and held by keda, 3 is declared`."""
-    who = clean(drift.manager) or "somebody who left no name"
+    who = named(drift.manager) or "somebody who left no name"
     have = "absent" if drift.after is Missing.FIELD else value(drift.after)
-    place = clean(f"{drift.ref} on {drift.cluster}: {drift.path}")
+    place = named(f"{drift.ref} on {drift.cluster}: {drift.path}")
     return f"{place} is {have} and held by {who}, {value(drift.before)} is declared"
 
 
@@ -329,7 +361,7 @@ def notes(plan: Plan) -> list[str]:
     found = []
     revision = plan.revision
     if revision.dirty and not revision.working_tree:
-        shown = ", ".join(clean(path) for path in revision.dirty[:NAMES_SHOWN])
+        shown = ", ".join(named(path) for path in revision.dirty[:NAMES_SHOWN])
         more = f" and {len(revision.dirty) - NAMES_SHOWN} more" if len(revision.dirty) > NAMES_SHOWN else ""
         found.append(f"Uncommitted files differ and are not in this plan (--working-tree plans them): {shown}{more}")
     if plan.partial:
