@@ -31,7 +31,7 @@ def judged(
     An agent that depends on an invalid one stays valid: that one is `declared`, and left as it is.
     """
     found: dict[AgentName, list[Problem]] = {}
-    for name, problem in (*_placements(agents, fleet), *_dependencies(agents, declared)):
+    for name, problem in (*_placements(agents, fleet), *_dependencies(agents, declared), *_services(agents)):
         found.setdefault(name, []).append(problem)
     layers = {agent.name: agent.layers for agent in agents if agent.name in found} if found else {}
     result = {}
@@ -61,6 +61,16 @@ def _placements(agents: Iterable[Agent], fleet: FleetSpec | None) -> Iterator[tu
             message = "the placement selects no cluster"
             path = ("placement", "clusters")
             yield agent.name, Problem(code="no-cluster", message=message, path=path, hint=hint, key=True)
+
+
+def _services(agents: Collection[Agent]) -> Iterator[tuple[AgentName, Problem]]:
+    """A Service's name begins with a letter: that of `9a` is called `a-9a`, which may be another agent's."""
+    names = {agent.name for agent in agents}
+    for name in names:
+        other = AgentName(namespace=name.namespace, name=f"a-{name.name}")
+        if name.name[0].isdigit() and other in names:
+            message = f"its Service would be called {other.name}, as that of the agent {other}"
+            yield name, Problem(code="same-service", message=message, path=(), hint="call one of them otherwise")
 
 
 def _dependencies(agents: Iterable[Agent], declared: Collection[AgentName]) -> Iterator[tuple[AgentName, Problem]]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+import msgspec
+
 from reconciler.model.agent import AgentSpec, Resources, ScalingRules
 from reconciler.model.identity import FieldPath
 from reconciler.model.units import Duration, Quantity
@@ -19,12 +21,17 @@ _NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 _PAGES = "hugepages-"
 _DEVICE = re.compile(r"(?!requests\.)[^/]+/.+\Z")
 _LONGEST_PERIOD = Duration.parse("30m")
+_CONFIG_MAP = 1_048_576
+_MOST_LAID_OUT = 128
+"""So many times longer JSON becomes at most by line feeds and indents, at the depth that files may have."""
+_encode = msgspec.json.Encoder().encode
 _LONGEST_STABILIZATION = Duration.parse("1h")
 
 
 def taken_by_servers(spec: AgentSpec) -> Iterator[Problem]:
     """Rules over the resources and the autoscaling of a finished spec."""
     yield from _resources(spec.resources)
+    yield from _told(spec)
     scaling = spec.autoscaling
     if scaling is None:
         return
@@ -36,6 +43,20 @@ def taken_by_servers(spec: AgentSpec) -> Iterator[Problem]:
     for name, rules in (("scaleUp", scaling.scale_up), ("scaleDown", scaling.scale_down)):
         if rules is not None:
             yield from _rules(rules, ("autoscaling", "behavior", name))
+
+
+def _told(spec: AgentSpec) -> Iterator[Problem]:
+    """A ConfigMap holds all that an agent is told, and its card: JSON laid out for people, in a bounded size."""
+    model = spec.model_config
+    told = [spec.description, spec.system_message, spec.config, model and model.parameters, spec.tools, spec.skills]
+    compact = _encode(told)
+    if len(compact) * _MOST_LAID_OUT < _CONFIG_MAP:
+        return
+    size = len(msgspec.json.format(compact, indent=2)) + len(msgspec.json.format(_encode([spec.skills]), indent=2))
+    if size > _CONFIG_MAP:
+        message = f"what the agent is told comes to {size} bytes of JSON, and a ConfigMap holds {_CONFIG_MAP}"
+        hint = "keep large data in the image, or behind a tool"
+        yield Problem(code="out-of-range", message=message, path=("config",), hint=hint, key=True)
 
 
 def _rules(rules: ScalingRules, path: FieldPath) -> Iterator[Problem]:

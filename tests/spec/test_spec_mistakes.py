@@ -309,6 +309,37 @@ def test_one_identity_in_two_files() -> None:
     assert ONE in declaration.frozen_agents
 
 
+def test_what_no_config_map_holds_is_told_before_a_server_refuses_it() -> None:
+    big = "x" * 600_000
+    files = {"templates/big.yaml": template("big", f"{{config: {{one: {big}}}}}")}
+    declaration = read(files | {PATH: agent(f"{{image: x, extends: [big], config: {{two: {big}}}}}")})
+    assert codes(declaration) == ["out-of-range"]
+    assert "a ConfigMap holds 1048576" in declaration.diagnostics[0].message
+    assert codes(read(files | {PATH: agent("{image: x, extends: [big]}")})) == []
+    deep = "[" * 55 + ",".join(["1"] * 20_000) + "]" * 55
+    assert codes(read({PATH: agent(f"{{image: x, config: {{deep: {deep}}}}}")})) == ["out-of-range"]
+
+
+def test_two_agents_whose_services_would_have_one_name() -> None:
+    names = ("9lives", "a-9lives", "b-9lives")
+    files = {f"agents/demo/{name}.yaml": agent("{image: x}", name=f"'{name}'") for name in names}
+    declaration = read(files)
+    assert codes(declaration) == ["same-service"]
+    assert "that of the agent demo/a-9lives" in declaration.diagnostics[0].message
+    assert {name.name for name in declaration.frozen_agents} == {"9lives"}
+    elsewhere = {"agents/other/9lives.yaml": agent("{image: x}", name="9lives", metadata=", namespace: other")}
+    assert codes(read({**elsewhere, "agents/demo/a-9lives.yaml": files["agents/demo/a-9lives.yaml"]})) == []
+
+
+@pytest.mark.parametrize("key", ["x" * 64, "a.example/" + "x" * 64, "a..b/c", "a.-b/c", ".a/b", "a./b"])
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_keys_of_labels_that_no_server_takes(key: str, field: str) -> None:
+    declaration = read({PATH: agent("{image: x}", metadata=f", {field}: {{{key}: v}}")})
+    assert codes(declaration) == ["bad-text"]
+    longest = "a.b-c.example/" + "x" * 63
+    assert codes(read({PATH: agent("{image: x}", metadata=f", {field}: {{{longest}: v}}")})) == []
+
+
 def test_circles_of_dependencies_name_every_agent_on_them() -> None:
     needs = {"a": "b", "b": "c", "c": "a", "d": "a", "e": "e"}
     declaration = read(
