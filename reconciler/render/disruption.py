@@ -9,8 +9,12 @@ from reconciler.render.metadata import Names
 
 
 def disruption_budget(names: Names, spec: AgentSpec, *, replicas: int) -> dict[str, Any] | None:
-    """One pod at a time unless the agent says otherwise; none for a single replica, which it would nail to its node."""
-    if replicas == 0 or (replicas == 1 and spec.disruption is None):
+    """One pod at a time unless the agent says otherwise; none for what is a single pod at all times.
+
+    What an autoscaler begins with one pod may be many when the nodes are drained.
+    """
+    several = replicas > 1 or (spec.autoscaling is not None and spec.autoscaling.max > 1)
+    if replicas == 0 or (not several and spec.disruption is None):
         return None
     body: dict[str, Any] = {
         "selector": {"matchLabels": dict(names.selector)},

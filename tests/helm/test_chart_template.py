@@ -244,3 +244,15 @@ def test_two_charts_are_parts_of_one_and_each_keeps_to_itself(helm: Helm, tmp_pa
         return body["kind"], body["metadata"]["name"]
 
     assert sorted(got, key=key) == sorted(wanted, key=key)
+
+
+def test_a_chart_may_be_a_part_of_another_and_be_left_out_by_it(helm: Helm, tmp_path: Path) -> None:
+    agent, _ = CASES["plain"]
+    name = agent.name.name
+    write(files(agent), tmp_path / "charts" / name)
+    head = {"apiVersion": "v2", "name": "desk", "version": "1.0.0"}
+    part = {"name": name, "version": "0.1.0", "condition": f"{name}.enabled"}
+    write({"Chart.yaml": json.dumps(head | {"dependencies": [part]}), "values.yaml": "{}"}, tmp_path)
+    asked = (tmp_path, "--set", f"{name}.enabled=true")
+    assert by_kind(helm.template(*asked, namespace=agent.name.namespace)) == by_kind(objects(agent))
+    assert helm.template(tmp_path, "--set", f"{name}.enabled=false", namespace="x") == []

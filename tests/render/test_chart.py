@@ -140,4 +140,4 @@ def test_the_schema_refuses_mistakes(wrong: dict[str, Any]) -> None:
 
 def test_the_schema_is_one() -> None:
     Draft7Validator.check_schema(SHAPE)
-    assert set(SHAPE["properties"]) == {*values(FULL), "global"}, "every value is known, and nothing else"
+    assert set(SHAPE["properties"]) == {*values(FULL), "global", "enabled"}, "every value is known, and nothing else"

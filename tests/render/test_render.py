@@ -355,6 +355,12 @@ class TestZeroDowntime:
         assert "PodDisruptionBudget" not in bodies(PLAIN_AGENT, 1)
         assert bodies(PLAIN_AGENT, 2)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
 
+    def test_what_may_grow_to_several_pods_has_a_budget_from_the_first_on(self) -> None:
+        grows = agent("a/one", replicas=None, autoscaling=scaling(1, 9))
+        assert bodies(grows, 1)["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+        assert "PodDisruptionBudget" not in bodies(agent("a/one", replicas=None, autoscaling=scaling(1, 1)), 1)
+        assert "PodDisruptionBudget" not in bodies(grows, 0)
+
     @pytest.mark.parametrize(
         ("disruption", "key", "value"),
         [(Disruption(min_available=1), "minAvailable", 1), (Disruption(max_unavailable="0%"), "maxUnavailable", "0%")],

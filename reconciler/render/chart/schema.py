@@ -62,6 +62,7 @@ def _identity() -> dict[str, Any]:
         "annotations": _STRINGS,
         "podLabels": _STRINGS,
         "podAnnotations": _STRINGS,
+        "enabled": {"type": "boolean", "description": "For a chart above, as the condition of this part of it."},
         "global": {"description": "What a chart above gives to all of its parts."},
     }
 
