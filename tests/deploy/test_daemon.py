@@ -68,6 +68,9 @@ def test_the_chart_runs_the_daemon_with_options_that_it_has(helm: Helm) -> None:
         "daemon.shards=2.5",
         "daemon.existingClaim=one,daemon.replicas=2",
         "daemon.replicas=2,daemon.mode=plan-only",
+        "daemon.maxDeletes=-1",
+        "nameOverride=Not A Name",
+        "fullnameOverride=under_score",
     ],
 )
 def test_the_chart_refuses_what_cannot_run(helm: Helm, mistake: str) -> None:
@@ -92,6 +95,32 @@ def test_several_daemons_have_a_volume_each_and_begin_only_with_a_registry_that_
     (claim,) = several["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["name"] in {one["name"] for one in container["volumeMounts"]}
     helm("lint", str(CHART), *SEVERAL)
+
+
+@pytest.mark.helm
+def test_a_long_name_leaves_room_for_what_pods_of_several_are_labelled_with(helm: Helm) -> None:
+    """With a name of more than 52 characters a StatefulSet makes no pod: controller-revision-hash would be too long."""
+    release = "a-release-whose-name-is-as-long-as-helm-takes-it-here"
+    objects = helm.template(CHART, *SEVERAL, namespace="ops", release=release)
+    several = only(objects, "StatefulSet")
+    assert len(several["metadata"]["name"]) <= 52
+    assert several["spec"]["serviceName"] == only(objects, "Service")["metadata"]["name"]
+    one = only(helm.template(CHART, *GIVEN, namespace="ops", release=release), "Deployment")
+    assert one["metadata"]["name"] == several["spec"]["serviceName"]
+
+
+@pytest.mark.helm
+def test_values_are_text_whatever_yaml_would_take_them_for(helm: Helm) -> None:
+    objects = helm.template(
+        CHART, *GIVEN[:4], "--set", "daemon.path=a: b #c", "--set-json", "daemon.maxDeletes=1000000",
+        "--set-string", "nameOverride=2025", namespace="ops", release="1e3",
+    )  # fmt: skip
+    pod = only(objects, "Deployment")["spec"]["template"]
+    assert {"--path=a: b #c", "--max-deletes=1000000"} <= set(pod["spec"]["containers"][0]["args"])
+    for one in objects:
+        labels = one["metadata"]["labels"]
+        assert (labels["app.kubernetes.io/instance"], labels["app.kubernetes.io/name"]) == ("1e3", "2025")
+    assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "1e3"
 
 
 @pytest.mark.helm
@@ -174,3 +203,6 @@ def test_the_image_runs_as_nobody_and_takes_what_the_lock_names() -> None:
     (user,) = re.findall(r"^USER (\d+):\d+$", text, re.MULTILINE)
     assert re.search(rf":x:{user}:.*>> /etc/passwd", text), "ssh refuses to run as somebody without a line"
     assert "--require-hashes -r requirements/run.txt" in text
+    (folder,) = re.findall(r"^WORKDIR (/var/\S+)$", text, re.MULTILINE)
+    owned = rf"install -d -o {user} -g {user} -m 0700 {folder}\n"
+    assert re.search(owned, text), "a volume that is made for it is its user's, and not root's"

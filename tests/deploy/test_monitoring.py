@@ -250,3 +250,6 @@ def test_the_component_adds_the_same_to_an_overlay(tmp_path_factory: pytest.Temp
         "reconciler"
     }
     assert json.loads(only(objects, "ConfigMap")["data"]["reconciler.json"])["uid"] == "reconciler-fleet"
+    service, monitor = only(objects, "Service"), only(objects, "ServiceMonitor")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"].get("labels", {}).items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]

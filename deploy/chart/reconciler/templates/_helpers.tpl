@@ -7,6 +7,12 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Pods of a StatefulSet carry its name and a hash in a label of 63 characters: of a longer name none is made. */ -}}
+{{- define "reconciler.workload" -}}
+{{- $name := include "reconciler.fullname" . -}}
+{{- ternary ($name | trunc 52 | trimSuffix "-") $name (gt (int .Values.daemon.replicas) 1) -}}
+{{- end -}}
+
 {{- define "reconciler.account" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "reconciler.fullname" .) .Values.serviceAccount.name -}}
@@ -21,8 +27,8 @@
 {{- end -}}
 
 {{- define "reconciler.selector" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "reconciler.labels" -}}
