@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from reconciler.model.agent import Agent, ClusterSelector, PlacementPolicy
+from reconciler.model.agent import Agent, PlacementPolicy
 from reconciler.model.fleet import ClusterDeclaration
 from reconciler.model.registry import AgentState, PlacedReplicas, Record, Reservation
 from reconciler.placement.amounts import Shape, held_by, reserved, shape_of
-from reconciler.placement.ledger import UNBOUNDED, Closed, Ledger, Room, Stock, Unlimited
-from reconciler.placement.policies import apportion, selected, weights_of
-
-DEFAULT_FAILOVER_AFTER_MS = 300_000
-"""How long a cluster must be unwell before agents with the failover policy leave it, unless the rule says."""
-DEFAULT_FAILBACK_AFTER_MS = 600_000
-"""How long it must be well again before they go back to it, unless the rule says."""
-
-
-def failover_after_ms(agent: Agent) -> int:
-    """How long an agent waits before it leaves a cluster that is unwell."""
-    after = agent.spec.placement.failover_after
-    return after.ms if after else DEFAULT_FAILOVER_AFTER_MS
-
-
-def failback_after_ms(agent: Agent) -> int:
-    """How long an agent that was moved away waits before it goes back home."""
-    after = agent.spec.placement.failback_after
-    return after.ms if after else DEFAULT_FAILBACK_AFTER_MS
-
-
-@dataclass(slots=True, kw_only=True)
-class World:
-    """What is the same for all agents of one pass."""
-
-    clusters: tuple[ClusterDeclaration, ...]
-    rooms: Mapping[str, Room]
-    unwell_since_ms: Mapping[str, int]
-    now_ms: int
-    well_since_ms: Mapping[str, int] = field(default_factory=dict)
-    _selected: dict[object, tuple[ClusterDeclaration, ...]] = field(default_factory=dict)
-
-    def selected(self, selector: ClusterSelector) -> tuple[ClusterDeclaration, ...]:
-        labels = tuple(sorted(selector.match_labels.items()))
-        key = (selector.names, labels, selector.match_expressions, selector.everything)
-        if key not in self._selected:
-            self._selected[key] = selected(selector, self.clusters)
-        return self._selected[key]
-
-    def is_blind(self, cluster: str) -> bool:
-        """Whether nothing of a cluster can be read: what runs there is unknown, and nothing is done there."""
-        room = self.rooms.get(cluster)
-        return isinstance(room, Closed) and room.blind
-
-    def overdue(self, cluster: str, agent: Agent) -> bool:
-        """Whether `cluster` has been unwell for as long as the agent's rule waits before it fails over."""
-        since = self.unwell_since_ms.get(cluster)
-        return since is not None and self.now_ms - since >= failover_after_ms(agent)
-
-    def welcomes(self, cluster: str, agent: Agent) -> bool:
-        """Whether an agent that was moved away from `cluster` may go back: it has been well for as long as that takes.
-
-        One of which nobody ever wrote down that it was unwell is well.
-        """
-        if cluster in self.unwell_since_ms or isinstance(self.rooms[cluster], Closed):
-            return False
-        since = self.well_since_ms.get(cluster)
-        return since is None or self.now_ms - since >= failback_after_ms(agent)
+from reconciler.placement.failover import busiest, first_if_unwell, home_of, homeward, preference
+from reconciler.placement.ledger import UNBOUNDED, Closed, Ledger, Stock, Unlimited
+from reconciler.placement.policies import apportion, weights_of
+from reconciler.placement.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +82,7 @@ def decide(world: World, agent: Agent, record: Record | None) -> Settled | Growi
     if record is not None:
         current = {placed.cluster: placed.replicas for placed in record.placement if placed.cluster in weights}
         stay = record.spec_hash == agent.spec_hash or _same_rule(record, agent)
-        home = _homeward(world, agent, record, weights, current, stay=stay)
+        home = homeward(world, agent, record, weights, current, stay=stay)
         target = None if home and total else _from_record(world, agent, total, weights, current, stay=stay)
         if target is not None and not _grows(world, target, shape, record):
             return settle(world, agent, record, target, shape, stay=stay)
@@ -168,16 +114,6 @@ def _where(placement: Any) -> Any:
     return {key: value for key, value in placement.items() if key not in ("failoverAfter", "failbackAfter")}
 
 
-def _homeward(
-    world: World, agent: Agent, record: Record, weights: Mapping[str, int], current: Mapping[str, int], *, stay: bool
-) -> str:
-    """Where an agent goes back to now; "" where it stays."""
-    home = record.home
-    if not home or home not in weights or agent.spec.placement.policy is not PlacementPolicy.FAILOVER or not stay:
-        return ""
-    return home if current.get(home, 0) == 0 and world.welcomes(home, agent) else ""
-
-
 def settle(
     world: World, agent: Agent, record: Record | None, target: Mapping[str, int], shape: Shape, *, stay: bool
 ) -> Settled:
@@ -193,42 +129,8 @@ def settle(
             for name, count in ordered
             if count
         ),
-        home=_home(world, agent, record, target) if stay else _first_if_unwell(world, agent, target),
+        home=home_of(world, agent, record, target) if stay else first_if_unwell(world, agent, target),
     )
-
-
-def _home(world: World, agent: Agent, record: Record | None, target: Mapping[str, int]) -> str:
-    """The cluster that a failover left: this one, or an earlier one, as long as the agent's rule selects it."""
-    if record is None or agent.spec.placement.policy is not PlacementPolicy.FAILOVER:
-        return ""
-    before = {placed.cluster: placed.replicas for placed in record.placement}
-    was = _busiest(before) if before else ""
-    left = was if was not in target and world.overdue(was, agent) else ""
-    home = record.home or left
-    selected = {cluster.name for cluster in world.selected(agent.spec.placement.clusters)}
-    return home if home in selected and home not in target else ""
-
-
-def _first_if_unwell(world: World, agent: Agent, target: Mapping[str, int]) -> str:
-    """The cluster that an agent which is placed anew would have gone to, were it well; "" where it is there, or none
-    comes before the others.
-    """
-    rule = agent.spec.placement
-    clusters = world.selected(rule.clusters)
-    if rule.policy is not PlacementPolicy.FAILOVER or not clusters or not any(target.values()):
-        return ""
-    if rule.clusters.names:
-        first = clusters[0].name
-    else:
-        weights = _preference(agent, clusters)
-        heaviest = [name for name, weight in weights.items() if weight == max(weights.values())]
-        first = heaviest[0] if len(heaviest) == 1 else ""
-    return first if first in world.unwell_since_ms and first not in target else ""
-
-
-def _preference(agent: Agent, clusters: Sequence[ClusterDeclaration]) -> dict[str, int]:
-    """How much an agent with the failover policy prefers each cluster, where its rule names none."""
-    return {cluster.name: agent.spec.placement.weights.get(cluster.name, cluster.weight) for cluster in clusters}
 
 
 def _from_record(
@@ -241,7 +143,7 @@ def _from_record(
     running = sum(current.values())
     if policy is PlacementPolicy.ALL:
         return _everywhere(world, total, weights, current) or None
-    here = _busiest(current) if running and stay else ""
+    here = busiest(current) if running and stay else ""
     if policy is PlacementPolicy.FAILOVER and here:
         return None if world.overdue(here, agent) else {here: total}
     if not here:
@@ -280,10 +182,6 @@ def _everywhere(world: World, total: int, weights: Mapping[str, int], current: M
         elif name in current:
             target[name] = min(total, current[name]) or total
     return target
-
-
-def _busiest(current: Mapping[str, int]) -> str:
-    return min(current, key=lambda name: (-current[name], name))
 
 
 def _grows(world: World, target: Mapping[str, int], shape: Shape, record: Record) -> bool:
@@ -357,7 +255,7 @@ class Bench:
         return all(self.world.is_blind(cluster.name) for cluster in self.want.clusters)
 
     def one(self, agent: Agent) -> dict[str, int] | Refused:
-        here = _busiest(self.want.current) if self.want.stay and any(self.want.current.values()) else None
+        here = busiest(self.want.current) if self.want.stay and any(self.want.current.values()) else None
         if here is not None and not self.world.overdue(here, agent):
             candidates = [self.want.home, here] if self.want.home else [here]
         else:
@@ -377,7 +275,7 @@ class Bench:
         """As the rule names them; else the heaviest first, and among equals the best fit."""
         if agent.spec.placement.clusters.names:
             return [cluster.name for cluster in clusters]
-        weights = _preference(agent, clusters)
+        weights = preference(agent, clusters)
         return sorted(self._by_fit(list(weights)), key=lambda name: -weights[name])
 
     def shared(self, weights: Mapping[str, int]) -> dict[str, int] | Refused:

@@ -11,9 +11,10 @@ from reconciler.model.objects import Absent, Capacity, Found, Unreadable
 from reconciler.model.plan import Action, Hold, HoldCode
 from reconciler.model.registry import PlacedReplicas, Record, Reservation
 from reconciler.placement.amounts import held_by
-from reconciler.placement.decide import Growing, Refused, Settled, World, allocate, decide, settle, unseen
+from reconciler.placement.decide import Growing, Refused, Settled, allocate, decide, settle, unseen
 from reconciler.placement.ledger import Ledger, Use, over_quota, room_of
 from reconciler.placement.request import PlacementRequest, PlacementResult
+from reconciler.placement.world import World
 
 _LIFT = {
     HoldCode.UNPLACEABLE: "ask for less, free or add capacity, or widen its placement",

@@ -12,7 +12,7 @@ from reconciler.model.agent import Agent, PlacementPolicy
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Hold, HoldCode
 from reconciler.model.registry import ClusterHealth, ClusterState, Record
-from reconciler.placement.decide import failback_after_ms, failover_after_ms
+from reconciler.placement.world import failback_after_ms, failover_after_ms
 from reconciler.plan.guard import when
 from reconciler.plan.inputs import PlanInput
 
