@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO, Annotated
 import typer
 
 from reconciler.cli.command import build, invocation
+from reconciler.cli.files import writing
 from reconciler.cli.fleets import Session, opened, run
 from reconciler.cli.output import emit
 from reconciler.model.errors import UsageError
@@ -36,10 +36,13 @@ def export(
 
     Leases stay where they are. The file holds the specs of agents: it is readable for you alone.
     """
+    target = invocation().folder() / file
+    if not force and (target.exists() or target.is_symlink()):
+        raise UsageError(f"{file} is there already", hint="name another file, or say --force")
 
     async def work() -> int:
         async with opened() as session, _kept(session) as registry:
-            with _new_file(file, force=force) as stream:
+            with writing(target, mode=0o600) as stream:
                 return await _write(registry, stream)
 
     emit(f"Wrote {run(work())} values to {file}.")
@@ -55,7 +58,7 @@ def import_(
 
     async def work() -> Mapping[str, int]:
         async with opened() as session, _kept(session, to_fill=True) as registry:
-            with _open(file) as stream:
+            with _open(invocation().folder() / file) as stream:
                 return await registry.load(_read(stream))
 
     emit(f"Imported {_told(run(work()))}.")
@@ -140,17 +143,6 @@ def _told(counts: Mapping[str, int]) -> str:
     return ", ".join(told) or "an empty registry"
 
 
-def _new_file(path: Path, *, force: bool) -> IO[bytes]:
-    """A file of one's own, mode 0600. Raises UsageError where one is there already, or it cannot be made."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if force else os.O_EXCL)
-    try:
-        return os.fdopen(os.open(path, flags, 0o600), "wb")
-    except FileExistsError as error:
-        raise UsageError(f"{path} is there already", hint="name another file, or say --force") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot write {path}: {error}") from error
-
-
 async def _write(registry: Movable, stream: IO[bytes]) -> int:
     from reconciler.model.exported import to_line
 
@@ -158,8 +150,6 @@ async def _write(registry: Movable, stream: IO[bytes]) -> int:
     async for item in registry.export():
         stream.write(to_line(item))
         count += 1
-    stream.flush()
-    os.fsync(stream.fileno())
     return count
 
 

@@ -79,6 +79,8 @@ def test_an_export_is_imported_into_an_empty_registry_only(applied: Program, tmp
     assert "Wrote" in applied("registry", "export", str(file), code=0).out
     assert file.stat().st_mode & 0o777 == 0o600
     assert "is there already" in applied("registry", "export", str(file), code=1).err
+    applied("-C", applied.folder.name, "registry", "export", "moved.jsonl", code=0, folder=applied.folder.parent)
+    assert (applied.folder / "moved.jsonl").read_bytes() == file.read_bytes()
     applied("registry", "export", str(file), "--force", code=0)
     assert "in use" in applied("registry", "import", str(file), code=1).err
     registry = applied.folder / ".reconciler" / "registry.db"
