@@ -146,9 +146,7 @@ def _from_record(
     here = busiest(current) if running and stay else ""
     if policy is PlacementPolicy.FAILOVER and here:
         return None if world.overdue(here, agent) else {here: total}
-    if not here:
-        return None
-    if running < total:
+    if not here or running < total:
         return None
     return fewer(total, weights, current)
 
