@@ -75,7 +75,8 @@ class Turns:
         try:
             await waiting.called
         except asyncio.CancelledError:
-            if waiting.called.done() and not waiting.called.cancelled():
+            called = waiting.called
+            if called.done() and not called.cancelled() and called.exception() is None:  # its turn had come
                 self._next()
             raise
 

@@ -584,6 +584,18 @@ async def test_who_gives_up_waiting_for_a_turn_takes_none() -> None:
     assert turns.at_once == 1
 
 
+async def test_who_is_told_to_end_just_as_its_patience_ends_takes_no_turn_either() -> None:
+    turns = Turns(at_once=1, aside=0, patience_s=0.0)
+    held = await turns.take()
+    waiting = asyncio.create_task(turns.take())
+    await asyncio.sleep(0)
+    turns._tick()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    turns.give(held)
+    assert turns.at_once == 1
+
+
 async def test_a_probe_whose_turn_does_not_come_is_not_made() -> None:
     turns = Turns(at_once=1, aside=0, patience_s=0.02)
     held = await turns.take()
