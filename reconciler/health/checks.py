@@ -98,7 +98,7 @@ def _performance(check: HealthCheck, evidence: Evidence, before: CheckState | No
         seen.append(f"{rate:.0f}% errors")
         if rate > check.error_rate:
             failures.append(f"{rate:.0f}% of calls fail, over {check.error_rate}%")
-    if not seen:  # only percentiles are asked for, and nothing has ever answered
+    if not answered and check.error_rate is None:  # only percentiles are asked for, and there is no call to count
         failures.append("nothing answers")
     verdict = Verdict.FAIL if failures else Verdict.PASS
     return Finding(verdict=verdict, text="; ".join(failures or seen), latencies=latencies, outcomes=outcomes)

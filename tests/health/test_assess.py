@@ -217,6 +217,13 @@ class TestDimensions:
         assert run(health(FAST), of(FAST, bad()))[-1].checks[0].text == "nothing answers"
         assert run(health(FAST), Evidence())[-1].checks[0].state is X
 
+    def test_percentiles_of_calls_of_long_ago_say_nothing_for_one_that_answers_no_more(self) -> None:
+        found = run(health(FAST, failures=2), of(FAST, good(10)), *[of(FAST, bad())] * 2, of(FAST, good(10)))
+        assert [each.checks[0].state for each in found] == [H, D, U, H]
+        assert found[2].checks[0].text == "nothing answers"
+        check = replace(FAST, error_rate=50)
+        assert run(health(check), of(check, good(10)), of(check, bad()))[-1].checks[0].state is H, "that is its bound"
+
     def test_resources_look_at_the_worst_pod_against_its_own_bound(self) -> None:
         pods = (
             PodResources(pod="p1", cpu=0.1, memory=50, cpu_bound=1, memory_bound=100),
