@@ -78,7 +78,7 @@ def ward(
     """Sort the pods that a Deployment made. `since_ms` is when the illness began, `starts_ms` how long they may take to
     be ready.
     """
-    own = {ref: pod for ref, pod in sorted(pods.items()) if is_made_by(pod, deployment) and not _is_ending(pod)}
+    own = {ref: pod for ref, pod in sorted(pods.items()) if is_made_by(pod, deployment) and not is_ending(pod)}
     serving = frozenset(ref for ref, pod in own.items() if is_ready(pod) and ref.name not in said.silent)
     unwell = [
         ref for ref, pod in own.items() if said.all_of_them or ref.name in said.failed or not is_ready(pod)
@@ -186,7 +186,8 @@ def _ms(text: object) -> int:
         return 0
 
 
-def _is_ending(pod: JsonObject) -> bool:
+def is_ending(pod: JsonObject) -> bool:
+    """Whether a pod was told to go; it may be ready for a while yet."""
     return bool(pod.get("metadata", {}).get("deletionTimestamp"))
 
 

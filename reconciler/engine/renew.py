@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.engine.ailing import Complaint, Ward, floor_of, is_made_by, is_ready, may_end, together_with, ward
+from reconciler.engine.ailing import (
+    Complaint,
+    Ward,
+    floor_of,
+    is_ending,
+    is_made_by,
+    is_ready,
+    may_end,
+    together_with,
+    ward,
+)
 from reconciler.engine.effects import is_ours, look, remove
 from reconciler.engine.pods import trouble
 from reconciler.engine.rollout import pod_scope
@@ -51,12 +61,13 @@ class Patient:
 
         Raises Failed when what comes does not become ready, Unfinished when it is stopped or the cluster is silent.
         """
-        run, found = self.run, await self.found()
+        run, pods = self.run, await self._pods()
+        found = self._sorted(pods)
         todo = [ref for ref in found.unwell if ref not in found.restarting | found.starting]
         if whole_nodes and found.unwell:
             todo = list(together_with(found))
         uids = {ref: str(pod["metadata"]["uid"]) for ref, pod in found.pods.items()}
-        before = set(uids.values())
+        before = {str(pod["metadata"]["uid"]) for pod in pods.values()}  # those that are ending replace nobody
         floor = floor_of(self.spec, self._wanted)
         gone: list[ObjectRef] = []
         while batch := may_end(todo, found.serving, floor):
@@ -98,7 +109,7 @@ class Patient:
             pods = await self._pods()
             made = [pod for pod in pods.values() if is_made_by(pod, self.deployment)]
             new = [pod for pod in made if pod["metadata"]["uid"] not in before]
-            if sum(map(is_ready, new)) >= wanted:
+            if sum(is_ready(pod) and not is_ending(pod) for pod in new) >= wanted:
                 return self._sorted(pods)
             for pod in new:
                 if (why := trouble(pod)) is not None and why.fatal:

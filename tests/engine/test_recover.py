@@ -159,6 +159,17 @@ async def test_what_comes_and_is_never_ready_ends_the_remedy_before_the_next_pod
     assert await clinic.registry.open_journal() == ()
 
 
+async def test_one_that_was_about_to_end_replaces_nobody(clinic: Clinic) -> None:
+    """It is ready still, for as long as it takes to end."""
+    await clinic.have(4, "  rollout: {timeout: 5s}\n")
+    clinic.sick, clinic.cluster.barren = {1, 2}, True
+    ending = ObjectRef(group="", kind="Pod", namespace="support", name="triage-abc-4")
+    clinic.cluster._store.delete(ending)
+    assert "triage-abc-4" in await clinic.cluster.names("triage")
+    treated = await clinic.treat()
+    assert (treated.how, clinic.cluster.deleted) == (Ended.FAILED, ["triage-abc-1"])
+
+
 async def test_a_process_that_was_started_again_long_ago_and_hangs_since_is_not_left_to_its_cluster(
     clinic: Clinic,
 ) -> None:
