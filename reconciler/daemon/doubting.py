@@ -14,7 +14,7 @@ from typing import Protocol
 from reconciler.alerting.raising import FLEET, PART
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.telling import Teller
-from reconciler.health.budgets import Suspicion, Tally, suspect, tally
+from reconciler.health.budgets import AT_ONCE_MS, Suspicion, Tally, suspect, tally
 from reconciler.model.alert import Alert, Covers, Severity
 from reconciler.model.health import Assessment
 from reconciler.ports import Clock
@@ -46,13 +46,16 @@ class Doubting:
     measures: Measures
     raise_: Callable[[Alert], None]
     peers: Peers | None = None
+    _began: float | None = None
+    """When it judged first (monotonic)."""
     _now: Suspicion | None = None
     _alarm: Alert | None = None
 
     def stopped(self, running: Iterable[Assessment]) -> bool:
         """Whether remedies stop, by how the agents fare that are looked at here."""
-        now_ms, before = self.clock.now_ms(), self._now
-        own = tally(running, now_ms=now_ms)
+        now_ms, before, monotonic = self.clock.now_ms(), self._now, self.clock.monotonic()
+        self._began = monotonic if self._began is None else self._began
+        own = tally(running, now_ms=now_ms, young=(monotonic - self._began) * 1000 < AT_ONCE_MS)
         if self.peers is not None:
             self.peers.say(said(own))
         self._now = now = suspect(own, self._others(), before=before)

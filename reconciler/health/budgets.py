@@ -123,9 +123,13 @@ class Tally:
         )
 
 
-def tally(assessments: Iterable[Assessment], *, now_ms: int) -> Tally:
-    """Count a whole sweep. What fails because of what it depends on is explained, and says nothing of the observer."""
-    measured = red = fresh = ill = 0
+def tally(assessments: Iterable[Assessment], *, now_ms: int, young: bool = False) -> Tally:
+    """Count a whole sweep. What fails because of what it depends on is explained, and says nothing of the observer.
+
+    An observer that is `young` knows of what fell at once before it began only by when it did: however long ago.
+    """
+    measured = red = ill = 0
+    since: list[int] = []
     for found in assessments:
         critical = [check for check in found.checks if check.critical and (check.failures or check.successes)]
         if found.upstream or not critical:
@@ -133,9 +137,21 @@ def tally(assessments: Iterable[Assessment], *, now_ms: int) -> Tally:
         measured += 1
         failing = [check for check in critical if check.failures]
         red += bool(failing)
-        fresh += any(now_ms - check.since_ms < AT_ONCE_MS for check in failing)
+        since += [max(check.since_ms for check in failing)] if failing else []
         ill += any(check.state is HealthState.UNHEALTHY for check in failing)
+    fresh = _most_at_once(since) if young else sum(now_ms - at_ms < AT_ONCE_MS for at_ms in since)
     return Tally(measured=measured, red=red, fresh=fresh, ill=ill)
+
+
+def _most_at_once(times: list[int]) -> int:
+    """How many of these times lie together at most."""
+    times.sort()
+    first = most = 0
+    for number, at_ms in enumerate(times, 1):
+        while at_ms - times[first] >= AT_ONCE_MS:
+            first += 1
+        most = max(most, number - first)
+    return most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

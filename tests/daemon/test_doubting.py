@@ -18,6 +18,7 @@ from reconciler.model.agent import Dimension
 from reconciler.model.alert import Alert
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName
+from tests.alerting.builders import HOUR
 from tests.doubles.clock import FakeClock
 
 
@@ -46,10 +47,11 @@ class Observer:
             clock=self.clock, tell=tell, measures=self.measures, raise_=self.alerts.append, peers=Seat(table, seat)
         )
 
-    def sees(self, red: int, of: int, *, failures: int = 3) -> bool:
+    def sees(self, red: int, of: int, *, failures: int = 3, ago_ms: int = 0) -> bool:
         """Whether its remedies stop when `red` of its agents have failed so often in a row."""
+        since_ms = self.clock.now_ms() - ago_ms
         return self.doubting.stopped(
-            assessed(number, failures if number < red else 0, self.clock.now_ms()) for number in range(of)
+            assessed(number, failures if number < red else 0, since_ms) for number in range(of)
         )
 
     @property
@@ -102,6 +104,18 @@ def test_one_that_alone_sees_its_part_fail_stops_and_tells_of_itself(observers: 
     two.sees(9, 10)
     assert one.sees(10, 10)
     assert one.told == ["ShardsUnhealthy 0-of-4", "-ShardsUnhealthy 0-of-4", "FleetUnhealthy"]
+
+
+def test_the_next_daemon_goes_on_doubting_what_fell_at_once_before_it_began(observers: tuple[Observer, ...]) -> None:
+    one, another, _third = observers
+    assert one.sees(0, 10, ago_ms=HOUR) is False, "the first look waits for nobody that hangs"
+    assert one.sees(9, 10, ago_ms=HOUR)
+    assert one.told == ["FleetUnhealthy"]
+    one.clock.advance(HOUR / 1000)
+    assert one.sees(9, 10, ago_ms=2 * HOUR), "it stands for as long as most fail"
+    one.sees(0, 10)
+    assert not one.sees(9, 10, ago_ms=HOUR), "what it saw itself fail little by little it does not doubt"
+    assert not another.sees(0, 10)
 
 
 @given(st.builds(Tally, measured=st.integers(0), red=st.integers(0), fresh=st.integers(0), ill=st.integers(0)))

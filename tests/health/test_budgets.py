@@ -146,6 +146,18 @@ def test_what_has_long_been_red_raises_no_doubt_and_keeps_one_that_stands() -> N
     assert judged(fleet(5, 5), stands) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("apart_ms", "fresh"), [(0, 9), (AT_ONCE_MS // 9, 9), (AT_ONCE_MS // 4, 4), (AT_ONCE_MS - 1, 2), (AT_ONCE_MS, 1)]
+)
+def test_one_that_has_just_begun_to_look_takes_for_fallen_at_once_what_fell_together_long_ago(
+    apart_ms: int, fresh: int
+) -> None:
+    long_ago = [found(i, failures=3, since_ms=NOW - 100 * AT_ONCE_MS + i * apart_ms) for i in range(9)]
+    assert tally([*reversed(long_ago), found(9)], now_ms=NOW, young=True).fresh == fresh
+    assert tally(long_ago, now_ms=NOW).fresh == 0
+    assert tally([found(9)], now_ms=NOW, young=True).fresh == 0
+
+
 def test_what_a_dependency_explains_says_nothing_of_the_observer() -> None:
     below = [found(i, failures=3, explained=True) for i in range(1, 20)]
     assert judged([found(0, failures=3), *below, *[found(i) for i in range(20, 24)]]) == (False, False)
