@@ -149,7 +149,7 @@ class History:
         self._turn(self.clock.now_ms())
         measured = [(name, one) for name, one in swept.found.assessments.items() if name in swept.found.assessed]
         for index, (name, now) in enumerate(measured, 1):
-            self._note(swept.before.get(name), now, swept.declared.agents.get(name))
+            self._note(swept.before.get(name), now, swept.agent(name))
             if not index % AT_ONCE:
                 await asyncio.sleep(0)
         for name in swept.before.keys() - swept.found.assessments.keys():
@@ -280,5 +280,5 @@ class History:
 
 def _left(name: AgentName, swept: Swept) -> bool:
     """Whether an agent is not swept any more; one that is only not due yet is."""
-    agent, record = swept.declared.agents.get(name), swept.records.get(name)
+    agent, record = swept.agent(name), swept.records.get(name)
     return agent is None or record is None or agent.spec.suspend or record.suspended

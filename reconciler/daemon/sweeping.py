@@ -25,7 +25,7 @@ from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import Found
-from reconciler.model.registry import FleetRecord, Record
+from reconciler.model.registry import AgentState, FleetRecord, Record
 from reconciler.ports import Prober
 
 SETTLE_S = 1.5
@@ -40,7 +40,8 @@ class Swept:
 
     Agents are swept each at its own time. `found.assessments` has all that run and were ever measured;
     `found.assessed` are those that were judged now, and only of these it says something new. The others are in both
-    `found` and `before` as the same objects. `found.sights` is what was seen of the clusters, as of this sweep's start.
+    `found` and `before` as the same objects. `found.sights` is what was seen of the clusters. For agents that are late
+    it is all as of the sweep that began last: who hears of sweeps never goes back.
     """
 
     declared: Declaration
@@ -52,6 +53,14 @@ class Swept:
     """As it was on record."""
     mine: Callable[[AgentName], bool] = lambda _name: True
     """Whose agents were looked at; `records` has those of other daemons too."""
+    kept: Mapping[AgentName, Agent] = field(default_factory=dict)
+    """Agents that were looked at though `declared` has them no more, or not so that they can be used, as they were
+    last. They run on until somebody says otherwise.
+    """
+
+    def agent(self, name: AgentName) -> Agent | None:
+        """An agent as it is declared, or was last."""
+        return self.declared.agents.get(name) or self.kept.get(name)
 
 
 Hears = Callable[[Swept], Awaitable[None]]
@@ -68,13 +77,16 @@ async def nothing_known(_stores: Stores, _names: Collection[AgentName]) -> Mappi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ground:
-    """What a sweep stands on: the declaration, the stores and the records when it began, and which agents run."""
+    """What a sweep stands on: the declaration, the stores and the records when it began, and which agents run; of those
+    the ones that are `kept` (see Swept).
+    """
 
     declared: Declaration
     stores: Stores
     records: Mapping[AgentName, Record]
     fleet: FleetRecord | None
     agents: Mapping[AgentName, Agent]
+    kept: Mapping[AgentName, Agent]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +110,10 @@ class Sweeping:
     found: Mapping[AgentName, Assessment] = field(default_factory=dict)
     _rota: Rota = field(init=False)
     _memory: Memory = field(init=False)
+    _lately: Mapping[AgentName, Agent] = field(default_factory=dict)
+    """The agents that ran when it was looked last."""
+    _newest: tuple[_Ground, Sweep] | None = None
+    """What was known and seen at the start of the sweep that began last."""
     _ticking: bool = False
     _late: dict[asyncio.Task[None], Round] = field(default_factory=dict)
     _passing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -163,6 +179,7 @@ class Sweeping:
             records=ground.records,
             memory=self._memory,
         )
+        self._newest = ground, begun.saw
         try:
             found = await begun.ended(SETTLE_S)
         except BaseException:
@@ -170,13 +187,13 @@ class Sweeping:
             raise
         self.measures.swept(clock.monotonic() - began, missed=missed)
         if begun.under_way:
-            task = asyncio.create_task(self._later(ground, begun))
+            task = asyncio.create_task(self._later(begun))
             self._late[task] = begun
             task.add_done_callback(self._late.pop)
         if self.acts:
             noter = Noter(actor=self.options.actor, retry=self.options.retry)
             await note_sweep(ground.stores, begun.saw, clock, noter)
-        await self._take(ground, begun, found)
+        await self._take(begun, found)
         return True
 
     async def _ground(self) -> _Ground | None:
@@ -193,17 +210,26 @@ class Sweeping:
             for name, agent in declared.agents.items()
             if name in known and self.mine(name) and not (agent.spec.suspend or known[name].suspended)
         }
+        kept = {
+            name: self._lately[name]
+            for name in self._lately.keys() - declared.agents.keys()
+            if name in known and self.mine(name) and _stays(known[name])
+        }
+        agents |= kept
+        self._lately = agents
         if strangers := agents.keys() - self.found.keys():  # this daemon began, took them over, or they are new
             stood = await self.recall(stores, strangers)
             self.found = {**stood, **self.found}  # which may have grown meanwhile, by one that was late
-        return _Ground(declared=declared, stores=stores, records=known, fleet=records.value.fleet, agents=agents)
+        return _Ground(
+            declared=declared, stores=stores, records=known, fleet=records.value.fleet, agents=agents, kept=kept
+        )
 
-    async def _later(self, ground: _Ground, begun: Round) -> None:
+    async def _later(self, begun: Round) -> None:
         """Take those that a tick did not wait for."""
         while begun.under_way:
-            await self._take(ground, begun, await begun.ended(SETTLE_S))
+            await self._take(begun, await begun.ended(SETTLE_S))
 
-    async def _take(self, ground: _Ground, begun: Round, now: Mapping[AgentName, Assessment]) -> None:
+    async def _take(self, begun: Round, now: Mapping[AgentName, Assessment]) -> None:
         """Keep what was found, and pass it on."""
         for name, fault in begun.faults.items():
             self.tell.say("error", "not-assessed", agent=str(name), reason=f"{type(fault).__name__}: {fault}")
@@ -222,10 +248,12 @@ class Sweeping:
             for name, assessment in now.items():
                 self._compare(before.get(name), assessment)
             self.measures.assessed(now.values(), self.found.values())
-            found = replace(begun.saw, assessments=self.found, assessed=frozenset(now))
+            assert self._newest is not None  # noqa: S101 - a sweep began before this one could end
+            ground, saw = self._newest
+            found = replace(saw, assessments=self.found, assessed=frozenset(now))
             swept = Swept(
                 declared=ground.declared, stores=ground.stores, records=ground.records, found=found, before=before,
-                fleet=ground.fleet, mine=self.mine,
+                fleet=ground.fleet, mine=self.mine, kept=ground.kept,
             )  # fmt: skip
             await self._pass_on(swept)
 
@@ -248,3 +276,8 @@ class Sweeping:
             level, "health", agent=str(now.agent), state=now.state.value, was=was.value, reason="; ".join(ill),
             because_of=[str(name) for name in now.upstream],
         )  # fmt: skip
+
+
+def _stays(record: Record) -> bool:
+    """Whether an agent that is not declared any more runs on: its file is broken, or its deletion is held back."""
+    return not record.suspended and record.state is not AgentState.TERMINATING

@@ -42,7 +42,8 @@ class Seen:
     `reached` are those whose addresses lead there from here, and not to somebody else; others are not probed.
     """
 
-    wanted: int = 0
+    wanted: int | None = None
+    """By its Deployments; None where there is none of it, and nobody says how many it should be."""
     pods: list[tuple[PodSaid, PodUsage | None]] = field(default_factory=list)
     reached: list[PodSaid] = field(default_factory=list)
     complete: bool = True
@@ -62,8 +63,8 @@ class Seen:
         return tuple([pod.resources(used) for pod, used in self.pods if used is not None]) or None
 
     def facts(self) -> PodFacts | None:
-        """How far its pods are; None where not all of them can be seen."""
-        if not self.complete:
+        """How far its pods are; None where not all of them can be seen, or nothing says how many there should be."""
+        if not self.complete or self.wanted is None:
             return None
         ready = restarts = 0
         problems: tuple[str, ...] = ()
@@ -195,7 +196,7 @@ def _sort_in(
         if one is None:
             continue
         if isinstance(item, Wanted):
-            one.wanted += item.replicas
+            one.wanted = (one.wanted or 0) + item.replicas
         elif not item.leaving:
             one.pods.append((item, used.get(ref)))
             if reached:

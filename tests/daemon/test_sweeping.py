@@ -14,6 +14,7 @@ from reconciler.daemon.measures import Measures
 from reconciler.daemon.probing import Counted
 from reconciler.daemon.sweeping import Sweeping, Swept
 from reconciler.daemon.telling import Teller
+from reconciler.engine.operate import Hand, scale, suspend
 from reconciler.engine.reconcile import PlanningCache, declare
 from reconciler.engine.world import Stores
 from reconciler.model.health import Assessment, HealthState, HttpProbe, ProbeRequest, Sample
@@ -134,6 +135,27 @@ async def test_an_agent_that_hangs_is_judged_later_and_the_others_in_time(world:
     assert watch.sweeping.found[SLOW].state is HealthState.HEALTHY
 
 
+async def test_one_that_is_late_takes_nobody_back_to_what_was_known_when_it_began(
+    world: SmallWorld, monkeypatch
+) -> None:
+    """Else an alert that was raised since by what is on record would be over, and raised once more a moment later."""
+    monkeypatch.setattr("reconciler.daemon.sweeping.SETTLE_S", 0.05)
+    prober = Hanging("/hangs")
+    watch = Watch(world, prober)
+    await watch.commit(fast=every("10s"), slow=every("10s", "/hangs"))
+    await watch.sweeping.once()
+    await scale(Hand(registry=world.registry, clock=world.clock, actor="ada", retry=OPTIONS.retry), FAST, 2)
+    world.fake.advance(10)
+    await watch.sweeping.once()
+    now = watch.heard[-1]
+    prober.go_on.set()
+    await until(lambda: watch.heard[-1].found.assessed == {SLOW})
+    late = watch.heard[-1]
+    assert late.records is now.records
+    assert late.records[FAST].version > watch.heard[0].records[FAST].version
+    assert (late.fleet, late.declared, late.found.sights) == (now.fleet, now.declared, now.found.sights)
+
+
 async def test_what_ends_while_history_is_asked_about_others_is_not_forgotten(world: SmallWorld, monkeypatch) -> None:
     monkeypatch.setattr("reconciler.daemon.sweeping.SETTLE_S", 0.05)
     prober = Hanging("/hangs")
@@ -174,10 +196,32 @@ async def test_who_is_gone_is_known_no_more(world: SmallWorld) -> None:
     await watch.commit(fast=every("10s"), slow=every("10s"))
     await watch.sweeping.once()
     world.commit(slow=None)
+    await applied(world)
     await declare(world, await world.source.revision(""), watch.sweeping.cache)
     world.fake.advance(10)
     await watch.sweeping.once()
     assert set(watch.heard[-1].found.assessments) == {FAST}
+
+
+@pytest.mark.parametrize("slow", [None, "apiVersion: [", agent("slow", "  replicas: many\n")])
+async def test_who_runs_is_looked_at_whatever_becomes_of_its_file(world: SmallWorld, slow: str | None) -> None:
+    """Its file is broken, or its deletion is held back: it is left as it is, and would be ill and nobody knew."""
+    watch = Watch(world, TableProber())
+    await watch.commit(fast=every("10s"), slow=every("10s"))
+    await watch.sweeping.once()
+    world.commit(slow=slow)
+    for _ in range(2):
+        await declare(world, await world.source.revision(""), watch.sweeping.cache)
+        world.fake.advance(10)
+        await watch.sweeping.once()
+    last = watch.heard[-1]
+    assert last.found.assessed == {FAST, SLOW}
+    assert set(last.kept) == {SLOW}
+    assert last.agent(SLOW) == last.kept[SLOW]
+    await suspend(Hand(registry=world.registry, clock=world.clock, actor="ada", retry=OPTIONS.retry), SLOW)
+    world.fake.advance(10)
+    await watch.sweeping.once()
+    assert watch.heard[-1].found.assessed == {FAST}
 
 
 async def test_it_ends_with_what_is_under_way(world: SmallWorld, monkeypatch) -> None:

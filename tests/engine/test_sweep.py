@@ -288,3 +288,12 @@ async def test_what_changed_of_an_agent_is_asked_at_the_pods_that_stayed(world):
     world.commit(triage=agent("triage", CHECKED.replace("/healthz", "/livez")))
     await sweep(stores, await agents_of(world), prober, world.clock, previous={}, memory=memory)
     assert [one.path for one in prober.asked if isinstance(one, HttpProbe)] == ["/healthz", "/livez"]
+
+
+async def test_of_an_agent_of_which_nothing_is_there_nobody_says_that_it_is_well(world):
+    world.commit(triage=agent("triage", CHECKED))
+    found = await sweep(
+        await world.stores(None), await agents_of(world), TableProber(), world.clock, previous={}, at_once=True
+    )
+    assert found.assessments[TRIAGE].state is HealthState.UNKNOWN
+    assert not found.assessments[TRIAGE].is_healthy
