@@ -416,6 +416,16 @@ def test_scaling_for_no_time_is_refused(fleet: Program) -> None:
     assert "say the number once" in fleet("scale", "demo/hello", "2", "--replicas", "3", code=1).err
 
 
+def test_mistakes_in_files_are_nothing_to_destroy(fleet: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "[base]", "[bsae]")
+    fleet.commit()
+    done = fleet("destroy", "--auto-approve", code=0)
+    assert "unknown-template" not in done.out + done.err
+    edit("fleet.yaml", "kind: Fleet", "kind: Fleat")
+    fleet.commit()
+    fleet("destroy", "--auto-approve", code=1)
+
+
 def test_destroy_that_leaves_a_protected_agent_fails_and_says_so(fleet: Program, edit: Edit) -> None:
     edit("agents/demo/hello.yaml", "replicas: 1", "protect: true\n  suspend: true")
     fleet.commit()

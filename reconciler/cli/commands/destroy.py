@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -41,6 +42,8 @@ def destroy(
     async def work() -> int:
         async with opened() as session:
             plan = await session.plan(PlanRequest(policy=policy), noting=True)
+            if plan.fleet:  # all is to go: what is wrong in agents' files matters no more
+                plan = replace(plan, diagnostics=())
             return await carry_out(session, plan, request, manner)
 
     code = run(work())
