@@ -72,7 +72,9 @@ class Recovering:
     _swept: Swept | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _looks: dict[AgentName, int] = field(default_factory=dict)
-    """Measurements since the last remedy or change of an agent ended; where this daemon knows of none, all it made."""
+    """Measurements since the last remedy or change of an agent ended; where this daemon knows of none, all it made of
+    that agent.
+    """
     _written: dict[AgentName, Record] = field(default_factory=dict)
     """Records as they were written last here: a sweep may have read older ones."""
     _going: dict[AgentName, Spent] = field(default_factory=dict)
@@ -92,8 +94,10 @@ class Recovering:
 
     async def heard(self, swept: Swept) -> None:
         """A sweep has ended."""
-        for name in self._looks.keys() & swept.found.assessed:
-            self._looks[name] += 1
+        found, looks = swept.found.assessments, self._looks
+        for name in swept.found.assessed:
+            if (one := found.get(name)) is not None and one.measured:  # what could not be measured shows nothing
+                looks[name] = looks.get(name, 0) + 1
         self._swept, self.sweeps = swept, self.sweeps + 1
         self._news.set()
 
@@ -176,7 +180,7 @@ class Recovering:
             spec_hash=record.spec_hash,
             settled=settled,
             quarantined=quarantined,
-            looks=self._looks.get(agent.name, self.sweeps),
+            looks=self._looks.get(agent.name, 0),
             now_ms=now_ms,
             clusters=_clusters(record),
             degraded=_is_over(record, settled=settled),
@@ -337,9 +341,9 @@ class Recovering:
         """Raise and resolve by what is on record, so that nothing is forgotten over a restart."""
         left = [name for name, record in swept.records.items() if name in self._written or _is_left(record)]
         for name in left:
-            record, agent = self._record(swept, name), swept.declared.agents.get(name)
-            if record is not None and agent is not None and _is_left(record) and swept.mine(name):
-                self._leave(record, agent, record.message)
+            record = self._record(swept, name)
+            if record is not None and _is_left(record) and swept.mine(name):
+                self._leave(record, swept.agent(name), record.message)
         for name in list(self._left):
             record = self._record(swept, name)
             if record is not None and not swept.mine(name):
@@ -347,15 +351,16 @@ class Recovering:
             elif record is None or not _is_left(record):
                 self.raise_(replace(self._left.pop(name), resolved=True, at_ms=self.world.clock.now_ms()))
 
-    def _leave(self, record: Record, agent: Agent, text: str) -> None:
-        """Tell people, once, that an agent is theirs now."""
+    def _leave(self, record: Record, agent: Agent | None, text: str) -> None:
+        """Tell people, once, that an agent is theirs now. None for one whose file is broken since a restart."""
         name = record.name
         if name in self._left:
             return
         held = record.recovery is not None and record.recovery.taken[-1:] and record.recovery.taken[-1].remedy
         kind = "AgentQuarantined" if held is Remedy.QUARANTINE else "RecoveryExhausted"
         self._left[name] = alert = Alert(
-            key=f"{kind} {name}", name=kind, severity=Severity.CRITICAL, agent=name, labels=dict(agent.labels),
+            key=f"{kind} {name}", name=kind, severity=Severity.CRITICAL, agent=name,
+            labels=dict((agent or record).labels),
             text=f"{name}: {text}", at_ms=self.world.clock.now_ms(), cluster=",".join(_clusters(record)),
             details={"clears": f"`reconciler resume {name}`, or a change of its spec"},
         )  # fmt: skip
@@ -415,7 +420,7 @@ def _is_left(record: Record) -> bool:
 
 
 def _clusters(record: Record) -> tuple[str, ...]:
-    return tuple(sorted({share.cluster for share in record.placement if share.replicas}))
+    return tuple(sorted(record.running_on))
 
 
 def _sizes(swept: Swept) -> dict[str, int]:

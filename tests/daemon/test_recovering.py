@@ -92,6 +92,17 @@ class Doing:
             self.ends.append(await work(run))
 
 
+class Watched(dict[AgentName, int]):
+    """How often each agent was looked at: so often, where nothing else is known."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def get(self, name: AgentName, _default: Any = None) -> int:
+        return super().get(name, self.looks)
+
+
 class Ward:
     """A small fleet, and sweeps of it that find what a test says."""
 
@@ -113,12 +124,12 @@ class Ward:
         self.restarted()
 
     def restarted(self, *, watched: int = 9) -> None:
-        """Another daemon, which remembers nothing, and has made so many sweeps."""
+        """Another daemon, which remembers nothing, and has looked at each agent so often."""
         self.recovering = Recovering(
             world=self.world, prober=TableProber(), measures=self.measures, acting=self.doing,  # type: ignore[arg-type]
             tell=Teller(clock=self.clock, write=lambda text: self.lines.append(json.loads(text)), as_json=True),
             raise_=self.alerts.append, chance=lambda: 0.0,
-            sweeps=watched, judged=watched,
+            _looks=Watched(watched),
         )  # fmt: skip
 
     async def have(self, *names: str, ladder: str = "restart, quarantine", attempts: int = 2, more: str = "") -> None:
@@ -318,6 +329,16 @@ async def test_no_more_remedies_are_under_way_than_the_budget_and_the_others_wai
     await asyncio.gather(*ward.doing.waiting)
 
 
+async def test_who_is_left_to_people_stays_theirs_over_a_restart_also_where_its_file_is_broken(ward: Ward) -> None:
+    await ward.have("a", ladder="quarantine", attempts=1)
+    await ward.sweep(ill="a")
+    await ward.sweep(ill="a")
+    ward.restarted()
+    swept = await ward.swept({})
+    await ward.hear(replace(swept, declared=replace(swept.declared, agents={})))
+    assert [(alert.key, alert.resolved) for alert in ward.alerts] == [("AgentQuarantined support/a", False)] * 2
+
+
 async def test_who_gets_a_shard_back_tells_again_of_agents_that_are_left_to_people(ward: Ward) -> None:
     """The other daemon told of them meanwhile, and tells nothing any more."""
     await ward.have("a", ladder="quarantine", attempts=1)
@@ -427,6 +448,23 @@ async def test_a_daemon_that_has_just_begun_looks_for_itself_first(ward: Ward) -
         await ward.sweep(ill="a")
     assert ward.doing.asked == []
     await ward.sweep(ill="a")
+    assert ward.doing.asked == [name("a")]
+
+
+async def test_looks_at_others_and_those_that_measure_nothing_are_no_looks_at_an_agent(ward: Ward) -> None:
+    await ward.have("a", "b", attempts=3)
+    ward.restarted(watched=0)
+    blind = {"a": HealthState.UNHEALTHY, "b": HealthState.HEALTHY}
+    for _ in range(3):
+        ward.clock.advance(30)
+        swept = await ward.swept(blind)
+        await ward.hear(replace(swept, found=replace(swept.found, assessed=frozenset({name("b")}))))
+        unread = {who: structs.replace(one, measured=False) for who, one in swept.found.assessments.items()}
+        await ward.hear(replace(swept, found=replace(swept.found, assessments=unread)))
+    for _ in range(2):
+        await ward.sweep(ill="a", well="b")
+    assert ward.doing.asked == []
+    await ward.sweep(ill="a", well="b")
     assert ward.doing.asked == [name("a")]
 
 

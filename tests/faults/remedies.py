@@ -173,7 +173,7 @@ class Daemon:
         self.recovering = Recovering(
             world=world, prober=TableProber(self._answer), measures=Measures(), acting=cast(Any, self),
             tell=Teller(clock=shelf.clock, write=lambda _text: None), raise_=lambda _alert: None,
-            chance=lambda: 0.0, sweeps=9, judged=9,
+            chance=lambda: 0.0, _looks={NAME: 9},
         )  # fmt: skip
         self._images: dict[int, tuple[str, str]] = {}
 
