@@ -6,7 +6,7 @@ Each function answers only what is new beside `active`: alerts that begin or are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.alerting.masking import masked, secrets_of
@@ -77,6 +77,13 @@ class Known:
             cluster=clusters.pop() if len(clusters) == 1 else "",
         )
 
+    def runs(self, name: AgentName) -> bool:
+        """Whether an agent is to be looked at, be it that nobody has done so yet, or knows how: its file is broken."""
+        agent, record = self.agents.get(name), self.records.get(name)
+        if record is None or record.suspended:
+            return False
+        return not agent.spec.suspend if agent is not None else bool(record.running_on)
+
     def clean(self, name: AgentName, alert: Alert) -> Alert:
         """An alert whose words are fit to be told: without the agent's secrets, and not too long."""
         agent = self.agents.get(name)
@@ -89,12 +96,13 @@ def of_health(
     """What a sweep means: agents that are unhealthy, and those that are not any more, or are not looked at.
 
     Of an agent that is being changed nothing begins: how that ends is told by itself. One that is unhealthy again and
-    again is one alert for as long as it flaps, and not one each time.
+    again is one alert for as long as it flaps, and not one each time. What is only remembered of an agent, which has
+    not been looked at again yet, says neither how bad it is nor where it comes from.
     """
     news: list[Alert] = []
     ills, flapping = ({one.agent: one for one in active.values() if one.name == kind} for kind in (UNHEALTHY, FLAPPING))
     for name, assessment in found.items():
-        if assessment.state is HealthState.UNKNOWN:
+        if assessment.state is HealthState.UNKNOWN or assessment.recalled:
             continue
         ill, flaps = ills.get(name), flapping.get(name)
         if flaps is not None and not assessment.flapping:
@@ -109,7 +117,8 @@ def of_health(
                 news.append(known.clean(name, alert))  # only now: it takes longer than all the rest
         elif ill is not None:
             news.append(replace(ill, resolved=True, text="it is well again"))
-    gone = [alert for alert in active.values() if alert.name in {UNHEALTHY, FLAPPING} and alert.agent not in found]
+    about = [alert for alert in active.values() if alert.name in {UNHEALTHY, FLAPPING} and alert.agent not in found]
+    gone = [alert for alert in about if alert.agent is None or not known.runs(alert.agent)]
     news += [replace(alert, resolved=True, text="it is not looked at any more") for alert in gone]
     return tuple(sorted(news, key=lambda one: one.key))
 
@@ -180,12 +189,13 @@ def of_plan(
 
     `busy` are agents with a change under way.
     """
-    holds: dict[str, Alert] = {}
+    by_code: dict[HoldCode, list[Hold]] = {}
     for hold in plan.holds:
         if hold.code in _HOLDS:
-            alert = _held(hold, now_ms)
-            holds.setdefault(alert.key, alert)
-    news = [alert for key, alert in holds.items() if key not in active]
+            by_code.setdefault(hold.code, []).append(hold)
+    holds = {alert.key: alert for alert in (_held(some, now_ms) for some in by_code.values())}
+    # what goes on is told again by the words that are true then: other agents may be held by now
+    news = [one for key, one in holds.items() if key not in active or active[key].text != masked(one.text)]
     complete = not any(one.problem for one in plan.completeness)
     if complete:
         over = (alert for key, alert in active.items() if alert.name == HELD and key not in holds)
@@ -210,10 +220,12 @@ def _failed_here(record: Record | None) -> bool:
     return record.recovery is None or not any(one.remedy is Remedy.QUARANTINE for one in record.recovery.taken)
 
 
-def _held(hold: Hold, now_ms: int) -> Alert:
-    names = ", ".join(map(str, hold.agents[:MAX_NAMES]))
-    if len(hold.agents) > MAX_NAMES:
-        names += f" and {len(hold.agents) - MAX_NAMES} more"
+def _held(holds: Sequence[Hold], now_ms: int) -> Alert:
+    """What is held for one reason: all agents, and the words of the first."""
+    hold, agents = holds[0], list(dict.fromkeys(name for one in holds for name in one.agents))
+    names = ", ".join(map(str, agents[:MAX_NAMES]))
+    if len(agents) > MAX_NAMES:
+        names += f" and {len(agents) - MAX_NAMES} more"
     return Alert(
         key=f"{HELD} {hold.code.value}",
         name=HELD,

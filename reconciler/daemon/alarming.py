@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.alerting import Decision, Outlook, decide, routes_of
@@ -33,6 +33,8 @@ MOST_S = 300.0
 MOST_HEARD = 10_000
 """Things that were reported and not looked at yet; beyond it the oldest are forgotten."""
 
+PARTING_S = 120.0
+"""So long who leads no more tells what is over at most: a group is told of once a minute."""
 MANY = 500
 CONFIRMED_WITHIN = 6
 """Sweeps after which what was raised before a restart has been raised again, or is over: thresholds have passed."""
@@ -62,6 +64,8 @@ class Alarming:
     pace: Pace
     tell: Teller
     measures: Measures
+    seats: Callable[[], Collection[str]] = tuple
+    """The seats of which something is kept on disk here: what waits there is sent by who sits there again."""
     _active: dict[str, Alert] = field(default_factory=dict)
     _kept: AlertState | None = None
     """As it stands on disk; None while that is not known."""
@@ -73,27 +77,33 @@ class Alarming:
     _silences: tuple[Silence, ...] = ()
     _routes: tuple[Route, ...] = ()
     _routes_of: Declaration | None = None
+    _strangers: set[str] = field(default_factory=set)
+    """Routes that lead to another receiver than before, which was told nothing yet."""
     _fleet: str = ""
     _unread: dict[str, tuple[int, str]] = field(default_factory=dict)
     _failing_ms: int = 0
     _blind_ms: int = 0
     _scope: Scope = field(default_factory=Scope)
-    _sweeps: int = 0
-    """Heard of since it began to lead."""
+    _sweeps: float = 0
+    """Heard of since it began to lead, each of a few agents for its part of them."""
     _unconfirmed: set[str] = field(default_factory=set)
     """Keys of alerts that others raised before a restart, and not again since."""
+    _parting: float = 0.0
+    """Until when the last things are told after another one began to lead (monotonic); 0 while nothing is."""
     _task: asyncio.Task[None] | None = None
     _ending: asyncio.Task[None] | None = None
 
     def raise_(self, alert: Alert) -> None:
         """An alert began, is otherwise than it was, or (`resolved`) is over."""
-        self._event(lambda _active: (alert,))
+        self._event(lambda _active: (self._known.clean(alert.agent, alert) if alert.agent is not None else alert,))
 
     async def heard(self, swept: Swept) -> None:
         """A sweep ended."""
         now_ms = self.clock.now_ms()
-        self._sweeps += 1
-        known = self._known = made.Known(agents=swept.declared.agents, records=swept.records)
+        there = len(swept.found.assessments)
+        self._sweeps += len(swept.found.assessed) / there if there else 1
+        agents = {**swept.declared.agents, **swept.kept} if swept.kept else swept.declared.agents
+        known = self._known = made.Known(agents=agents, records=swept.records)
         self._silences = swept.fleet.silences if swept.fleet is not None else ()
         unreadable = swept.found.unreadable
         self._unread = {name: (self._unread.get(name, (now_ms, ""))[0], why) for name, why in unreadable.items()}
@@ -139,22 +149,41 @@ class Alarming:
         It goes on while the registry cannot be asked, for somebody has to say so; it ends when another daemon leads.
         What was known before another one led is its doing since, and counts no more.
         """
-        if self._task is not None and self._scope.seat == (scope or Scope()).seat:
+        before, self._scope = self._scope, scope or Scope()
+        if self._task is not None and before.seat == self._scope.seat:
             return
         self.end()
-        self._scope, self._sweeps = scope or Scope(), 0
+        self._sweeps = 0
         self._kept, self._active = None, {}
         self._levels.clear()
         self._events.clear()
         self._unread, self._failing_ms = {}, 0
+        self.registry("")  # who leads has asked it: what was told of it before a restart is over
         self._task = keep(self.run)
 
+    def behind(self) -> None:
+        """Another daemon leads: end, once whoever was told that the registry is away was told that it is over. Who
+        leads now knows nothing of that. To be called again and again.
+        """
+        now = self.clock.monotonic()
+        if self._task is not None and self._has_told(made.REGISTRY):
+            self._parting = self._parting or now + PARTING_S
+            if now < self._parting:
+                return
+        self.end()
+
+    def _has_told(self, key: str) -> bool:
+        kept = self._kept.groups.values() if self._kept is not None else ()
+        return key in self._active or any(key in group.told for group in kept)
+
     def end(self) -> None:
-        """Another daemon leads: raise none."""
+        """Raise none any more."""
+        self._parting = 0.0
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             self._ending = task
+            self.measures.alerts_nobodys()
 
     async def close(self) -> None:
         """Stop; what is not sent yet is sent by the next that begins."""
@@ -193,7 +222,9 @@ class Alarming:
             return None  # nobody is known yet who could be told, and nothing is forgotten
         first = self._routes_of is None
         if declared is not self._routes_of:
+            before = {route.id: route.said for route in self._routes}
             self._routes, self._routes_of = routes_of(declared, self._routes), declared
+            self._strangers |= {one.id for one in self._routes if _leads_elsewhere(before.get(one.id), one.said)}
             self._fleet = declared.fleet.name if declared.fleet is not None else self._fleet
             await senders.follow(self._routes)
         self._let_go()
@@ -208,14 +239,17 @@ class Alarming:
 
     async def _decided(self, book: AlertBook) -> Decision:
         assert self._kept is not None  # noqa: S101 - load() comes before the first step
+        unsent = await book.unsent() if self._active else frozenset()
+        groups = self._groups()  # what waits for the receiver before is sent to the one that is there now
+        groups = {key: one for key, one in groups.items() if key[0] not in self._strangers or key in unsent}
         look = Outlook(
             fleet=self._fleet,
             active=dict(self._active),
             routes=self._routes,
             silences=self._silences,
-            groups=self._groups(),
+            groups=groups,
             now_ms=self.clock.now_ms(),
-            unsent=await book.unsent() if self._active else frozenset(),
+            unsent=unsent,
             elsewhere=frozenset(key for key, alert in self._active.items() if self._elsewhere(alert)),
         )
         many = len(look.active) > MANY  # then it takes a while, and others go on meanwhile
@@ -228,6 +262,7 @@ class Alarming:
                 self.tell.say("error", "alerts-dropped", route=route, number=number, reason="too many wait to be sent")
                 self.measures.alerts_dropped(receivers.get(route, "gone"), number)
             self._kept = AlertState(active=dict(self._active), groups=decision.groups)
+        self._strangers.clear()
         return decision
 
     def _take_in(self) -> None:
@@ -304,6 +339,10 @@ class Alarming:
                 task.cancel()
             # not each by itself: who cancels this meanwhile has to be heard
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _leads_elsewhere(before: AlertRoute | None, now: AlertRoute) -> bool:
+    return before is not None and (before.receiver, before.settings) != (now.receiver, now.settings)
 
 
 def _change(kept: AlertState, active: Active, decision: Decision) -> AlertChange:

@@ -139,12 +139,18 @@ class Measures:
         queued = Counter[str]()
         for one in waiting:
             queued[receivers.get(one.route, "gone")] += one.queued
+        self._waiting.clear()  # of a receiver that no route leads to any more nothing waits
         for receiver in {*receivers.values(), *queued}:
             self._waiting.labels(receiver).set(queued[receiver])
         for receiver in {*receivers.values()}:  # a counter that appears with its first count has risen for nobody
             self.alerts_dropped(receiver, 0)
             for verdict in Verdict:
                 self._tried.labels(receiver, verdict.value).inc(0)
+
+    def alerts_nobodys(self) -> None:
+        """Alerts are another daemon's from now on."""
+        self._alerts.clear()
+        self._waiting.clear()
 
     def alerts_dropped(self, receiver: str, number: int) -> None:
         """Messages were given up, because too many waited."""

@@ -127,7 +127,7 @@ class Service:
                 continue
             self.standing = self._standing(stores)
             if self.alarming is not None:
-                self.standing.blind, self.standing.behind = self.alarming.registry, self.alarming.end
+                self.standing.blind, self.standing.behind = self.alarming.registry, self.alarming.behind
             await self.standing.lead(partial(self._lead, stores), stop)
 
     def _standing(self, stores: Stores) -> Standing | Sharding:
@@ -137,6 +137,7 @@ class Service:
         return Sharding(
             registry=registry, clock=clock, holder=holder, tell=self.tell, changed=self.measures.leads,
             count=self.settings.shards, counted=self.measures.shards,
+            known=self.alarming.seats if self.alarming is not None else tuple,
         )  # fmt: skip
 
     def not_ready(self) -> str:

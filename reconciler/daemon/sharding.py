@@ -9,7 +9,7 @@ not be renewed in time is given up by the monotonic clock, before its lease can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -59,6 +59,8 @@ class Sharding:
     """Told when it stands by because others have all there is."""
     counted: Callable[[int, int], None] = lambda _held, _of: None
     """Told how many shards are held, and of how many, whenever that may have changed."""
+    known: Callable[[], Collection[str]] = lambda: ()
+    """Seats at which something was kept here (daemon.alarming), by name: who was killed comes back to its own."""
     leads: bool = False
     others: tuple[str, ...] = ()
     """What each of the other daemons that live says: see daemon.doubting.Peers."""
@@ -66,6 +68,8 @@ class Sharding:
     _said: str = ""
     """What this one says with its seat, and what it said when it last took or renewed it."""
     _seat: tuple[int, _Held] | None = None
+    _patient_until: float | None = None
+    """Until when no seat is taken but one that is known (monotonic): the lease of who was killed lasts so long."""
     _shards: dict[int, _Held] = field(default_factory=dict)
     _leaving: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     """Shards that fall to another seat, while the work on their agents ends: renewed still, and begun nothing in."""
@@ -80,7 +84,7 @@ class Sharding:
     @property
     def seat(self) -> str:
         """See Shards."""
-        return f"{self._seat[0] if self._seat is not None else '?'}-of-{self.count}"
+        return self._seat_name(self._seat[0] if self._seat is not None else "?")
 
     @property
     def speaks(self) -> bool:
@@ -194,7 +198,8 @@ class Sharding:
         old = [(shard, held) for shard, held in self._shards.items() if self._age(held) >= standing.TTL_S / 3]
         await asyncio.gather(*(self._renew(shard, held) for shard, held in old))
         if not await self._seated():
-            return f"all {self.count} seats are taken"
+            patient = self._patient_until is not None and self.clock.monotonic() < self._patient_until
+            return "its seat is held by who had it before" if patient else f"all {self.count} seats are taken"
         now = self.clock.now_ms()
         seats = {
             int(lease.name.removeprefix(_SEATS).partition("-")[0]): lease.says
@@ -225,12 +230,24 @@ class Sharding:
             else:
                 self._seat, self._said = (self._seat[0], again), says
                 return True
-        for number in range(self.count):
+        for number in self._wanted_seats():
             with suppress(RegistryConflict):
-                self._seat = number, await self._acquire(f"{_SEATS}{number}-of-{self.count}", says)
+                self._seat = number, await self._acquire(f"{_SEATS}{self._seat_name(number)}", says)
                 self._said = says
                 return True
         return False
+
+    def _wanted_seats(self) -> list[int]:
+        """Which seats to ask for, in this order: those that are known here, and after a while any."""
+        now, known = self.clock.monotonic(), set(self.known())
+        own = [number for number in range(self.count) if self._seat_name(number) in known]
+        if self._patient_until is None:
+            self._patient_until = now + standing.TTL_S if own else now
+        patient = now < self._patient_until
+        return own if patient else [*own, *(number for number in range(self.count) if number not in own)]
+
+    def _seat_name(self, number: int | str) -> str:
+        return f"{number}-of-{self.count}"
 
     async def _take(self, shard: int) -> str:
         """Take a shard that falls to us; answers why not, where another one has it still."""

@@ -195,6 +195,11 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     latencies_ms: tuple[float, ...] = ()
     """How long what answered at this sweep took: calls of performance checks, or else of connectivity checks."""
 
+    @property
+    def recalled(self) -> bool:
+        """Whether this is what was on record, and nothing was measured since."""
+        return not (self.measured or any(check.failures or check.successes for check in self.checks))
+
     def dimension(self, dimension: Dimension) -> HealthState | None:
         """The worst state of the checks of `dimension`; None when there is none."""
         states = [check.state for check in self.checks if check.dimension is dimension]

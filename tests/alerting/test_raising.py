@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from reconciler.alerting import raising as made
+from reconciler.alerting.masking import masked
 from reconciler.alerting.raising import Known, of_clusters, of_end, of_health, of_plan, of_state
 from reconciler.model.agent import Dimension, Remedy
 from reconciler.model.alert import Alert, Covers, Severity
@@ -96,9 +98,46 @@ def test_what_is_not_known_neither_begins_nor_ends_anything() -> None:
     assert of_health(found, known(), active(alert()), START_MS) == ()
 
 
-def test_one_that_is_not_looked_at_any_more_is_over() -> None:
-    (over,) = of_health({}, known(), active(alert(), alert(name="ChangeFailed")), START_MS)
+@pytest.mark.parametrize("state", [HealthState.HEALTHY, HealthState.UNHEALTHY])
+def test_what_is_only_remembered_after_a_restart_neither_begins_nor_changes_nor_ends_anything(
+    state: HealthState,
+) -> None:
+    """It does not say what it comes from: what was held back for its cause would be told."""
+    found = {TRIAGE: structs.replace(assessed(state), measured=False)}
+    assert of_health(found, known(), {}, START_MS) == ()
+    assert of_health(found, known(), active(alert(cause="x/b")), START_MS) == ()
+    looked_at = assessed(HealthState.UNHEALTHY)
+    looked_at = structs.replace(looked_at, checks=(structs.replace(looked_at.checks[0], failures=4),), measured=False)
+    assert len(of_health({TRIAGE: looked_at}, known(), {}, START_MS)) == 1, "that it cannot be measured now is no end"
+
+
+@pytest.mark.parametrize("how", ["by hand", "in its file", "off the record"])
+def test_one_that_is_not_looked_at_any_more_is_over(how: str) -> None:
+    there = known()
+    match how:
+        case "by hand":
+            there = replace(there, records={TRIAGE: replace(there.records[TRIAGE], suspended=True)})
+        case "in its file":
+            there = replace(there, agents={TRIAGE: replace(DECLARED, spec=replace(DECLARED.spec, suspend=True))})
+        case _:
+            there = replace(there, records={})
+    (over,) = of_health({}, there, active(alert(), alert(name="ChangeFailed")), START_MS)
     assert (over.key, over.resolved) == ("AgentUnhealthy support/triage", True)
+
+
+def test_one_that_nobody_has_looked_at_yet_since_a_restart_is_not_over() -> None:
+    """It hangs: the first sweep tells of those that answer, and of it a moment later."""
+    assert of_health({}, known(), active(alert()), START_MS) == ()
+
+
+@pytest.mark.parametrize(("where", "over"), [({"eu": 1}, False), ({"eu": 0}, True)])
+def test_one_that_runs_and_whose_file_is_broken_is_not_over(where: dict[str, int], *, over: bool) -> None:
+    """After a restart nobody knows how to look at it; before, it is looked at on."""
+    hidden = replace(known(AgentState.RUNNING, **where), agents={})
+    assert bool(of_health({}, hidden, active(alert()), START_MS)) is over
+    by_hand = {TRIAGE: replace(hidden.records[TRIAGE], suspended=True)}
+    assert len(of_health({}, replace(hidden, records=by_hand), active(alert()), START_MS)) == 1
+    assert len(of_health({}, replace(hidden, records={}), active(alert()), START_MS)) == 1
 
 
 def test_one_that_flaps_is_one_alert_until_it_stays_one_way() -> None:
@@ -138,7 +177,7 @@ def test_one_that_flaps_is_as_bad_as_it_was_at_its_worst_and_is_told_of_as_ill_o
     over, stays = of_health({TRIAGE: assessed(ill)}, known(), active(worse), START_MS + MIN)
     assert (over.key, over.resolved) == (worse.key, True)
     assert (stays.key, stays.resolved, stays.at_ms) == ("AgentUnhealthy support/triage", False, START_MS + MIN)
-    (gone,) = of_health({}, known(), active(worse), START_MS)
+    (gone,) = of_health({}, replace(known(), records={}), active(worse), START_MS)
     assert (gone.key, gone.resolved) == (worse.key, True)
     assert of_health({TRIAGE: assessed(ill, flapping=True)}, known(AgentState.DEPLOYING), {}, START_MS) == ()
 
@@ -191,9 +230,15 @@ def test_what_is_held_until_people_do_something_is_one_alert_a_kind_and_over_whe
         planned(many, hold(HoldCode.DELETION_BUDGET, "y/b"), hold(HoldCode.SUSPENDED, "x/a")), known(), {}, 0
     )
     assert one.key == "ChangesHeld deletion-budget"
-    assert "and 5 more" in one.text
+    assert "and 6 more" in one.text, "of all that are held for it"
     assert "raise it" in one.text
-    assert of_plan(planned(many), known(), active(one), MIN) == ()
+    (fewer,) = of_plan(planned(many), known(), active(one), MIN)
+    assert (fewer.key, "and 5 more" in fewer.text) == (one.key, True)
+    assert of_plan(planned(many), known(), active(fewer), MIN) == ()
+    secret = replace(many, text="password: hunter2")
+    (masked_once,) = of_plan(planned(secret), known(), {}, MIN)
+    taken_in = replace(masked_once, text=masked(masked_once.text))
+    assert of_plan(planned(secret), known(), active(taken_in), MIN) == ()
     unread = Completeness(source="eu", problem="away")
     assert of_plan(planned(completeness=(unread,)), known(), active(one), MIN) == ()
     (over,) = of_plan(planned(), known(), active(one), MIN)

@@ -12,11 +12,12 @@ import pytest
 
 from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
 from reconciler.alerting.raising import BLIND_AFTER_MS, FAILING_AFTER_MS, UNWELL_AFTER_MS
-from reconciler.daemon.alarming import CONFIRMED_WITHIN, Alarming, Scope
+from reconciler.daemon.alarming import CONFIRMED_WITHIN, PARTING_S, Alarming, Scope
+from reconciler.daemon.measures import Measures
 from reconciler.daemon.sweeping import Swept
 from reconciler.daemon.wakes import Pace
 from reconciler.engine.sweep import Sweep
-from reconciler.model.alert import AlertState, Covers, Silence
+from reconciler.model.alert import AlertState, Covers, Silence, Waiting
 from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
@@ -66,6 +67,7 @@ class Story:
         unreadable: Iterable[str] = (),
         silences: tuple[Silence, ...] = (),
         records: Iterable[AgentName] = (),
+        looked_at: Iterable[AgentName] = (),
     ) -> None:
         agents = {one: agent(str(one)) for one in (*states, *records)}
         assessments = {one: assessed(one, state) for one, state in states.items()}
@@ -75,11 +77,24 @@ class Story:
                 declared=declared,
                 stores=cast(Any, None),
                 records={one: record(agents[one], {"eu": 1}) for one in agents},
-                found=Sweep(assessments=assessments, unreadable=dict.fromkeys(unreadable, "no route")),
+                found=Sweep(
+                    assessments=assessments,
+                    assessed=frozenset(looked_at or assessments),
+                    unreadable=dict.fromkeys(unreadable, "no route"),
+                ),
                 before={},
                 fleet=FleetRecord(name="acme", version=1, silences=silences),
             )
         )
+
+
+def kept(_work: Any) -> asyncio.Task[None]:
+    """What keeps an alarm up, where a test takes its steps."""
+
+    async def idle() -> None:
+        await asyncio.Event().wait()
+
+    return asyncio.create_task(idle())
 
 
 def assessed(one: AgentName, state: HealthState) -> Assessment:
@@ -129,6 +144,110 @@ async def test_what_others_raised_before_a_restart_is_over_when_they_do_not_rais
         assert await again.after(S) == []
     await again.sweep({}, records=NAMES)
     assert await again.after(S) == ["-RecoveryExhausted support/a0"]
+
+
+async def test_looks_at_a_few_agents_each_are_not_yet_sweeps(story: Story) -> None:
+    """A large fleet is looked at part by part, many times a minute."""
+    well = dict.fromkeys(NAMES, WELL)
+    await story.sweep(well)
+    story.alarm.raise_(alert("", name="FleetUnhealthy"))
+    await story.after(S)
+    again = await story.restarted()
+    for _ in range(CONFIRMED_WITHIN):
+        await again.sweep(well, looked_at=NAMES[:1])
+        assert await again.after(S) == []
+    for _ in range((len(NAMES) - 1) * CONFIRMED_WITHIN):
+        await again.sweep(well, looked_at=NAMES[1:2])
+    assert await again.after(S) == ["-FleetUnhealthy"]
+
+
+async def test_who_leads_again_goes_by_what_it_looks_after_now(story: Story) -> None:
+    """It never heard of another one that led: the registry was away for a while. What it looked after then is over."""
+    story.alarm.begin(kept, Scope(seat="0-of-2", mine=lambda _one: False))
+    story.alarm.begin(kept, Scope(seat="0-of-2"))
+    await story.standing.begin()
+    await story.sweep({NAMES[0]: ILL})
+    assert await story.after(S) == ["AgentUnhealthy support/a0"]
+    await story.alarm.close()
+
+
+async def test_that_the_registry_was_away_before_a_restart_is_over_for_who_leads(story: Story) -> None:
+    story.alarm.registry("connection refused")
+    await story.after(BLIND_AFTER_MS)
+    story.alarm.registry("connection refused")
+    assert await story.after(S) == ["RegistryAway"]
+    again = await story.restarted()
+    again.alarm.registry("")
+    again.alarm.begin(kept)
+    await again.standing.begin()
+    assert await again.after(S) == ["-RegistryAway"]
+    await again.alarm.close()
+
+
+async def test_who_told_that_the_registry_is_away_tells_that_it_is_over_before_another_one_leads(story: Story) -> None:
+    story.alarm.begin(kept)
+    await story.standing.begin()
+    story.alarm.registry("connection refused")
+    await story.after(BLIND_AFTER_MS)
+    story.alarm.registry("connection refused")
+    assert await story.after(S) == ["RegistryAway"]
+    story.alarm.registry("")
+    story.alarm.behind()
+    assert story.alarm._task is not None
+    await story.sweep({NAMES[0]: ILL})
+    assert await story.after(S) == ["-RegistryAway", "AgentUnhealthy support/a0"]
+    assert b'reconciler_alerts{severity="critical"} 1.0' in story.post.measures.text()
+    story.alarm.behind()
+    assert story.alarm._task is None
+    assert b"reconciler_alerts{" not in story.post.measures.text(), "they are the other one's"
+    await story.alarm.close()
+
+
+async def test_who_cannot_tell_that_the_registry_is_back_does_not_go_on_for_ever(story: Story) -> None:
+    story.alarm.begin(kept)
+    await story.standing.begin()
+    story.alarm._active = {"RegistryAway": alert("", name="RegistryAway")}
+    story.alarm.behind()
+    story.post.clock.advance(PARTING_S)
+    story.alarm.behind()
+    assert story.alarm._task is None
+    await story.alarm.close()
+
+
+async def test_what_others_raise_is_told_without_the_secrets_of_its_agent(story: Story) -> None:
+    await story.sweep({NAMES[0]: WELL})
+    secretive = replace(agent(str(NAMES[0])), document={"env": {"KEY": "hunter2hunter2"}}, sensitive=(("env", "KEY"),))
+    story.alarm._known = replace(story.alarm._known, agents={NAMES[0]: secretive})
+    story.alarm.raise_(alert("support/a0", name="AgentQuarantined", text="its last words: hunter2hunter2"))
+    assert await story.after(S) == ["AgentQuarantined support/a0"]
+    assert "hunter2" not in str(story.sink.heard)
+    assert "its last words" in str(story.sink.heard)
+
+
+async def test_a_route_that_leads_elsewhere_now_tells_there_what_is_active(story: Story) -> None:
+    await story.sweep({NAMES[0]: ILL})
+    assert await story.after(S) == ["AgentUnhealthy support/a0"]
+
+    def routed(**more: Any) -> None:
+        declared = cast(Declaration, story.alarm.declared())
+        assert declared.fleet is not None
+        said = route(wait="0s", interval="0s", group_by=("alert",), **more).said
+        changed = replace(declared, fleet=replace(declared.fleet, alerts=(said,)))
+        story.alarm.declared = lambda: changed
+
+    routed(repeat="3h")
+    assert await story.after(S) == []
+    routed(repeat="3h", settings={"urlEnv": "ANOTHER_URL"})
+    assert await story.after(S) == ["AgentUnhealthy support/a0"]
+    assert await story.after(HOUR) == []
+
+
+def test_of_a_receiver_that_no_route_leads_to_any_more_nothing_waits() -> None:
+    measures = Measures()
+    measures.alerts_waiting([Waiting(route="a", queued=5)], [route("a", "slack")])
+    assert b'reconciler_alerts_queued{receiver="slack"} 5.0' in measures.text()
+    measures.alerts_waiting([], [route("a", "webhook")])
+    assert b'reconciler_alerts_queued{receiver="slack"}' not in measures.text()
 
 
 async def test_who_falls_to_another_daemon_is_neither_told_of_nor_told_as_over(story: Story) -> None:

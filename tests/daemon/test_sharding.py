@@ -26,7 +26,7 @@ from reconciler.model.registry import AuditFact, Lease, Write
 from reconciler.model.shards import shard_of
 from tests.daemon.test_service import Fleet, running
 from tests.daemon.waiting import PATIENTLY_S, until
-from tests.doubles.clock import ShiftedClock
+from tests.doubles.clock import FakeClock, ShiftedClock
 from tests.doubles.never_ready import SILENT
 from tests.doubles.pods_cluster import PodsCluster
 from tests.doubles.prober import TableProber
@@ -344,3 +344,28 @@ async def test_more_daemons_than_shards_stand_by_until_a_seat_is_free(registry) 
         member.stop.set()
     await asyncio.wait_for(asyncio.gather(*tasks), PATIENTLY_S)
     assert all(not lease.holder for lease in await registry.leases("daemon/")), "all is given up"
+
+
+async def test_who_was_killed_comes_back_to_its_seat_and_to_what_it_kept_there(registry) -> None:
+    """Else what it was to tell people would wait for ever, at a seat that nobody takes."""
+    clock = FakeClock()
+
+    def sharding(holder: str, *known: str) -> Sharding:
+        return Sharding(
+            registry=registry, clock=clock, holder=holder, count=COUNT, tell=Teller(clock=clock, write=str),
+            changed=lambda _leads: None, known=lambda: known,
+        )  # fmt: skip
+
+    killed, again = sharding("one"), sharding("one again", "0-of-4", "1-of-8", "")
+    assert await killed._seated()
+    assert not await again._seated(), "though there are others"
+    clock.advance(standing.TTL_S)
+    assert await again._seated()
+    assert again.seat == killed.seat == "0-of-4"
+    late = sharding("another on this machine", "0-of-4")
+    assert not await late._seated()
+    for _ in range(2):
+        clock.advance(standing.TTL_S / 2)
+        assert await again._seated()
+    assert await late._seated()
+    assert late.seat == "1-of-4", "it is no dead one's"

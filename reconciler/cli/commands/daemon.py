@@ -146,6 +146,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
     service.alarming = alarming = Alarming(
         clock=world.clock,
         open_book=world.alert_book,
+        seats=world.alert_seats,
         open_sink=world.alert_sink,
         declared=lambda: service.cache.declaration,
         pace=Pace(jitter=random.random, first_s=2.0),
