@@ -157,6 +157,11 @@ class Record:
         state = self.recovery
         return state if state is not None and state.spec_hash == self.spec_hash else None
 
+    @property
+    def running_on(self) -> frozenset[str]:
+        """The clusters on which pods of it are wanted."""
+        return frozenset(share.cluster for share in self.placement if share.replicas)
+
 
 class ClusterState(StrEnum):
     """How a cluster was when it was last looked at by somebody who writes it down."""
