@@ -171,7 +171,7 @@ async def test_a_scaling_by_hand_ends_when_it_ends_and_not_with_the_next_look_at
     async with running(fleet):
         await until(lambda: fleet.told("change-ended", outcome="applied"))
         hand = Hand(registry=await fleet.registry(), clock=fleet.clock, actor="ada", retry=OPTIONS.retry)
-        await scale(hand, AgentName.parse("support/fast"), 3, for_ms=500)
+        await scale(hand, AgentName.parse("support/fast"), 3, for_ms=3000)  # long enough to be seen on a busy machine
         await until(lambda: fleet.told("change-ended", action="scale", text="scaled 1 -> 3"))
         await until(lambda: fleet.told("change-ended", action="scale", text="scaled 3 -> 1"))
 
