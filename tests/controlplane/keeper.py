@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,8 +49,11 @@ class Keeper:
         return self.children[name].poll()
 
     def signal(self, name: str, number: int) -> None:
-        """Signal it, if it still runs."""
-        self.children[name].send_signal(number)
+        """Signal it, if it still runs. One that is stopped stands still when this returns."""
+        child = self.children[name]
+        child.send_signal(number)
+        if number == signal.SIGSTOP and child.returncode is None:
+            os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def end(self, name: str) -> int:
         """Kill it and wait for its end. A stopped process dies of SIGKILL too."""

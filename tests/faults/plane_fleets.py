@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +11,8 @@ from tests.faults.ledger import Key
 from tests.faults.plane_world import Files, PlaneWorld, agent_yaml
 
 ALWAYS = frozenset({"ServiceAccount", "ConfigMap", "Service", "Deployment"})
+
+READY_AGAIN_S = 90.0
 
 
 class Life:
@@ -47,7 +51,7 @@ class Life:
     async def judge(self) -> None:
         """What is there is what was committed, and what was there before is still the very same."""
         await self.world.judge()
-        objects = await self.world.objects()
+        objects = await self._settled()
         assert {key[1] for key in objects} == set(self.wanted)
         for name, (tag, replicas) in self.wanted.items():
             assert {key[0] for key in objects if key[1] == name} == {*ALWAYS, "PodDisruptionBudget"}
@@ -58,6 +62,17 @@ class Life:
         for key, uid in self.uids.items():
             assert key[1] not in self.wanted or objects[key]["metadata"]["uid"] == uid, key
         self.uids = {key: one["metadata"]["uid"] for key, one in objects.items()}
+
+    async def _settled(self) -> Mapping[Key, Any]:
+        """The objects once pods are ready again: nodes of a server that was killed count as lost for a moment."""
+        end = time.monotonic() + READY_AGAIN_S
+        while True:
+            objects = await self.world.objects()
+            ready = (objects.get(("Deployment", name), {}).get("status", {}) for name in self.wanted)
+            counts = [status.get("readyReplicas", 0) for status in ready]
+            if counts == [replicas for _tag, replicas in self.wanted.values()] or time.monotonic() > end:
+                return objects
+            await asyncio.sleep(0.5)
 
     async def settle(self) -> None:
         """What the server has seen in all of this life: each object came once, and only those of a commit went."""
