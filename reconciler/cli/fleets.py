@@ -7,12 +7,11 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from reconciler.cli.command import invocation
-from reconciler.cli.output import note
+from reconciler.cli.output import meant, note
 from reconciler.cli.settings import Settings
 from reconciler.model.agent import Agent
 from reconciler.model.checks import Finding
@@ -127,8 +126,7 @@ class Session:
             known |= set(answer.value.records)
         for name in missing:
             if name not in known:
-                near = get_close_matches(str(name), [str(one) for one in known], n=1)
-                hint = f"did you mean {near[0]}?" if near else "`reconciler get agents` lists those on record"
+                hint = meant(str(name), map(str, known), "`reconciler get agents` lists those on record")
                 raise UsageError(f"no agent {name} is declared or on record", hint=hint)
 
     async def declaration(self, ref: str | None = None) -> Declaration:
@@ -236,8 +234,7 @@ def _check_on_record(clusters: Iterable[str], snapshot: RegistrySnapshot) -> Non
     known |= {entry.cluster for record in snapshot.records.values() for entry in record.inventory}
     for cluster in clusters:
         if cluster not in known:
-            near = get_close_matches(cluster, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"on record are: {', '.join(sorted(known)) or 'none'}"
+            hint = meant(cluster, known, f"on record are: {', '.join(sorted(known)) or 'none'}")
             raise UsageError(f"nothing is on record on a cluster {cluster}", hint=hint)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from reconciler.cli.command import invocation
 from reconciler.cli.files import write_atomically
 from reconciler.cli.fleets import Session, locate, opened, read_working_tree, run
-from reconciler.cli.output import note, one_line
+from reconciler.cli.output import few, note, one_line
 from reconciler.importing import KINDS, Imported, KubeObject, Options, import_objects, of_live, read_objects
 from reconciler.model.errors import ClusterError, UsageError
 from reconciler.model.fleet import FleetSpec
@@ -83,9 +83,8 @@ def others(objects: Iterable[KubeObject], asked: Asked) -> tuple[str, ...]:
     found = [item.ref for item in objects if (item.ref.group, item.ref.kind) not in known and asked.means(item)]
     if not found or asked.names:
         return ()
-    shown = ", ".join(one_line(str(ref), 120) for ref in sorted(found)[:MAX_OTHERS])
-    more = f" and {len(found) - MAX_OTHERS} more" if len(found) > MAX_OTHERS else ""
-    return (f"no agent is made of these, so they are in no file: {shown}{more}",)
+    shown = few(sorted(found), MAX_OTHERS, lambda ref: one_line(str(ref), 120))
+    return (f"no agent is made of these, so they are in no file: {shown}",)
 
 
 async def _fleet() -> tuple[FleetSpec, dict[str, Blob]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.cli.fleets import OpenStores
+from reconciler.cli.output import meant
 from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import (
@@ -106,15 +107,12 @@ async def snapshot(registry: Registry) -> RegistrySnapshot:
 
 async def record_of(registry: Registry, name: AgentName) -> Record:
     """One record. Raises UsageError, with near names, when there is none."""
-    from difflib import get_close_matches
-
     records = (await snapshot(registry)).records
     if name in records:
         return records[name]
     if await registry.revisions(name):
         raise UsageError(f"{name} is gone", hint=f"`reconciler history {name}` tells what became of it")
-    near = get_close_matches(str(name), [str(known) for known in records], n=1)
-    hint = f"did you mean {near[0]}?" if near else "`reconciler get agents` lists the agents on record"
+    hint = meant(str(name), map(str, records), "`reconciler get agents` lists the agents on record")
     raise UsageError(f"{name} is not on record: it was never applied, or is gone", hint=hint)
 
 

@@ -6,10 +6,13 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import IO, Any, TypeVar
 
 from reconciler.model.errors import ReconcilerError
+
+T = TypeVar("T")
 
 BROKEN_PIPE_EXIT = 141
 """128 + SIGPIPE: what a shell reports of a program whose reader went away."""
@@ -113,6 +116,20 @@ def paint(text: str, *names: str, color: bool) -> str:
         return text
     codes = ";".join(_CODES[name] for name in names)
     return f"\x1b[{codes}m{text}\x1b[0m"
+
+
+def few(items: Sequence[T], most: int, said: Callable[[T], str] = str) -> str:
+    """`a, b and 3 more`: the first ones for a sentence, the rest counted."""
+    shown = ", ".join(map(said, islice(items, most)))
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+def meant(word: str, known: Iterable[str], otherwise: str, *, quote: str = "") -> str:
+    """A hint for a word that is not known: the one that is near, or else what to do."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word[:80], list(known), n=1)
+    return f"did you mean {quote}{near[0]}{quote}?" if near else otherwise
 
 
 def width(text: str) -> int:

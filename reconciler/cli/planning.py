@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
 from reconciler.cli.files import write_atomically
-from reconciler.cli.output import note, terminal, wants_color
+from reconciler.cli.output import meant, note, terminal, wants_color
 from reconciler.cli.views.diagnostics import finding_text, masked
 from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
@@ -96,8 +95,7 @@ def find_agent(declaration: Declaration, name: AgentName) -> Agent:
         frozen = declaration.frozen_agents[name]
         told = "\n".join(finding_text(finding, color=False) for finding in masked(frozen.diagnostics))
         raise UsageError(f"{name} is not valid: {frozen.reason}", hint=told)
-    near = get_close_matches(str(name), [str(known) for known in declaration.agents], n=1)
-    hint = f"did you mean {near[0]}?" if near else "`reconciler explain` is for agents that the files declare"
+    hint = meant(str(name), map(str, declaration.agents), "`reconciler explain` is for agents that the files declare")
     raise UsageError(f"no agent {name} is declared", hint=hint)
 
 

@@ -14,6 +14,7 @@ from reconciler.model.errors import ReconcilerError, RegistryError, UsageError
 from reconciler.model.events import ApplyEvent
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.plan import Plan
+from reconciler.plan.guard import names_text
 from reconciler.plan.planfile import Difference, SavedPlan, compare, restrict
 
 
@@ -69,10 +70,9 @@ async def check_saved(world: World, saved: SavedPlan, *, ref: str = "", cache: P
                 pass
     differences = compare(saved, plan)
     if differences:
-        names = ", ".join(str(item.agent) for item in differences[:5])
-        more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+        names = names_text([item.agent for item in differences])
         raise PlanChanged(
-            f"since this plan was made, what it would do has changed for {names}{more}",
+            f"since this plan was made, what it would do has changed for {names}",
             differences=differences,
             now=plan,
             hint="look at what differs, and make a new plan with `reconciler plan --out FILE`",

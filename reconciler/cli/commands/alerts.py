@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from reconciler.cli import options
 from reconciler.cli.command import build, group
 from reconciler.cli.fleets import Session, opened, run, whoami
 from reconciler.cli.looking import snapshot
-from reconciler.cli.output import emit, note, one_line, table, to_json
+from reconciler.cli.output import emit, meant, note, one_line, table, to_json
 from reconciler.cli.views.alerts import Kept, as_json, as_text, silence_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.cli.views.records import moment
@@ -232,8 +231,8 @@ def _unmet(wanted: Silence, agents: Mapping[AgentName, Mapping[str, str]], clust
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name[:80], list(known), n=1)
-    return f", did you mean {near[0]}?" if near else ""
+    near = meant(name, known, "")
+    return f", {near}" if near else ""
 
 
 async def _silence(wanted: Silence) -> Silence:

@@ -11,6 +11,7 @@ from reconciler.cli import options
 from reconciler.cli.applying import Manner, carry_out
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import ApplyRequest, PlanRequest, opened, run
+from reconciler.cli.output import few
 from reconciler.model.errors import UsageError
 
 
@@ -88,10 +89,9 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
         await (await session.stores()).refuse_spent(saved.digest)
         differences = compare(saved, plan)
         if differences:
-            names = ", ".join(str(difference.agent) for difference in differences[:5])
-            more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""
+            names = few(differences, 5, lambda difference: str(difference.agent))
             raise UsageError(
-                f"{path.name} no longer holds: {names}{more} would not be changed as planned",
+                f"{path.name} no longer holds: {names} would not be changed as planned",
                 hint=f"{told(differences)}\nmake a new plan with `reconciler plan --out FILE`",
             )
         return await carry_out(session, restrict(plan, saved), request.spending(saved.digest), manner)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Collection, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from reconciler.cli.asking import check_names, count_path, note_age, records, sh
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import OpenStores, opened, run
 from reconciler.cli.looking import Sight, look, snapshot
-from reconciler.cli.output import emit, note, one_line, table, to_json, to_yaml
+from reconciler.cli.output import emit, meant, note, one_line, table, to_json, to_yaml
 from reconciler.cli.views.records import age, moment, record_json, running
 from reconciler.cli.watching import looks
 from reconciler.model.errors import UsageError
@@ -99,11 +98,8 @@ def get(  # noqa: PLR0917 - options of a command
     for more: `state = degraded and replicas > 2 order by updated desc`; it and its kin are answered from the registry.
     """
     if kind not in KINDS:
-        near = get_close_matches(kind[:40], KINDS, n=1)
-        raise UsageError(
-            f"'{one_line(kind, 60)}' is no kind to list",
-            hint=f"did you mean '{near[0]}'?" if near else "agents, templates or clusters",
-        )
+        hint = meant(kind, KINDS, "agents, templates or clusters", quote="'")
+        raise UsageError(f"'{one_line(kind, 60)}' is no kind to list", hint=hint)
     if all_namespaces and namespace:
         raise UsageError("-n and -A exclude each other")
     whole = bool(names) and not namespace and all("/" in name for name in names or ())  # the namespace is in the names
@@ -244,8 +240,7 @@ def _check_declared(kind: str, names: Iterable[str], declared: Collection[str]) 
     """Refuse names that nothing declared has, with what is near. Raises UsageError."""
     for name in sorted(names):
         if name not in declared:
-            near = get_close_matches(name[:80], declared, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there is: {', '.join(sorted(declared)) or 'none'}"
+            hint = meant(name, declared, f"there is: {', '.join(sorted(declared)) or 'none'}", quote="'")
             raise UsageError(f"no {kind} '{one_line(name, 80)}' is declared", hint=hint)
 
 
@@ -333,8 +328,7 @@ def _sorted(
     if sort_by:
         sort_by = _field(sort_by)
         if values and sort_by not in values[0]:
-            near = get_close_matches(sort_by[:40], values[0], n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "fields are: " + ", ".join(values[0])
+            hint = meant(sort_by, values[0], f"fields are: {', '.join(values[0])}", quote="'")
             raise UsageError(f"there is no field '{one_line(sort_by, 60)}' to sort by", hint=hint)
         order = sorted(order, key=lambda index: _rank(values[index][sort_by]))
     return Listing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from reconciler.cli import options
 from reconciler.cli.command import build, invocation
 from reconciler.cli.fleets import opened, run
 from reconciler.cli.looking import snapshot
-from reconciler.cli.output import emit, note, one_line, table, to_json
+from reconciler.cli.output import emit, meant, note, one_line, table, to_json
 from reconciler.cli.views.trend import HEADERS, trend_rows
 from reconciler.health.plain import trend_json
 from reconciler.model.agent import Dimension
@@ -88,8 +87,7 @@ def _check_measured(wanted: Iterable[AgentName], measured: Collection[AgentName]
     """Refuse to answer for an agent that was asked for and not looked at. Raises UsageError."""
     for name in sorted(wanted):
         if name not in measured:
-            near = get_close_matches(str(name), [str(one) for one in measured], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"`reconciler why {name}` says what keeps it"
+            hint = meant(str(name), map(str, measured), f"`reconciler why {name}` says what keeps it")
             raise UsageError(
                 f"{name} was not checked: it is not declared, was never applied, or is suspended", hint=hint
             )

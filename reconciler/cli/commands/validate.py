@@ -13,7 +13,7 @@ import typer
 from reconciler.cli.command import build, invocation
 from reconciler.cli.failures import show_error
 from reconciler.cli.fleets import git_prefix, locate, read_files, run
-from reconciler.cli.output import emit, note, one_line, wants_color
+from reconciler.cli.output import emit, few, note, one_line, wants_color
 from reconciler.cli.views.diagnostics import Report, render
 from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.source import Severity
@@ -65,11 +65,10 @@ def _read_of(asked: list[str], read: Collection[str]) -> list[str]:
     unread = [one for one in asked if not any(_is_asked(path, (one,)) for path in read)]
     if not unread or WHOLE in asked:
         return asked
-    shown = ", ".join(one_line(one, 100) for one in unread[:MAX_UNREAD])
-    more = f" and {len(unread) - MAX_UNREAD} more" if len(unread) > MAX_UNREAD else ""
+    shown = few(unread, MAX_UNREAD, lambda one: one_line(one, 100))
     if len(unread) == len(asked):
-        raise UsageError(f"nothing to look at: no file of the fleet is in {shown}{more}", hint=READ)
-    note(f"Not looked at: {shown}{more}; {READ}.")
+        raise UsageError(f"nothing to look at: no file of the fleet is in {shown}", hint=READ)
+    note(f"Not looked at: {shown}; {READ}.")
     return [one for one in asked if one not in unread]
 
 

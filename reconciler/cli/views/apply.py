@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from reconciler.cli.output import clean, paint
+from reconciler.cli.output import clean, few, paint
 from reconciler.cli.views.diagnostics import plural
 from reconciler.model.events import ApplyEvent, ApplyFinished, ChangeFinished, ChangeStarted, Outcome
 from reconciler.model.identity import AgentName
@@ -23,6 +23,8 @@ _COLORS: Mapping[Outcome, str] = {
     Outcome.SKIPPED: "yellow",
     Outcome.SUPERSEDED: "yellow",
 }
+
+MAX_NAMES = 20
 
 
 def seconds(milliseconds: int) -> str:
@@ -107,14 +109,9 @@ def closing(ledger: Ledger) -> str:
             ("begun, and journalled", middle),
             ("not started", waiting),
         )
-        lines += [f"  {what}: {_names(names)}" for what, names in groups if names]
+        lines += [f"  {what}: {few(names, MAX_NAMES)}" for what, names in groups if names]
         lines.append("`reconciler apply` goes on from here.")
     return "\n".join(lines)
-
-
-def _names(names: Sequence[AgentName], limit: int = 20) -> str:
-    shown = ", ".join(str(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def event_json(event: ApplyEvent) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 
-from reconciler.cli.output import clean, paint, width
+from reconciler.cli.output import clean, few, paint, width
 from reconciler.model.plan import Masked
 from reconciler.model.source import Diagnostic, Severity
 
@@ -91,10 +91,8 @@ def text(report: Report, *, color: bool) -> str:
 
 
 def _others(alike: Sequence[Diagnostic]) -> str:
-    left = alike[ALIKE_SHOWN:]
-    places = ", ".join(clean(str(finding.position)) for finding in left[:ALIKE_SHOWN])
-    more = f" and {len(left) - ALIKE_SHOWN} more" if len(left) > ALIKE_SHOWN else ""
-    return f"        the same at {places}{more} (all: --output-format concise)"
+    places = few(alike[ALIKE_SHOWN:], ALIKE_SHOWN, lambda finding: clean(str(finding.position)))
+    return f"        the same at {places} (all: --output-format concise)"
 
 
 def finding_text(finding: Diagnostic, *, color: bool) -> str:
@@ -152,9 +150,8 @@ def _counts(report: Report) -> str:
 
 
 def _of_a_part(report: Report, files: str) -> str:
-    asked = ", ".join(map(clean, report.asked[:ALIKE_SHOWN]))
-    more = f" and {len(report.asked) - ALIKE_SHOWN} more" if len(report.asked) > ALIKE_SHOWN else ""
-    return f"{_counts(report) or 'No mistakes'} in {asked}{more}; the fleet has {files}."
+    asked = few(report.asked, ALIKE_SHOWN, clean)
+    return f"{_counts(report) or 'No mistakes'} in {asked}; the fleet has {files}."
 
 
 def plural(count: int, word: str, many: str = "") -> str:

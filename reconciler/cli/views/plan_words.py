@@ -11,10 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
-from itertools import islice
 from typing import Any
 
-from reconciler.cli.output import clean
+from reconciler.cli.output import clean, few
 from reconciler.cli.views.diagnostics import plural
 from reconciler.model.identity import AgentName, format_path
 from reconciler.model.objects import KIND_ORDER
@@ -319,8 +318,7 @@ def kinds(objects: Iterable[ObjectChange]) -> str:
 
 def names(agents: Sequence[AgentName], limit: int = NAMES_SHOWN) -> str:
     """`a/b, c/d and 3 more`."""
-    shown = ", ".join(clean(str(name)) for name in islice(agents, limit))
-    return shown if len(agents) <= limit else f"{shown} and {len(agents) - limit} more"
+    return few(agents, limit, lambda name: clean(str(name)))
 
 
 def hold_text(hold: Hold) -> str:
@@ -361,9 +359,8 @@ def notes(plan: Plan) -> list[str]:
     found = []
     revision = plan.revision
     if revision.dirty and not revision.working_tree:
-        shown = ", ".join(named(path) for path in revision.dirty[:NAMES_SHOWN])
-        more = f" and {len(revision.dirty) - NAMES_SHOWN} more" if len(revision.dirty) > NAMES_SHOWN else ""
-        found.append(f"Uncommitted files differ and are not in this plan (--working-tree plans them): {shown}{more}")
+        shown = few(revision.dirty, NAMES_SHOWN, named)
+        found.append(f"Uncommitted files differ and are not in this plan (--working-tree plans them): {shown}")
     if plan.partial:
         scope = [names(plan.policy.targets)] if plan.policy.targets else []
         scope += [f"cluster {clean(name)}" for name in plan.policy.clusters]
