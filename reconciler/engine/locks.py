@@ -110,6 +110,8 @@ class ApplyLock:
                 return  # there is time for another try before anybody else can take it
             raise LockLost(f"the apply lock could not be renewed: {error.message}", hint="apply again") from error
         if lease.epoch != self.lease.epoch:
+            with suppress(RegistryError, OutcomeUnknown):  # taken anew by asking: others need not wait for its end
+                await self._registry.release(lease)
             raise LockLost(
                 "the apply lock had expired, and another apply may have worked meanwhile", hint="apply again"
             )

@@ -66,6 +66,19 @@ async def test_who_was_stopped_while_it_was_given_the_lock_asks_before_its_first
             await lock.keep()
 
 
+async def test_who_was_away_for_so_long_that_the_lock_had_ended_leaves_it_to_others(
+    held_up: HeldUp, clock: FakeClock
+) -> None:
+    async with apply_lock(held_up.registry, clock, holder="one") as lock:
+        clock.advance(TTL_MS / 500)
+        async with apply_lock(held_up.registry, clock, holder="another"):
+            pass
+        with pytest.raises(LockLost, match="had expired"):
+            await lock.keep()
+    async with apply_lock(held_up.registry, clock, holder="another"):
+        pass
+
+
 async def test_who_is_told_too_late_each_time_goes_on_with_nothing(held_up: HeldUp, clock: FakeClock) -> None:
     async with apply_lock(held_up.registry, clock, holder="one") as lock:
         clock.advance(TTL_MS / 2000)
