@@ -61,6 +61,7 @@ class Acting:
     _changes: dict[AgentName, Change] = field(default_factory=dict)
     _lost: bool = False
     """The lock is somebody else's: nothing is begun until all work under it has ended."""
+    _closing: bool = False
     _breaks: tuple[int, float] = (0, 0.0)
     """How often what concerns the whole fleet broke off, and when it did last."""
     _never_begun: int = 0
@@ -118,12 +119,15 @@ class Acting:
                 await self._let_go()
 
     async def close(self) -> None:
-        """Stop what is under way where it is, and give the lock up."""
+        """Stop what is under way where it is, and give the lock up. Nothing begins here after that."""
+        self._closing = True
         self._stop.set()
         if self._worker is not None:
             self._worker.stop()
-            await self._worker.ended()
-        async with self._doing:
+        async with self._doing:  # who was waiting for the lock when this began has begun its work by now
+            if self._worker is not None:
+                self._worker.stop()
+                await self._worker.ended()
             await self._let_go()
         if self._never_begun:
             self.tell.say("info", "not-begun", agents=self._never_begun)
@@ -263,6 +267,6 @@ class Acting:
         self._changes.clear()
         lock, self._lock = self._lock, AsyncExitStack()
         await lock.aclose()
-        if self._lost:
+        if self._lost and not self._closing:
             self._lost, self._stop = False, asyncio.Event()
             self.timer(LOCK_AGAIN_S, "the apply lock was lost")

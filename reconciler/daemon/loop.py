@@ -111,10 +111,14 @@ class Loop:
                 await asyncio.wait({ended}, timeout=rest)
                 woken = asyncio.create_task(self.wakes.wait())
         finally:
-            for each in (woken, ended, *beside):
+            for each in (woken, ended):
                 each.cancel()
-            if self.acting is not None:
-                await self.acting.close()
+            try:
+                if self.acting is not None:
+                    await self.acting.close()
+            finally:  # not before: it may be giving the lock up, and others would wait for its end
+                for each in beside:
+                    each.cancel()
 
     async def look(self, reasons: tuple[str, ...]) -> None:
         """One pass. Never raises for what the world does: it is told, and tried again after a growing while."""
