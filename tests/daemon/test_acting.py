@@ -66,8 +66,8 @@ def made(registry: SqliteRegistry) -> tuple[Acting, Stores]:
     stores, clock = Stores(registry=registry, clusters={}), FakeClock()
     acting = Acting(
         world=GivenWorld(MemorySource(), clock, stores), options=OPTIONS, cache=PlanningCache(), wakes=Wakes(),
-        backlog=Backlog(Pace(jitter=lambda: 0.5)), tell=Teller(clock=clock, write=lambda _: None), timer=lambda *_: None,
-        measures=Measures(),
+        backlog=Backlog(Pace(jitter=lambda: 0.5)), tell=Teller(clock=clock, write=lambda _: None), measures=Measures(),
+        timer=lambda *_: None,
     )  # fmt: skip
     return acting, stores
 
