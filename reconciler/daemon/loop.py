@@ -111,8 +111,8 @@ class Loop:
                 await asyncio.wait({ended}, timeout=rest)
                 woken = asyncio.create_task(self.wakes.wait())
         finally:
-            for each in (woken, ended):
-                each.cancel()
+            woken.cancel()
+            ended.cancel()
             try:
                 if self.acting is not None:
                     await self.acting.close()
