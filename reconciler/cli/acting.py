@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.applying import Manner, carry_out, follow
 from reconciler.cli.command import invocation
-from reconciler.cli.failures import INTERRUPTED_EXIT
+from reconciler.cli.entry import INTERRUPTED_EXIT
 from reconciler.cli.fleets import ApplyRequest, PlanRequest, Session, opened, whoami
 from reconciler.cli.looking import record_of
 from reconciler.cli.output import emit, note, wants_color

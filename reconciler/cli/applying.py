@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
-from reconciler.cli.failures import INTERRUPTED_EXIT
+from reconciler.cli.entry import INTERRUPTED_EXIT
 from reconciler.cli.fleets import ApplyRequest, Session
 from reconciler.cli.output import ReaderGone, emit, note, wants_color
 from reconciler.cli.planning import ask, findings_note, leaves_out, shown_plan

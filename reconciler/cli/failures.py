@@ -8,10 +8,10 @@ import time
 import traceback
 from pathlib import Path
 
+from reconciler.cli.entry import INTERRUPTED_EXIT
 from reconciler.cli.output import BROKEN_PIPE_EXIT, ReaderGone, clean, note, paint, wants_color
 from reconciler.model.errors import ReconcilerError
 
-INTERRUPTED_EXIT = 130
 MAX_MESSAGE = 4000
 
 
