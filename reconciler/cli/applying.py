@@ -22,7 +22,7 @@ from reconciler.cli.views.plan_words import completeness, hold_text, idle_notes,
 from reconciler.model.errors import UsageError
 from reconciler.model.events import ApplyEvent, ApplyFinished, ApplyStarted
 from reconciler.model.identity import AgentName
-from reconciler.model.plan import Plan
+from reconciler.model.plan import HoldCode, Plan
 
 MAX_LEFT = 20
 MAX_HELD = 20
@@ -90,10 +90,13 @@ def _nothing_to_do(plan: Plan, manner: Manner) -> int:
 
 
 def _tell_held(plan: Plan) -> None:
-    """Say on stderr what a plan leaves out that is not shown itself: why an apply of it ends with 1."""
-    held = [hold_text(hold) for hold in plan.holds if hold.blocks_exit]
+    """Say on stderr what a plan leaves out that is not shown itself: why an apply of it ends with 1, and what targets
+    are without.
+    """
+    left_out = [hold for hold in plan.holds if hold.blocks_exit or hold.code is HoldCode.TARGETS]
+    held = [f"{'held' if hold.blocks_exit else 'note'}: {hold_text(hold)}" for hold in left_out]
     for text in held[:MAX_HELD]:
-        note(f"held: {text}")
+        note(text)
     if len(held) > MAX_HELD:
         note(f"... and {len(held) - MAX_HELD} more; `reconciler plan` shows all of them.")
     if any(item.problem for item in plan.completeness):

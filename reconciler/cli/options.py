@@ -34,7 +34,11 @@ Ref = Annotated[
 WorkingTree = Annotated[bool, typer.Option("--working-tree", help="Plan the files as they are, committed or not.")]
 Target = Annotated[
     list[str] | None,
-    typer.Option("--target", metavar="NAMESPACE/NAME", help="Only this agent (repeatable); the plan is then partial."),
+    typer.Option(
+        "--target",
+        metavar="NAMESPACE/NAME",
+        help="Only this agent (repeatable); the plan is then partial, and names what it depends on and leaves out.",
+    ),
 ]
 Cluster = Annotated[list[str] | None, typer.Option("--cluster", metavar="NAME", help="Only this cluster (repeatable).")]
 MaxDeletes = Annotated[

@@ -218,13 +218,16 @@ class HoldCode(StrEnum):
     """No change window is open that it may go out in; with `ignore_windows` it goes out all the same."""
     DEPENDENCY = "dependency"
     """Something it depends on is held, so it waits."""
+    TARGETS = "targets"
+    """A target depends on it, or it on a target that goes, and it is no target itself. Nobody is held by that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """What the plan leaves out, why, and what lifts it. `agents` sorted; `action` is what would have been done.
 
-    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden, failing over and windows that are ignored).
+    `blocks_exit` holds make `apply` exit 1 (all but suspended, overridden, failing over, targets and windows that are
+    ignored).
     `until_ms` is when it ends by itself, 0 where that is not known.
     """
 

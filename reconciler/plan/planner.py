@@ -25,7 +25,7 @@ from reconciler.model.plan import (
     ReasonCode,
 )
 from reconciler.model.registry import Approval, Record, RegistrySnapshot
-from reconciler.plan import away, guard, windows
+from reconciler.plan import aside, away, guard, windows
 from reconciler.plan.agents import Reach, Verdict, Wanted, decide
 from reconciler.plan.approval import lifting
 from reconciler.plan.fingerprint import fingerprint
@@ -159,7 +159,11 @@ class _Planner:
         self.cache.refresh(view, judged)
         for name in sorted(self.cache.verdicts):
             self._take(name, self.cache.verdicts[name])
-        if not policy.targets:
+        if policy.targets:
+            held = [*guard.invalid(given.declaration), *given.placement_holds]
+            agents, records = given.declaration.agents, self.records
+            self.holds += aside.needed(policy.targets, agents, lambda one: judged(one, records.get(one.name)), held)
+        else:
             self.left += [stray(cluster, ref, fleet.name) for cluster, ref in sorted(self.cache.strays)]
         self._suspended()
         by_hand = guard.overridden(self.cache.standing.by_hand, self.records, given.now_ms)
@@ -212,6 +216,9 @@ class _Planner:
                 return
         for record in going:
             self._delete(record, fleet.name, observations, allowed)
+        if self.policy.targets:
+            leaving = {record.name for record in going}
+            self.holds += aside.needing(leaving, {name: self._depended(name) for name in self.records if leaving})
 
     def _delete(
         self,

@@ -332,6 +332,17 @@ def test_targets_make_a_partial_plan_and_unknown_ones_are_told(fleet: Program) -
     assert "demo/hallo" in fleet("plan", "--target", "demo/hallo", code=1).err
 
 
+def test_an_apply_that_shows_no_plan_says_what_its_target_depends_on_and_leaves_out(fleet: Program, edit: Edit) -> None:
+    (fleet.folder / "agents/demo/base.yaml").write_text(
+        (fleet.folder / "agents/demo/hello.yaml").read_text().replace("name: hello", "name: base")
+    )
+    edit("agents/demo/hello.yaml", "spec:", "spec:\n  dependsOn: [demo/base]")
+    options = ("--working-tree", "--target", "demo/hello")
+    left_out = "note: demo/base is to be created and is left out, though demo/hello depends on it; add --target"
+    assert left_out in fleet("plan", *options, code=0).out
+    assert left_out in fleet("apply", *options, "-o", "json", code=1).err
+
+
 def test_another_ref_is_planned_without_being_checked_out(fleet: Program, edit: Edit) -> None:
     edit("agents/demo/hello.yaml", "replicas: 1", "replicas: 3")
     fleet.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from reconciler.plan.guard import limit
 from reconciler.plan.order import deletion_waves, waves
 from tests.plan.builders import BASE, World, actions, agent, fleet_files, held, path_of, ref, running
 
-TRIAGE = AgentName.parse("support/triage")
+TRIAGE, KNOWLEDGE = AgentName.parse("support/triage"), AgentName.parse("support/knowledge")
 
 
 def name(text: str) -> AgentName:
@@ -326,6 +327,58 @@ def test_targets_make_a_partial_plan() -> None:
     plan = world.plan(Policy(targets=(TRIAGE,)))
     assert actions(plan) == {"support/triage": "scale"}
     assert plan.partial
+
+
+def test_a_plan_of_targets_names_what_they_depend_on_and_leave_out() -> None:
+    world = running("support/knowledge", "support/tools", "support/fine")
+    declared: dict[str, dict[str, Any]] = {
+        "knowledge": {"replicas": 2},
+        "tools": {"replicas": "many"},
+        "memory": {},
+        "store": {},
+        "fine": {},
+    }
+    for short, spec in declared.items():
+        world.files[path_of(f"support/{short}")] = agent(f"support/{short}", **spec)
+    world.files[path_of("support/memory")] = agent("support/memory", dependsOn=["support/store"])
+    others = [f"support/{short}" for short in ("knowledge", "tools", "memory", "fine")]
+    world.files[path_of("support/triage")] = agent("support/triage", dependsOn=others)
+    plan = world.plan(Policy(targets=(TRIAGE,)))
+    assert actions(plan) == {"support/triage": "create"}
+    assert [(str(hold.code), hold.blocks_exit, hold.text, hold.lift) for hold in plan.holds] == [
+        (
+            "targets",
+            False,
+            "support/knowledge is to be scaled and is left out, though support/triage depends on it",
+            "add --target support/knowledge",
+        ),
+        (
+            "targets",
+            False,
+            "support/memory, support/store are to be created and are left out, though the targets depend on them",
+            "add --target support/memory --target support/store",
+        ),
+        (
+            "targets",
+            False,
+            (
+                "support/tools is held and is left out, though support/triage depends on it: "
+                "support/tools stays as it is: a whole number is expected here, not text"
+            ),
+            "correct the file",
+        ),
+    ]
+
+
+def test_destroying_a_target_names_what_depends_on_it_and_stays() -> None:
+    world = running("support/knowledge")
+    world.files[path_of("support/triage")] = agent("support/triage", dependsOn=["support/knowledge"])
+    world.converge()
+    plan = world.plan(Policy(targets=(KNOWLEDGE,), destroy=True))
+    assert actions(plan) == {"support/knowledge": "delete"}
+    assert [hold.text for hold in plan.holds] == ["support/triage depends on what goes, and is left"]
+    assert not any(hold.blocks_exit for hold in plan.holds)
+    assert world.plan(Policy(targets=(KNOWLEDGE, TRIAGE), destroy=True)).holds == ()
 
 
 def test_waves_follow_from_what_is_declared_and_cycles_are_named() -> None:
