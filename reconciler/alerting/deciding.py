@@ -163,6 +163,8 @@ class _OneRoute:
         found: dict[str, list[Alert]] = defaultdict(list)
         for alert in sorted(told, key=lambda one: (-one.severity.rank, one.at_ms, one.key)):
             key = "/".join(fact(alert, name) for name in self.pace.by)
+            if alert.daemon:  # receivers know a group by its key: another daemon's must not end this one's
+                key = f"{key}/{alert.daemon}"
             if alert.key in flood or (key not in open_ and len(open_) >= MAX_GROUPS):
                 key = REST
             else:

@@ -256,16 +256,27 @@ def of_clusters(since: Mapping[str, tuple[int, str]], active: Mapping[str, Alert
 
 
 def of_state(
-    name: str, reason: str, began_ms: int, after_ms: int, active: Mapping[str, Alert], now_ms: int
+    name: str,
+    reason: str,
+    began_ms: int,
+    after_ms: int,
+    active: Mapping[str, Alert],
+    now_ms: int,
+    *,
+    daemon: str = "",
 ) -> tuple[Alert, ...]:
-    """A state of the daemon itself that has to last `after_ms` to be an alert; `reason` "" is that it is over."""
-    before = active.get(name)
+    """A state of the daemon itself that has to last `after_ms` to be an alert; `reason` "" is that it is over.
+
+    `daemon` names it where a fleet has several: their alerts do not end with each other's.
+    """
+    before = next((alert for _key, alert in sorted(active.items()) if alert.name == name), None)
     if not reason:
         return (replace(before, resolved=True, text="it works again"),) if before is not None else ()
     if before is not None or now_ms - began_ms < after_ms:
         return ()
-    text = _short(masked(reason))
-    return (Alert(key=name, name=name, severity=Severity.CRITICAL, text=text, at_ms=began_ms),)
+    key, said = (f"{name} {daemon}", f"daemon {daemon}: {reason}") if daemon else (name, reason)
+    text = _short(masked(said))
+    return (Alert(key=key, name=name, severity=Severity.CRITICAL, text=text, at_ms=began_ms, daemon=daemon),)
 
 
 def _short(text: str) -> str:

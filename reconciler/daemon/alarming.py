@@ -126,9 +126,9 @@ class Alarming:
         now_ms = self.clock.now_ms()
         began = self._failing_ms = (self._failing_ms or now_ms) if problem else 0
         text = f"no plan can be made: {problem}" if problem else ""
+        after, seat = made.FAILING_AFTER_MS, self._scope.seat
         self._level(
-            "passes",
-            lambda active: made.of_state(made.PASSES, text, began, made.FAILING_AFTER_MS, active, now_ms),
+            "passes", lambda active: made.of_state(made.PASSES, text, began, after, active, now_ms, daemon=seat)
         )
 
     def registry(self, problem: str) -> None:
@@ -136,9 +136,9 @@ class Alarming:
         now_ms = self.clock.now_ms()
         began = self._blind_ms = (self._blind_ms or now_ms) if problem else 0
         text = f"nothing is changed until it can be asked: {problem}" if problem else ""
+        after, seat = made.BLIND_AFTER_MS, self._scope.seat
         self._level(
-            "registry",
-            lambda active: made.of_state(made.REGISTRY, text, began, made.BLIND_AFTER_MS, active, now_ms),
+            "registry", lambda active: made.of_state(made.REGISTRY, text, began, after, active, now_ms, daemon=seat)
         )
 
     def begin(
@@ -172,9 +172,10 @@ class Alarming:
                 return
         self.end()
 
-    def _has_told(self, key: str) -> bool:
+    def _has_told(self, name: str) -> bool:
         kept = self._kept.groups.values() if self._kept is not None else ()
-        return key in self._active or any(key in group.told for group in kept)
+        told = (alert for group in kept for alert in group.told.values())
+        return any(alert.name == name for alert in (*self._active.values(), *told))
 
     def end(self) -> None:
         """Raise none any more."""

@@ -87,10 +87,10 @@ class Doubting:
             self.raise_(replace(self._alarm, resolved=True, at_ms=now_ms))
             self._alarm = None
         if now.alarms and self._alarm is None:
-            seat = f" {self.peers.seat}" if now.alone and self.peers is not None else ""
+            seat = self.peers.seat if now.alone and self.peers is not None else ""
             self._alarm = Alert(
-                key=f"{name}{seat}", name=name, severity=Severity.CRITICAL, at_ms=now_ms,
-                text=f"{text}; nothing is done to them meanwhile", covers=Covers.AGENTS,
+                key=f"{name} {seat}".strip(), name=name, severity=Severity.CRITICAL, at_ms=now_ms,
+                text=f"{text}; nothing is done to them meanwhile", covers=Covers.AGENTS, daemon=seat,
             )  # fmt: skip
             self.raise_(self._alarm)
 

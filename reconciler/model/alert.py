@@ -39,7 +39,8 @@ class Alert:
 
     `key` says which state it is (`AgentUnhealthy support/triage`): the same key is the same alert, however often it is
     raised. `name` is its kind, of a small fixed set. `labels` are those of its agent, for routes. `cause` is the agent
-    that it comes from, where that is another one: whoever hears of the cause need not hear of this.
+    that it comes from, where that is another one: whoever hears of the cause need not hear of this. `daemon` is the
+    one of several daemons that it is about: an alert of that name of another one is another alert.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Alert:
     resolved: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
     covers: Covers = Covers.NOTHING
+    daemon: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

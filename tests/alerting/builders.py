@@ -67,6 +67,7 @@ class Story:
 
     routes: Sequence[Route] = field(default_factory=lambda: (route(),))
     silences: Sequence[Silence] = ()
+    fleet: str = "acme"
     now_ms: int = START_MS
     active: Mapping[str, Alert] = field(default_factory=dict)
     groups: Mapping[tuple[str, str], AlertGroup] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Story:
         self.now_ms += ms
         self.last = decide(
             Outlook(
-                fleet="acme", active=self.active, routes=self.routes, silences=self.silences, groups=self.groups,
+                fleet=self.fleet, active=self.active, routes=self.routes, silences=self.silences, groups=self.groups,
                 now_ms=self.now_ms, unsent=frozenset(unsent),
             )
         )  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +179,27 @@ def test_pagerduty_is_told_of_each_alert_by_itself_and_alertmanager_of_all_at_on
     assert [one.key for one in story.later(10 * S)] == [B.key, A.key]
     again = story.later(5 * MIN - 10 * S)
     assert [one.route for one in again] == ["am"]
+
+
+def incident(one: Alert, fleet: str = "acme", **said: Any) -> str:
+    """By what PagerDuty knows the incident of an alert that one daemon tells of."""
+    story = Story(routes=[route(receiver="pagerduty", **said)], fleet=fleet)
+    story.now(one)
+    (told,) = story.later(MIN)
+    return told.group
+
+
+@pytest.mark.parametrize("by", [None, (), ("name",), ("name", "namespace"), ("severity",)])
+def test_daemons_of_a_divided_fleet_tell_of_themselves_each_by_itself_and_of_an_agent_as_one(
+    by: tuple[str, ...] | None,
+) -> None:
+    first, second = (
+        alert("", name="PassesFailing", key=f"PassesFailing {seat}", daemon=seat) for seat in ("0-of-2", "1-of-2")
+    )
+    keys = {incident(first, group_by=by), incident(second, group_by=by), incident(A, group_by=by)}
+    assert len(keys) == 3
+    assert incident(A, group_by=by) == incident(replace(A, at_ms=START_MS + 5), group_by=by)
+    assert incident(first, group_by=by) != incident(first, "other", group_by=by)
 
 
 def test_what_has_not_arrived_is_not_said_again() -> None:

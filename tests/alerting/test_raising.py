@@ -287,3 +287,17 @@ def test_a_state_of_the_daemon_is_an_alert_when_it_lasts() -> None:
     (over,) = of_state(made.PASSES, "", 0, MIN, active(one), START_MS + 2 * MIN)
     assert over.resolved
     assert of_state(made.PASSES, "", 0, MIN, {}, START_MS) == ()
+
+
+def test_a_state_of_one_of_several_daemons_says_whose_it_is() -> None:
+    (one,) = of_state(made.PASSES, "why", START_MS, MIN, {}, START_MS + MIN, daemon="1-of-4")
+    assert (one.key, one.daemon, one.text) == ("PassesFailing 1-of-4", "1-of-4", "daemon 1-of-4: why")
+    (over,) = of_state(made.PASSES, "", 0, MIN, active(one), START_MS + 2 * MIN, daemon="1-of-4")
+    assert (over.key, over.resolved) == (one.key, True)
+
+
+def test_a_state_that_was_told_before_the_fleet_was_divided_ends_as_it_was_told() -> None:
+    (one,) = of_state(made.PASSES, "why", START_MS, MIN, {}, START_MS + MIN)
+    assert of_state(made.PASSES, "why", START_MS, MIN, active(one), START_MS + 2 * MIN, daemon="0-of-2") == ()
+    (over,) = of_state(made.PASSES, "", 0, MIN, active(one), START_MS + 2 * MIN, daemon="0-of-2")
+    assert (over.key, over.resolved) == (one.key, True)

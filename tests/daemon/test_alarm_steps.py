@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from reconciler.adapters.sqlite.alertbook import SqliteAlertBook
-from reconciler.alerting.raising import BLIND_AFTER_MS, FAILING_AFTER_MS, UNWELL_AFTER_MS
+from reconciler.alerting.raising import BLIND_AFTER_MS, FAILING_AFTER_MS, REGISTRY, UNWELL_AFTER_MS
 from reconciler.daemon.alarming import CONFIRMED_WITHIN, PARTING_S, Alarming, Scope
 from reconciler.daemon.measures import Measures
 from reconciler.daemon.sweeping import Swept
@@ -324,6 +324,20 @@ async def test_passes_that_fail_for_a_while_are_told(story: Story) -> None:
     assert await story.after(S) == ["PassesFailing"]
     story.alarm.passed("")
     assert await story.after(S) == ["-PassesFailing"]
+
+
+async def test_one_of_several_daemons_tells_of_itself_by_its_seat(story: Story) -> None:
+    story.alarm._scope = Scope(seat="1-of-2", speaks=lambda: False)
+    story.alarm.passed("the repository is gone")
+    story.alarm.registry("connection refused")
+    await story.after(FAILING_AFTER_MS)
+    story.alarm.passed("the repository is gone")
+    story.alarm.registry("connection refused")
+    assert await story.after(S) == ["PassesFailing 1-of-2", "RegistryAway 1-of-2"]
+    assert story.alarm._has_told(REGISTRY)
+    story.alarm.passed("")
+    story.alarm.registry("")
+    assert await story.after(S) == ["-PassesFailing 1-of-2", "-RegistryAway 1-of-2"]
 
 
 async def test_a_registry_that_stays_away_is_told(story: Story) -> None:

@@ -50,6 +50,7 @@ def _plain(notice: Notice) -> dict[str, Any]:
         "severity": alert.severity.value,
         "agent": str(alert.agent) if alert.agent is not None else None,
         "cluster": alert.cluster or None,
+        "daemon": alert.daemon or None,
         "text": alert.text,
         "since": moment(alert.at_ms),
         "labels": dict(sorted(alert.labels.items())),
@@ -90,7 +91,7 @@ def pagerduty(told: Notification, routing_key: str) -> dict[str, Any]:
     first = told.firing[0].alert
     payload: dict[str, Any] = {
         "summary": _cut(told.title, MAX_SUMMARY) or first.name,
-        "source": str(first.agent or first.cluster or told.fleet),
+        "source": str(first.agent or first.cluster or f"{told.fleet} {first.daemon}".strip()),
         "severity": told.severity.value,
         "timestamp": moment(told.at_ms),
         "group": told.fleet,
@@ -129,6 +130,7 @@ def _labels(alert: Alert, fleet: str) -> dict[str, str]:
         "fleet": fleet,
         "severity": alert.severity.value,
         "cluster": alert.cluster,
+        "daemon": alert.daemon,
         "namespace": alert.agent.namespace if alert.agent is not None else "",
         "agent": alert.agent.name if alert.agent is not None else "",
         "alert": alert.key,

@@ -155,6 +155,16 @@ async def test_alertmanager_is_told_when_an_alert_ends_and_of_the_end_of_what_it
     assert server.seen[-1].headers["Authorization"] == "Bearer a-token"
 
 
+async def test_alertmanager_tells_daemons_of_one_fleet_apart(server: ScriptedServer) -> None:
+    labels = []
+    for seat in ("0-of-2", "1-of-2"):
+        own = alert("", name="PassesFailing", key=f"PassesFailing {seat}", daemon=seat)
+        (told,) = await posted(server, "alertmanager", firing("alertmanager", own))
+        labels.append(told["labels"])
+    assert [one["daemon"] for one in labels] == ["0-of-2", "1-of-2"]
+    assert {one["alertname"] for one in labels} == {"PassesFailing"}
+
+
 async def test_alertmanager_is_told_of_no_alert_that_begins_after_its_end(server: ScriptedServer) -> None:
     """The clock was set back since it began; for one such alert all of a message would be refused."""
     (over,) = await posted(server, "alertmanager", ended("alertmanager", alert(at_ms=START_MS + HOUR)))
