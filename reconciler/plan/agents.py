@@ -155,14 +155,18 @@ def _hold(name: AgentName, code: HoldCode, text: str, lift: str) -> Hold:
 
 
 def _quarantined(record: Record) -> Hold:
+    """Nobody works on it until it changes or somebody resumes it, also where others change what runs: who repairs it by
+    hand is not worked against.
+    """
     quarantine = record.quarantine
+    left = "; what runs is left as it is, drift too" if record.inventory else ""
     since = when(quarantine.since_ms) if quarantine else ""
     reason = quarantine.reason if quarantine else ""
     return Hold(
         code=HoldCode.QUARANTINED,
         agents=(record.name,),
         action=Action.UPDATE,
-        text=f"{record.name}: this spec failed and is quarantined since {since}: {reason}",
+        text=f"{record.name}: this spec failed and is quarantined since {since}: {reason}{left}",
         lift=f"change the agent, or `reconciler resume {record.name}` to try it again",
     )
 

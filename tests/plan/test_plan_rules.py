@@ -217,9 +217,29 @@ def test_a_quarantined_spec_is_held_until_it_changes() -> None:
     world.alter("support/triage", quarantine=Quarantine(spec_hash=bad, since_ms=0, reason="exited at once"))
     plan = world.plan()
     assert plan.changes == ()
-    assert "since 1970-01-01 00:00:00Z: exited at once" in plan.holds[0].text
+    assert "since 1970-01-01 00:00:00Z: exited at once; what runs is left as it is, drift too" in plan.holds[0].text
     world.files[path_of("support/triage")] = agent("support/triage", image="good:1")
     assert actions(world.plan()) == {"support/triage": "update"}
+
+
+def test_drift_of_a_quarantined_agent_is_left_to_people_until_somebody_resumes_it() -> None:
+    world = running("support/triage")
+    present = world.declaration.agents[TRIAGE].spec_hash
+    world.alter("support/triage", quarantine=Quarantine(spec_hash=present, since_ms=0, reason="it never recovered"))
+    del world.live["local"][ref("Deployment", "support/triage")]
+    plan = world.plan()
+    assert plan.changes == ()
+    assert "what runs is left as it is, drift too" in plan.holds[0].text
+    world.alter("support/triage", quarantine=None)
+    assert actions(world.plan()) == {"support/triage": "recover"}
+
+
+def test_of_a_quarantined_agent_of_which_nothing_is_left_nothing_is_said_to_run() -> None:
+    world = World(files=fleet_files("support/triage"))
+    bad = world.declaration.agents[TRIAGE].spec_hash
+    world.converge()
+    world.alter("support/triage", quarantine=Quarantine(spec_hash=bad, since_ms=0, reason="bad"), inventory=())
+    assert world.plan().holds[0].text.endswith(": bad")
 
 
 def test_what_is_to_be_created_waits_for_a_dependency_that_is_held_and_not_there() -> None:
