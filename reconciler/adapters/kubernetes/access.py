@@ -7,10 +7,11 @@ takes long to import, so that this module is imported when a cluster is first sp
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,8 +64,7 @@ class Access:
         configuration = Configuration()
         # As other clients do not: authorities of clusters often lack what RFC 5280 asks of them.
         configuration.disable_strict_ssl_verification = True
-        _forget_lost_files()
-        with self._told():
+        with self._told(), _FILES.used():
             async with asyncio.timeout(LOGIN_S):
                 if self._login.in_cluster:
                     load_incluster_config(configuration)
@@ -119,14 +119,38 @@ class Access:
             return found
 
 
-def _forget_lost_files() -> None:
-    """Have the package write anew what it keeps in temporary files: it never looks whether they are still there, and
-    machines sweep theirs.
+class _Files:
+    """What the package writes to temporary files, private keys among it, to have it read by OpenSSL at once.
+
+    It would keep them until the process ends: for a daemon whose certificates are renewed every hour ever more of them.
     """
-    kept: dict[str, str] = getattr(kube_config, "_temp_files", {})  # it has no other way to say so
-    for content, name in list(kept.items()):
-        if not Path(name).is_file():
-            del kept[content]
+
+    def __init__(self) -> None:
+        self._users = 0
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """They are there while the block lasts, and gone when the last such block ends: logins share equal ones."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._remove()
+
+    @staticmethod
+    def _remove() -> None:
+        kept: dict[str, str] = getattr(kube_config, "_temp_files", {})  # it has no other way to say so
+        for name in kept.values():
+            with suppress(OSError):
+                Path(name).unlink()
+        kept.clear()
+        if (forget := getattr(kube_config, "_cleanup_temp_files", None)) is not None:
+            atexit.unregister(forget)  # it registers that anew for the first file after none
+
+
+_FILES = _Files()
 
 
 def _is_secure(address: str) -> bool:

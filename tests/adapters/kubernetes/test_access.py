@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 import os
 import ssl
+import tempfile
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes.aio.config import incluster_config, kube_config
+from kubernetes.aio.config import incluster_config
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.kubernetes import access
@@ -290,16 +293,27 @@ async def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path, open
     assert server.count("GET /version") == 3
 
 
-async def test_certificates_are_written_anew_where_the_machine_has_swept_its_temporary_files(tmp_path: Path):
+async def test_keys_of_plugins_are_in_files_for_no_longer_than_it_takes_to_read_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    authority = Authority.make(tmp_path / "pki")
     server = ScriptedServer()
     server.url = "https://127.0.0.1:1"
-    cluster = {"certificate-authority-data": Authority.make(tmp_path / "pki").encoded()}
-    found = Access(Login(kubeconfig=server.kubeconfig(tmp_path, cluster=cluster)))
-    await found.load()
-    for name in list(kube_config._temp_files.values()):
-        Path(name).unlink(missing_ok=True)
-    await found.load()
-    assert found.tls is not None
+    cluster = {"certificate-authority-data": authority.encoded()}
+    printed = tmp_path / "printed"
+    login = Login(kubeconfig=server.kubeconfig(tmp_path, user=plugin_that(tmp_path, f"cat {printed}"), cluster=cluster))
+    logins = [Access(login), Access(login)]
+    for turn in ("first", "second"):
+        given = authority.issue(turn, name="system:admin")
+        pair = {"clientCertificateData": given.certificate.read_text(), "clientKeyData": given.key.read_text()}
+        version = "client.authentication.k8s.io/v1"
+        printed.write_text(json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": pair}))
+        await asyncio.gather(*(one.load() for one in logins))
+        assert all(one.tls is not None for one in logins)
+        assert list(temporary.iterdir()) == []
 
 
 async def test_a_certificate_is_for_a_name(tmp_path: Path, opened: AsyncExitStack):
