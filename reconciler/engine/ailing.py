@@ -14,6 +14,7 @@ from reconciler.model.agent import AgentSpec, Dimension
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import ObjectRef
 from reconciler.model.source import JsonObject
+from reconciler.placement.shares import Share
 
 TELLING = frozenset({Dimension.CONNECTIVITY, Dimension.RESOURCES, Dimension.PLUGIN, Dimension.LIFECYCLE})
 """Dimensions of checks that a remedy on pods may mend."""
@@ -115,12 +116,12 @@ def may_end(todo: Sequence[ObjectRef], serving: Collection[ObjectRef], floor: in
     return ()
 
 
-def floor_of(spec: AgentSpec, replicas: int) -> int:
-    """How many pods of `replicas` have to serve: what is declared, else all but one."""
+def floor_of(spec: AgentSpec, replicas: int, share: Share) -> int:
+    """How many of a cluster's `replicas` have to serve: what is declared, its share of a count, else all but one."""
     least, most = (spec.disruption.min_available, spec.disruption.max_unavailable) if spec.disruption else (None, None)
     if least is not None:
-        return _amount(least, replicas)
-    away = _amount(most, replicas) if most is not None else 1
+        return share.at_least(least) if isinstance(least, int) else _percent(least, replicas)
+    away = 1 if most is None else share.at_most(most) if isinstance(most, int) else _percent(most, replicas)
     return max(0, replicas - max(1, away))
 
 
@@ -195,11 +196,9 @@ def _node(pod: JsonObject) -> str:
     return str(pod.get("spec", {}).get("nodeName") or "")
 
 
-def _amount(value: int | str, replicas: int) -> int:
-    """A count, or a percentage rounded up, as a PodDisruptionBudget counts."""
-    if isinstance(value, int):
-        return value
-    return math.ceil(int(value.removesuffix("%")) * replicas / 100)
+def _percent(text: str, replicas: int) -> int:
+    """Rounded up, as a PodDisruptionBudget counts."""
+    return math.ceil(int(text.removesuffix("%")) * replicas / 100)
 
 
 def told(refs: Iterable[ObjectRef]) -> str:

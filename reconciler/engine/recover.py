@@ -39,6 +39,7 @@ from reconciler.model.registry import (
 )
 from reconciler.placement import PlacementRequest, place
 from reconciler.placement.policies import selected
+from reconciler.placement.shares import Share, shares
 from reconciler.plan.guard import strangers
 from reconciler.ports import Prober
 
@@ -304,13 +305,16 @@ async def _renew(run: Run, means: Means, given: Treatment, *, far: bool) -> Did:
 async def _patients(run: Run, means: Means, given: Treatment, said: Complaint) -> tuple[list[Patient], list[str]]:
     """The agent's pods by cluster, and why some cannot be reached."""
     found, away = [], []
+    spec = given.agent.spec
+    parts = shares(spec.placement, given.record.placement)
     for item in given.record.inventory:
         if item.ref.kind != "Deployment":
             continue
         try:
             await _same_cluster(run, means, item.cluster)
             cluster, since = run.reach(item.cluster), given.state.since_ms
-            one = await patient(run, given.agent.spec, cluster, item.ref, said, since_ms=since)
+            share = parts.get(item.cluster, Share.alone(0))  # one that it left: nothing is divided
+            one = await patient(run, spec, share, cluster, item.ref, said, since_ms=since)
         except OutOfReach as error:
             away.append(error.message)
             continue

@@ -27,6 +27,7 @@ from reconciler.model.agent import AgentSpec
 from reconciler.model.identity import ObjectRef
 from reconciler.model.objects import Found, Unreadable
 from reconciler.model.source import JsonObject
+from reconciler.placement.shares import Share
 from reconciler.ports import Cluster
 
 POLL_S = 0.2
@@ -34,10 +35,11 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """The pods of one agent on one cluster. `said` is what is wrong with them, since `since_ms`."""
+    """The pods of one agent on one cluster, whose share it has. `said` is what is wrong with them, since `since_ms`."""
 
     run: Run
     spec: AgentSpec
+    share: Share
     cluster: Cluster
     deployment: JsonObject
     said: Complaint
@@ -68,7 +70,7 @@ class Patient:
             todo = list(together_with(found))
         uids = {ref: str(pod["metadata"]["uid"]) for ref, pod in found.pods.items()}
         before = {str(pod["metadata"]["uid"]) for pod in pods.values()}  # those that are ending replace nobody
-        floor = floor_of(self.spec, self._wanted)
+        floor = floor_of(self.spec, self._wanted, self.share)
         gone: list[ObjectRef] = []
         while batch := may_end(todo, found.serving, floor):
             if run.stop.is_set():
@@ -123,13 +125,13 @@ class Patient:
 
 
 async def patient(
-    run: Run, spec: AgentSpec, cluster: Cluster, deployment: ObjectRef, said: Complaint, *, since_ms: int
+    run: Run, spec: AgentSpec, share: Share, cluster: Cluster, deployment: ObjectRef, said: Complaint, *, since_ms: int
 ) -> Patient | None:
     """The pods of a Deployment; None where it is not there, or not ours: the next plan says what is to be done then."""
     live = await look(run, cluster, deployment)
     if live is None or not is_ours(live, run.fleet):
         return None
-    return Patient(run=run, spec=spec, cluster=cluster, deployment=live.body, said=said, since_ms=since_ms)
+    return Patient(run=run, spec=spec, share=share, cluster=cluster, deployment=live.body, said=said, since_ms=since_ms)
 
 
 def count(pods: Sequence[object]) -> str:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.model.agent import AgentSpec, Autoscaling, Metric, MetricType, PlacementPolicy, ScalingRules
+from reconciler.model.agent import AgentSpec, Autoscaling, Metric, MetricType, ScalingRules
+from reconciler.placement.shares import Share
 from reconciler.render.metadata import Names
 
 
-def autoscaler(names: Names, spec: AgentSpec, *, replicas: int, total: int) -> dict[str, Any] | None:
-    """The autoscaler of one cluster, which holds `replicas` of `total`; None without one, and while nothing runs.
+def autoscaler(names: Names, spec: AgentSpec, *, share: Share) -> dict[str, Any] | None:
+    """The autoscaler of one cluster; None without one, and while nothing runs.
 
-    What is placed on the cluster is the minimum; the maximum is divided in the same proportion (rounded up), except
-    where the policy wants all of the agent everywhere.
+    What is placed on the cluster is the minimum; the maximum is divided in the same proportion (rounded up).
     """
     scaling = spec.autoscaling
-    if scaling is None or replicas == 0:
+    if scaling is None or share.replicas == 0:
         return None
-    share = scaling.max
-    if spec.placement.policy is not PlacementPolicy.ALL:
-        share = -(-scaling.max * replicas // total)
     body: dict[str, Any] = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": names.name},
-        "minReplicas": replicas,
-        "maxReplicas": max(replicas, share),
+        "minReplicas": share.replicas,
+        "maxReplicas": max(share.replicas, -(-scaling.max * share.replicas // share.total)),
         "metrics": [_metric(metric) for metric in scaling.metrics],
     }
     if behavior := _behavior(scaling):

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.model.agent import Agent, AgentSpec, Rollout
 from reconciler.model.objects import CONFIG_HASH_ANNOTATION, MAIN_CONTAINER_ANNOTATION
+from reconciler.placement.shares import Share
 from reconciler.render.container import CONFIG_VOLUME, TMP_VOLUME, container, container_name
 from reconciler.render.metadata import Names
 
@@ -21,7 +22,7 @@ HARDENED: Mapping[str, Any] = {
 """What pods may not do, unless they were there before the agent was."""
 
 
-def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -> dict[str, Any]:
+def deployment(names: Names, agent: Agent, *, share: Share, config_hash: str) -> dict[str, Any]:
     """`spec.replicas` is left to the autoscaler where there is one, except at zero, when there is none.
 
     The time to drain comes on top of the declared grace, so that the process has all of that for itself. That it is not
@@ -37,7 +38,7 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
         "revisionHistoryLimit": REVISIONS_KEPT,
         "progressDeadlineSeconds": max(spec.rollout.timeout.whole_seconds(), settle + 1),
         "selector": {"matchLabels": dict(names.selector)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling(spec.rollout)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling(spec.rollout, share)},
         "template": {
             "metadata": {
                 "labels": names.pod_labels,
@@ -63,8 +64,8 @@ def deployment(names: Names, agent: Agent, *, replicas: int, config_hash: str) -
             },
         },
     }
-    if spec.autoscaling is None or replicas == 0:
-        body["replicas"] = replicas
+    if spec.autoscaling is None or share.replicas == 0:
+        body["replicas"] = share.replicas
     return {**names.head("apps", "v1", "Deployment"), "spec": body}
 
 
@@ -78,9 +79,17 @@ def _main(spec: AgentSpec) -> dict[str, str]:
     return {MAIN_CONTAINER_ANNOTATION: container_name(spec)} if spec.deployment else {}
 
 
-def _rolling(rollout: Rollout) -> dict[str, int | str]:
-    """Both zero would never get anywhere, and is refused by API servers: one pod more is the gentler way out."""
+def _rolling(rollout: Rollout, share: Share) -> dict[str, int | str]:
+    """Both zero would never get anywhere, and is refused by API servers: one pod more is the gentler way out.
+
+    Counts are for all of the agent, whose clusters roll out at the same time: each is given its share. Where a pod may
+    come on top it gets on without that one goes first.
+    """
     surge, unavailable = rollout.max_surge, rollout.max_unavailable
     if surge in {0, "0%"} and unavailable in {0, "0%"}:
         surge = 1
+    if isinstance(unavailable, int):
+        unavailable = share.at_most(unavailable, least=0 if surge not in {0, "0%"} else 1)
+    if isinstance(surge, int):
+        surge = share.at_most(surge)
     return {"maxSurge": surge, "maxUnavailable": unavailable}

@@ -10,6 +10,7 @@ from reconciler.model.agent import Agent
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Manifest
 from reconciler.model.registry import PlacedReplicas
+from reconciler.placement.shares import shares
 from reconciler.render.autoscaler import autoscaler
 from reconciler.render.canonical import digest, kept
 from reconciler.render.configmap import config_map
@@ -34,19 +35,18 @@ def render(
     there. Bodies are kept as bytes until somebody looks inside.
     """
     names = Names.of(agent, fleet=fleet)
-    total = sum(share.replicas for share in placed)
     config, config_hash = config_map(names, agent)
     shared = (service_account(names, agent.spec), config, service(names, agent.spec))
     fixed = [_manifest(agent, body) for body in shared if body is not None]
     rendered: dict[str, tuple[Manifest, ...]] = {}
-    for share in sorted(placed, key=lambda share: share.cluster):
+    for cluster, share in sorted(shares(agent.spec.placement, placed).items()):
         own = (
-            deployment(names, agent, replicas=share.replicas, config_hash=config_hash),
-            disruption_budget(names, agent.spec, replicas=share.replicas),
-            autoscaler(names, agent.spec, replicas=share.replicas, total=total),
-            service_export(names, agent.spec) if share.cluster in exported else None,
+            deployment(names, agent, share=share, config_hash=config_hash),
+            disruption_budget(names, agent.spec, share=share),
+            autoscaler(names, agent.spec, share=share),
+            service_export(names, agent.spec) if cluster in exported else None,
         )
-        rendered[share.cluster] = (*fixed, *(_manifest(agent, body) for body in own if body is not None))
+        rendered[cluster] = (*fixed, *(_manifest(agent, body) for body in own if body is not None))
     return rendered
 
 

@@ -404,8 +404,8 @@ KEEPING: Mapping[str, Mapping[str, str]] = {
         "onFailure": "What a failed rollout leads to: `rollback` to the last good revision, or `stop` and leave it.",
     },
     "DisruptionEntry": {
-        "minAvailable": "How many pods must stay: a count, or a percentage of the replicas.",
-        "maxUnavailable": "How many pods may be away: a count, or a percentage of the replicas.",
+        "minAvailable": "How many pods must stay: a count (clusters share it as replicas), or a percentage.",
+        "maxUnavailable": "How many pods may be away: a count (clusters share it as replicas), or a percentage.",
     },
     "PlacementEntry": {
         "clusters": "Which clusters may be used; without it all of the fleet. An empty selector selects none.",

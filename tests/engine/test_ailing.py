@@ -14,6 +14,7 @@ from reconciler.model.agent import Dimension, Disruption
 from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.source import JsonObject
+from reconciler.placement.shares import Share
 from tests.placement.builders import PLAIN
 
 DEPLOYMENT: JsonObject = {"kind": "Deployment", "metadata": {"name": "triage", "namespace": "support"}}
@@ -188,7 +189,12 @@ def test_what_may_end_never_takes_the_last_that_serves_while_it_is_not_alone(
     ],
 )
 def test_how_many_have_to_serve_is_what_is_declared_else_all_but_one(disruption: Disruption, floor: int) -> None:
-    assert floor_of(replace(PLAIN, disruption=disruption), 4) == floor
+    assert floor_of(replace(PLAIN, disruption=disruption), 4, Share.alone(4)) == floor
+
+
+def test_where_clusters_share_a_count_an_unwell_pod_that_serves_may_still_end() -> None:
+    disruption = Disruption(min_available=3)
+    assert floor_of(replace(PLAIN, disruption=disruption), 2, Share(replicas=2, counts=(2, 2))) == 1
 
 
 def test_many_names_are_cut() -> None:

@@ -79,6 +79,31 @@ async def test_its_share_stays_and_what_is_added_goes_to_the_others(world):
     assert await world.running() == {"eu-1": 2, "us-1": 5}, "what runs stays where it is"
 
 
+async def budgets(world) -> dict[str, object]:
+    """What the disruption budget of each cluster lets go."""
+    ref = ObjectRef(group="policy", kind="PodDisruptionBudget", namespace="support", name="triage")
+    answers = {name: await cluster.inner.get(ref) for name, cluster in world.clusters.items()}
+    return {
+        name: seen.value.body["spec"]["maxUnavailable"] for name, seen in answers.items() if isinstance(seen, Found)
+    }
+
+
+async def test_counts_that_clusters_share_follow_the_replicas_and_are_no_drift(world):
+    budget = "  disruption: {maxUnavailable: 4}\n"
+    world.commit(triage=spread(4) + budget)
+    await world.settle()
+    assert await budgets(world) == {"eu-1": 2, "us-1": 2}
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(7) + budget)
+    await world.apply()
+    assert await budgets(world) == {"eu-1": 2, "us-1": 2}
+    assert (await world.plan()).changes == (), "the share of eu-1 is another one now, which waits until it is there"
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await budgets(world) == {"eu-1": 1, "us-1": 2}
+    assert (await world.plan()).changes == ()
+
+
 async def test_fewer_replicas_are_fewer_on_each_and_there_as_soon_as_it_can_be(world):
     world.commit(triage=spread(6))
     await world.settle()

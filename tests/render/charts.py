@@ -26,6 +26,7 @@ from reconciler.model.agent import (
 )
 from reconciler.model.registry import PlacedReplicas
 from reconciler.model.units import Duration, Quantity
+from reconciler.placement.shares import shares
 from reconciler.render import canonical, render
 from reconciler.render.chart import chart
 from tests.render.test_render_properties import agents
@@ -35,7 +36,11 @@ FLEET = "acme"
 
 def files(agent: Agent, replicas: int = 1, total: int = 0, fleet: str = FLEET) -> dict[str, str]:
     """The chart of what runs of an agent on one cluster."""
-    return chart(agent, replicas=replicas, total=total or replicas, fleet=fleet, clusters=("local",))
+    counts = (replicas, total - replicas) if total > replicas else (replicas,)
+    share = shares(
+        agent.spec.placement, tuple(PlacedReplicas(cluster=f"c{at}", replicas=one) for at, one in enumerate(counts))
+    )
+    return chart(agent, share=share["c0"], fleet=fleet, clusters=("local",))
 
 
 def objects(agent: Agent, replicas: int = 1, total: int = 0, *, exported: bool = False) -> list[Any]:

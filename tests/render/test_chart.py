@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reconciler.model.agent import Agent
+from reconciler.placement.shares import Share
 from reconciler.render.chart import chart
 from tests.placement.builders import agent
 from tests.render.charts import any_agents, files, texts
@@ -33,8 +34,8 @@ def values(declared: Agent, replicas: int = 1) -> Any:
 def test_charts_are_the_golden_ones(case: str) -> None:
     """Set UPDATE_GOLDEN=1 to write them anew, and read the difference."""
     declared, where = CASES[case]
-    replicas = next(iter(where.values()))
-    made = chart(declared, replicas=replicas, total=sum(where.values()), fleet="acme", clusters=tuple(where))
+    share = Share(replicas=next(iter(where.values())), counts=tuple(where.values()))
+    made = chart(declared, share=share, fleet="acme", clusters=tuple(where))
     for name in ("Chart.yaml", "values.yaml"):
         golden = GOLDEN / "chart" / case / name
         if os.environ.get("UPDATE_GOLDEN"):

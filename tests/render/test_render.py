@@ -137,6 +137,12 @@ def bodies(declared: Agent, replicas: int = 1, cluster: str = "local") -> dict[s
     return {manifest.ref.kind: json.loads(canonical(manifest.body)) for manifest in rendered}
 
 
+def on_both(declared: Agent, kind: str) -> list[Any]:
+    """The objects of one kind where two clusters have two replicas each."""
+    rendered = render(declared, placed({"eu": 2, "us": 2}), fleet="acme")
+    return [json.loads(canonical(item.body)) for items in rendered.values() for item in items if item.ref.kind == kind]
+
+
 def pod(declared: Agent, replicas: int = 1) -> Any:
     return bodies(declared, replicas)["Deployment"]["spec"]["template"]["spec"]
 
@@ -369,6 +375,49 @@ class TestZeroDowntime:
         spec = bodies(agent("a/one", disruption=disruption), 1)["PodDisruptionBudget"]["spec"]
         assert spec[key] == value
         assert len({"minAvailable", "maxUnavailable"} & spec.keys()) == 1
+
+    @pytest.mark.parametrize(
+        ("disruption", "key", "value"),
+        [
+            (Disruption(min_available=3), "minAvailable", 1),  # of two: a node can be drained
+            (Disruption(min_available=4), "minAvailable", 2),
+            (Disruption(min_available="75%"), "minAvailable", "75%"),
+            (Disruption(max_unavailable=2), "maxUnavailable", 1),
+            (Disruption(max_unavailable=0), "maxUnavailable", 0),
+        ],
+    )
+    def test_clusters_share_the_counts_of_a_budget(self, disruption: Disruption, key: str, value: int | str) -> None:
+        for found in on_both(agent("a/one", replicas=4, disruption=disruption), "PodDisruptionBudget"):
+            assert found["spec"][key] == value
+
+    @pytest.mark.parametrize(
+        ("surge", "away", "rolling"),
+        [
+            (2, 2, {"maxSurge": 1, "maxUnavailable": 1}),
+            (1, 1, {"maxSurge": 1, "maxUnavailable": 0}),  # nobody can be spared on both, and one more is allowed
+            (0, 1, {"maxSurge": 0, "maxUnavailable": 1}),
+            ("50%", "25%", {"maxSurge": "50%", "maxUnavailable": "25%"}),
+        ],
+    )
+    def test_clusters_that_roll_out_at_once_share_what_may_be_away(
+        self, surge: int | str, away: int | str, rolling: Mapping[str, Any]
+    ) -> None:
+        declared = agent("a/one", replicas=4, rollout=rollout(max_surge=surge, max_unavailable=away))
+        for found in on_both(declared, "Deployment"):
+            assert found["spec"]["strategy"]["rollingUpdate"] == rolling
+
+    def test_an_agent_that_runs_whole_on_each_cluster_shares_nothing(self) -> None:
+        declared = agent(
+            "a/one",
+            replicas=2,
+            placement=rule("all"),
+            disruption=Disruption(min_available=1),
+            rollout=rollout(max_surge=2, max_unavailable=2),
+        )
+        for found in on_both(declared, "PodDisruptionBudget"):
+            assert found["spec"]["minAvailable"] == 1
+        for found in on_both(declared, "Deployment"):
+            assert found["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 2, "maxUnavailable": 2}
 
 
 class TestProbes:

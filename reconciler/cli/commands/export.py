@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
 from reconciler.model.fleet import Declaration, FleetSpec
 from reconciler.model.identity import AgentName, format_path
+
+if TYPE_CHECKING:
+    from reconciler.placement.shares import Share
 
 # Semantic Versioning 2.0.0, which Helm asks of a chart's version.
 _NUMBER = r"(?:0|[1-9][0-9]{0,9})"
@@ -131,13 +134,12 @@ def _export(declaration: Declaration, name: AgentName, folder: Path, order: Orde
             f"{name} has values that look secret, and a chart would show them: {one_line(paths, 300)}",
             hint="refer to a Secret in the agent, or --include-sensitive writes them",
         )
-    clusters, replicas, total = _share(declaration.fleet, agent, order.cluster)
+    clusters, share = _share(declaration.fleet, agent, order.cluster)
     target = invocation().folder() / folder
     check_folder(target, force=order.force)
     files = chart_of(
         agent,
-        replicas=replicas,
-        total=total,
+        share=share,
         fleet=declaration.fleet.name,
         clusters=clusters,
         version=order.version,
@@ -153,24 +155,25 @@ def _export(declaration: Declaration, name: AgentName, folder: Path, order: Orde
     )
 
 
-def _share(fleet: FleetSpec, agent: Agent, cluster: str | None) -> tuple[tuple[str, ...], int, int]:
-    """The clusters that a chart is for, the replicas on each of them, and those on all. Raises UsageError."""
-    placed = {share.cluster: share.replicas for share in placed_by_rule(fleet, agent)}
-    total = sum(placed.values())
+def _share(fleet: FleetSpec, agent: Agent, cluster: str | None) -> tuple[tuple[str, ...], Share]:
+    """The clusters that a chart is for, and what each of them has. Raises UsageError."""
+    from reconciler.placement.shares import shares
+
+    placed = shares(agent.spec.placement, placed_by_rule(fleet, agent))
     if cluster is not None:
         if cluster not in placed:
             raise UsageError(
                 f"{agent.name} runs nothing on '{one_line(cluster, 60)}'",
                 hint=f"it runs on: {', '.join(placed) or 'no cluster'}",
             )
-        return (cluster,), placed[cluster], total
-    if len(set(placed.values())) != 1:
-        counts = ", ".join(f"{replicas} on {name}" for name, replicas in placed.items())
+        return (cluster,), placed[cluster]
+    if len({share.replicas for share in placed.values()}) != 1:
+        counts = ", ".join(f"{share.replicas} on {name}" for name, share in placed.items())
         raise UsageError(
             f"{agent.name} is not the same on all of its clusters: {counts or 'it runs on none'}",
             hint="say for which one the chart is: --cluster NAME",
         )
-    return tuple(placed), next(iter(placed.values())), total
+    return tuple(placed), next(iter(placed.values()))
 
 
 def _show(done: Sequence[Exported], output: str) -> None:

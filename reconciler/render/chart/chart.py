@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 
 from reconciler.model.agent import Agent
+from reconciler.placement.shares import Share
 from reconciler.render.chart.schema import values_schema
 from reconciler.render.chart.templates import templates
 from reconciler.render.chart.text import Section, document
@@ -19,10 +20,8 @@ KUBERNETES = ">=1.30.0-0"
 """The first version in which a pod's preStop can sleep without a program for it."""
 
 
-def chart(
-    agent: Agent, *, replicas: int, total: int, fleet: str, clusters: Sequence[str], version: str = "0.1.0"
-) -> dict[str, str]:
-    """The files of a Helm chart for what runs of `agent` on each of `clusters`: `replicas` of `total`.
+def chart(agent: Agent, *, share: Share, fleet: str, clusters: Sequence[str], version: str = "0.1.0") -> dict[str, str]:
+    """The files of a Helm chart for what runs of `agent` on each of `clusters`.
 
     With its own values, in a release whose namespace is the agent's, it gives the same objects as `render`.
     """
@@ -42,7 +41,7 @@ def chart(
     ]
     files = {
         "Chart.yaml": document(about),
-        "values.yaml": values(agent, replicas=replicas, total=total, fleet=fleet, clusters=clusters),
+        "values.yaml": values(agent, share=share, fleet=fleet, clusters=clusters),
         "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         **templates(name),
     }

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.model.agent import Agent, AgentSpec, ModelConfig, Port, SecretRef
+from reconciler.placement.shares import Share
 from reconciler.render.autoscaler import autoscaler
 from reconciler.render.canonical import pretty
 from reconciler.render.chart.text import Section, document
@@ -27,18 +28,20 @@ HEAD = """\
 """
 
 
-def values(agent: Agent, *, replicas: int, total: int, fleet: str, clusters: Sequence[str]) -> str:
-    """The text of values.yaml for what runs of `agent` on each of `clusters`: `replicas` of `total`."""
+def values(agent: Agent, *, share: Share, fleet: str, clusters: Sequence[str]) -> str:
+    """The text of values.yaml for what runs of `agent` on each of `clusters`."""
     names = Names.of(agent, fleet=fleet)
     spec = agent.spec
-    running = replicas or (spec.autoscaling.min if spec.autoscaling else spec.replicas) or 1
-    body = deployment(names, agent, replicas=running, config_hash="")["spec"]
+    running = share
+    if not share.replicas:
+        running = Share.alone((spec.autoscaling.min if spec.autoscaling else spec.replicas) or 1)
+    body = deployment(names, agent, share=running, config_hash="")["spec"]
     sections = [
         *_identity(agent, fleet),
         *_image(spec.image),
         *_told(agent),
         *_process(agent, body["template"]["spec"]),
-        *_numbers(names, agent, replicas=replicas, running=running, total=total),
+        *_numbers(names, agent, replicas=share.replicas, running=running),
         *_rollout(body),
         *_installers(spec),
     ]
@@ -181,10 +184,11 @@ def _process(agent: Agent, pod: Mapping[str, Any]) -> list[Section]:
     ]
 
 
-def _numbers(names: Names, agent: Agent, *, replicas: int, running: int, total: int) -> list[Section]:
-    scaler = autoscaler(names, agent.spec, replicas=running, total=max(total, running))
-    budget = disruption_budget(names, agent.spec, replicas=running)
-    scaling: dict[str, Any] = {"enabled": False, "minReplicas": running, "maxReplicas": running, "metrics": []}
+def _numbers(names: Names, agent: Agent, *, replicas: int, running: Share) -> list[Section]:
+    scaler = autoscaler(names, agent.spec, share=running)
+    budget = disruption_budget(names, agent.spec, share=running)
+    least = running.replicas
+    scaling: dict[str, Any] = {"enabled": False, "minReplicas": least, "maxReplicas": least, "metrics": []}
     if scaler is not None:
         wanted = scaler["spec"]
         scaling |= {"enabled": True, "maxReplicas": wanted["maxReplicas"], "metrics": wanted["metrics"]}
