@@ -7,12 +7,13 @@ import resource
 import socket
 import ssl
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import NamedTuple
 
 from reconciler.adapters.probes.answers import Answer, Hearing, HungUp
 from reconciler.adapters.probes.deadlines import Deadlines
-from reconciler.adapters.probes.plain import PlainConnection
+from reconciler.adapters.probes.plain import PlainConnection, connecting
 
 MOST_KEPT = 16_384
 UNUSED_S = 600.0
@@ -92,6 +93,8 @@ class TlsConnection(asyncio.Protocol):
 
 
 Connection = PlainConnection | TlsConnection
+Reach = Callable[[str, int], Awaitable[socket.socket]]
+"""Connects to an address and a port. Raises OSError, or Unreached."""
 
 
 class Connections:
@@ -103,10 +106,11 @@ class Connections:
         self._kept: OrderedDict[Place, list[Connection]] = OrderedDict()
         self._count = 0
 
-    async def ask(self, place: Place, question: bytes, until: float) -> Answer:
-        """Ask an endpoint, over a kept connection where there is one. Raises OSError, TimeoutError at `until`.
+    async def ask(self, place: Place, question: bytes, until: float, by: Reach | None = None) -> Answer:
+        """Ask an endpoint, over a kept connection where there is one, else one made `by` a way of one's own.
 
-        One that ends without a word was about to end anyway while nobody used it: that says nothing of the endpoint.
+        Raises OSError, TimeoutError at `until`. A kept one that ends without a word was about to end anyway while
+        nobody used it: that says nothing of the endpoint.
         """
         while (kept := self._take(place)) is not None:
             try:
@@ -114,12 +118,12 @@ class Connections:
             except HungUp as error:
                 if not error.unheard:
                     raise
-        if not place.tls_name:
-            return await self._asked(
-                place, PlainConnection(place.address, place.port, self._deadlines), question, until
-            )
-        async with asyncio.timeout_at(until):
-            opened = await _under_tls(place)
+        if place.tls_name:
+            async with asyncio.timeout_at(until):
+                opened: Connection = await _under_tls(place, by or reach)
+        else:
+            made = await by(place.address, place.port) if by else connecting(place.address, place.port)
+            opened = PlainConnection(made, self._deadlines)
         return await self._asked(place, opened, question, until)
 
     def close(self) -> None:
@@ -161,8 +165,8 @@ class Connections:
         self._count += 1
 
 
-async def _under_tls(place: Place) -> TlsConnection:
-    made = await reach(place.address, place.port)
+async def _under_tls(place: Place, by: Reach) -> TlsConnection:
+    made = await by(place.address, place.port)
     try:
         _, connection = await asyncio.get_running_loop().create_connection(
             TlsConnection, sock=made, ssl=_unverified(), server_hostname=place.tls_name
@@ -184,6 +188,27 @@ async def reach(address: str, port: int) -> socket.socket:
         made.close()
         raise
     return made
+
+
+class Unreached(Exception):
+    """Nobody takes connections at an address, or not in time: another one of the same name may be asked."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def within(until: float | None) -> Reach:
+    """A way to connect that raises Unreached where that fails, or takes longer than `until` by the loop's clock."""
+
+    async def by(address: str, port: int) -> socket.socket:
+        try:
+            async with asyncio.timeout_at(until):
+                return await reach(address, port)
+        except OSError as error:
+            raise Unreached(error) from error
+
+    return by
 
 
 @cache

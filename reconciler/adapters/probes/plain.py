@@ -25,8 +25,8 @@ class PlainConnection:
         "until", "used",
     )  # fmt: skip
 
-    def __init__(self, address: str, port: int, deadlines: Deadlines) -> None:
-        """Begin to connect. Raises OSError."""
+    def __init__(self, made: socket.socket, deadlines: Deadlines) -> None:
+        """Over a socket that is connected, or about to be."""
         self._loop = asyncio.get_running_loop()
         self._deadlines = deadlines
         self._answer: asyncio.Future[Answer] | None = None
@@ -34,7 +34,7 @@ class PlainConnection:
         self._unsent = b""
         self._connected = self._reading = self._writing = False
         self.until = self.used = 0.0
-        self._socket: socket.socket | None = connecting(address, port)
+        self._socket: socket.socket | None = made
 
     @property
     def reusable(self) -> bool:

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import ssl
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, assert_never
@@ -15,7 +15,16 @@ from urllib.parse import quote
 
 from reconciler.adapters.probes.addresses import literal
 from reconciler.adapters.probes.answers import MAX_BODY, Answer
-from reconciler.adapters.probes.connections import MOST_KEPT, Connections, Place, reach, room
+from reconciler.adapters.probes.connections import (
+    MOST_KEPT,
+    Connections,
+    Place,
+    Reach,
+    Unreached,
+    reach,
+    room,
+    within,
+)
 from reconciler.adapters.probes.grpc import Call, NotServing
 from reconciler.adapters.probes.names import Names, Refused
 from reconciler.adapters.probes.turns import NoTurn, Turns
@@ -27,6 +36,8 @@ MAX_AT_ONCE = 64
 """More at once would not be faster, and would count our own queue as the endpoints' latency."""
 MOST_ASIDE = 4096
 """As many may wait for endpoints that say nothing, beside those at work."""
+MOST_TRIED = 8
+"""Of a name's addresses no more are asked."""
 _HEADERS = ("User-Agent: reconciler-probe", "Accept: application/json, */*;q=0.1")
 _UNESCAPED = "/?%:@!$&'()*+,;=-._~"
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -118,34 +129,52 @@ class HttpProber:
             return await self._at(address, request, until)
         async with asyncio.timeout_at(until):
             addresses = await self._names.addresses(request.host, request.port)
-            for address in addresses[:-1]:  # a name may have some that nobody listens at
-                with suppress(ConnectionError):
-                    return await self._at(address, request, until)
-            return await self._at(addresses[-1], request, until)
+            if len(addresses) == 1:
+                return await self._at(addresses[0], request, until)
+            return await self._at_one_of(addresses[:MOST_TRIED], request, until)
 
-    async def _at(self, address: str, request: _Asked, until: float) -> tuple[int, dict[str, Any] | None]:
+    async def _at_one_of(
+        self, addresses: Sequence[str], request: _Asked, until: float
+    ) -> tuple[int, dict[str, Any] | None]:
+        """At the first address that takes a connection, each given its part of the time to do so.
+
+        What is heard there counts, whatever it is: an endpoint that answers badly is not looked for elsewhere.
+        """
+        failed: list[OSError] = []
+        for left, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            now = asyncio.get_running_loop().time()
+            by = within(now + (until - now) / (left + 1) if left else None)
+            try:
+                return await self._at(address, request, until, by)
+            except Unreached as error:
+                failed.append(error.reason)
+        raise min(failed, key=_says_little)
+
+    async def _at(
+        self, address: str, request: _Asked, until: float, by: Reach | None = None
+    ) -> tuple[int, dict[str, Any] | None]:
         match request:
             case HttpProbe():
-                answer = await self._asked(address, request, request.path, until)
+                answer = await self._asked(address, request, request.path, until, by)
                 if not 200 <= answer.status < 400:
                     raise _Unwell(f"answers {answer.status}", answer.status)
                 return answer.status, None
             case TcpProbe():
-                (await reach(address, request.port)).close()
+                (await (by or reach)(address, request.port)).close()
                 return 0, None
             case GrpcProbe():
-                await self._called(address, request)
+                await self._called(address, request, by or reach)
                 return 0, None
             case CardProbe():
-                answer = await self._asked(address, request, CARD_PATH, until)
+                answer = await self._asked(address, request, CARD_PATH, until, by)
                 if answer.status != 200:
                     raise _Unwell(f"answers {answer.status} at {CARD_PATH}", answer.status)
                 return answer.status, _card(answer)
             case _:
                 assert_never(request)
 
-    async def _called(self, address: str, request: GrpcProbe) -> None:
-        made = await reach(address, request.port)
+    async def _called(self, address: str, request: GrpcProbe, by: Reach) -> None:
+        made = await by(address, request.port)
         try:
             authority = _authority(request.host, request.port)
             make = partial(Call, request.service, authority)
@@ -158,9 +187,11 @@ class HttpProber:
         except NotServing as error:
             raise _Unwell(_plain(str(error)), 0) from None
 
-    async def _asked(self, address: str, request: HttpProbe | CardProbe, path: str, until: float) -> Answer:
+    async def _asked(
+        self, address: str, request: HttpProbe | CardProbe, path: str, until: float, by: Reach | None
+    ) -> Answer:
         place = Place(address, request.port, request.host if request.scheme == "https" else "")
-        return await self._connections.ask(place, _question(request.host, request.port, path), until)
+        return await self._connections.ask(place, _question(request.host, request.port, path), until, by)
 
 
 @lru_cache(maxsize=16_384)
@@ -186,6 +217,11 @@ def _card(answer: Answer) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise _Unwell("its card is no JSON object", answer.status)
     return card
+
+
+def _says_little(error: OSError) -> tuple[bool, bool]:
+    """Sorts what came of several addresses: a refusal is somebody's answer, what this machine lacks is nobody's."""
+    return not isinstance(error, ConnectionError), error.errno in _OURS
 
 
 def _said(error: Exception) -> str:

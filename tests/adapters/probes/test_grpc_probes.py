@@ -16,7 +16,7 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.probes import HttpProber
 from reconciler.adapters.probes.grpc import NoGrpc, NotServing, asked, judge
 from reconciler.model.health import GrpcProbe
-from tests.adapters.probes.test_prober import Handle, answering, serving, silent
+from tests.adapters.probes.test_prober import Handle, answering, full, resolving, serving, silent
 
 STATES = {
     "": health_pb2.HealthCheckResponse.SERVING,
@@ -83,6 +83,15 @@ async def test_many_at_once_are_answered(prober: HttpProber, real: int) -> None:
 @pytest.mark.parametrize("host", ["169.254.169.254", "::ffff:169.254.169.254", "2852039166"])
 async def test_forbidden_addresses_are_not_called(prober: HttpProber, host: str) -> None:
     assert (await prober.probe(GrpcProbe(host=host, port=80))).refused
+
+
+async def test_a_name_is_called_at_the_first_address_that_takes_a_connection(
+    prober: HttpProber, real: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    assert (await prober.probe(GrpcProbe(host="both.example", port=real))).problem == ""
+    with full("127.0.0.2", real):
+        assert (await prober.probe(GrpcProbe(host="both.example", port=real, timeout_ms=2000))).problem == ""
 
 
 async def test_a_server_that_says_nothing_costs_the_deadline(prober: HttpProber) -> None:

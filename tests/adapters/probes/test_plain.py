@@ -37,13 +37,12 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(monkeypatch: pytest.MonkeyPatch) -> Pair:
+async def pair() -> Pair:
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setblocking(False)
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    monkeypatch.setattr("reconciler.adapters.probes.plain.connecting", lambda _address, _port: ours)
-    return Pair(PlainConnection("192.0.2.1", 80, Deadlines()), theirs)
+    return Pair(PlainConnection(ours, Deadlines()), theirs)
 
 
 async def test_a_question_that_does_not_fit_at_once_is_sent_in_pieces(pair: Pair) -> None:

@@ -10,8 +10,8 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from reconciler.adapters.probes.addresses import refusal
 from reconciler.adapters.probes.answers import MAX_BODY
 from reconciler.adapters.probes.connections import Connections, Place
 from reconciler.adapters.probes.turns import NoTurn, Turns
-from reconciler.model.health import CardProbe, HttpProbe, TcpProbe
+from reconciler.model.health import CardProbe, HttpProbe, ProbeRequest, TcpProbe
 from tests.daemon.waiting import until
 
 Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -342,14 +342,100 @@ async def test_a_name_with_one_bad_address_among_good_ones_is_refused(prober: Ht
     assert (await prober.probe(TcpProbe(host="mixed.example", port=9))).refused
 
 
-async def test_a_name_whose_first_address_is_deaf_is_asked_at_the_next(prober: HttpProber, monkeypatch) -> None:
-    def both(host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
-        pairs = (("127.0.0.2", port), ("127.0.0.1", port))
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", pair) for pair in pairs]
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Have every name lead to these, in this order."""
 
-    monkeypatch.setattr(socket, "getaddrinfo", both)
+    def found(_host: str, port: int, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+
+
+@contextmanager
+def full(address: str, port: int) -> Iterator[None]:
+    """Somebody whose queue is full: the system lets nobody in, and says nothing."""
+    with ExitStack() as held:
+        deaf = held.enter_context(socket.socket())
+        deaf.bind((address, port))
+        deaf.listen(0)
+        held.enter_context(socket.create_connection((address, port)))
+        yield
+
+
+async def answers_of(prober: HttpProber, port: int) -> list[str]:
+    """What is wrong with an endpoint by a name, asked in each way at once."""
+    host = "both.example"
+    requests: list[ProbeRequest] = [
+        HttpProbe(host=host, port=port, timeout_ms=2000),
+        CardProbe(host=host, port=port, timeout_ms=2000),
+        TcpProbe(host=host, port=port, timeout_ms=2000),
+    ]
+    return [sample.problem for sample in await asyncio.gather(*map(prober.probe, requests))]
+
+
+async def test_a_name_whose_first_address_is_deaf_is_asked_at_the_next(
+    prober: HttpProber, monkeypatch, tmp_path: Path
+) -> None:
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with serving(answering(b"{}")) as port:
+        assert await answers_of(prober, port) == ["", "", ""]
+    async with serving(answering(b"{}"), tls=self_signed(tmp_path)) as port:
+        secure = HttpProbe(host="both.example", port=port, scheme="https", timeout_ms=10_000)
+        assert (await prober.probe(secure)).problem == ""
+
+
+async def test_a_first_address_that_lets_nobody_in_costs_its_part_of_the_time(prober: HttpProber, monkeypatch) -> None:
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with serving(answering(b"{}")) as port:
+        with full("127.0.0.2", port):
+            assert await answers_of(prober, port) == ["", "", ""]
+
+
+@pytest.mark.parametrize("number", [errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+async def test_a_first_address_to_which_no_way_leads_is_passed_over(prober: HttpProber, monkeypatch, number) -> None:
+    real = connection_module.reach
+
+    async def reach(address: str, port: int) -> socket.socket:
+        if address == "127.0.0.2":
+            raise OSError(number, os.strerror(number))
+        return await real(address, port)
+
+    monkeypatch.setattr(connection_module, "reach", reach)
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
     async with serving(answering(b"{}")) as port:
         assert (await prober.probe(http(port, host="both.example"))).ok
+    for order in (("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2")):
+        resolving(monkeypatch, *order)
+        sample = await prober.probe(http(port, host="both.example"))
+        assert (sample.problem, sample.refused) == ("Connection refused", False), "it was asked, and is not there"
+
+
+async def test_an_address_that_answers_badly_is_not_passed_over(prober: HttpProber, monkeypatch) -> None:
+    async def hangs_up(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
+    async with serving(hangs_up) as port:
+        sample = await prober.probe(http(port, host="both.example"))
+    assert sample.problem == "it hung up before its answer was whole"
+
+
+async def test_connections_to_names_are_kept_too(prober: HttpProber, monkeypatch) -> None:
+    came = 0
+
+    async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await writer.drain()
+
+    resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with serving(counting) as port:
+        for _ in range(3):
+            assert (await prober.probe(http(port, host="both.example"))).ok
+    assert came == 1
 
 
 async def test_a_name_server_that_does_not_answer_costs_the_deadline_of_its_own_probe(
@@ -515,10 +601,10 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(pro
 
 
 async def test_what_this_machine_has_run_out_of_is_no_fault_of_the_endpoint(prober: HttpProber, monkeypatch) -> None:
-    def full(*_: object) -> socket.socket:
+    def none_left(*_: object) -> socket.socket:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("reconciler.adapters.probes.plain.connecting", full)
+    monkeypatch.setattr("reconciler.adapters.probes.connections.connecting", none_left)
     sample = await prober.probe(http(9))
     assert sample.refused
     assert sample.problem == "not probed: Too many open files"
