@@ -16,6 +16,9 @@ from reconciler.model.plan import Policy
 from reconciler.query.selectors import Requirement, read_selector
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
+_PART = r"[a-z0-9](?:[-a-z0-9]{0,251}[a-z0-9])?"
+_OBJECT = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*\Z")
+"""What Kubernetes takes as the name of a Secret."""
 
 Agent = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The agent.")]
 InNamespace = Annotated[
@@ -86,9 +89,7 @@ LockTimeout = Annotated[
 ]
 
 
-def agent_name(
-    text: str, what: str = "an agent", hint: str = "write NAMESPACE/NAME; `reconciler get agents` lists them"
-) -> AgentName:
+def agent_name(text: str, hint: str = "write NAMESPACE/NAME; `reconciler get agents` lists them") -> AgentName:
     """Read `namespace/name`. Raises UsageError."""
     try:
         name = AgentName.parse(text)
@@ -96,10 +97,20 @@ def agent_name(
         name = None
     if name is None or not (_LABEL.match(name.namespace) and _LABEL.match(name.name)):
         raise UsageError(
-            f"'{one_line(text, 80)}' does not name {what}",
+            f"'{one_line(text, 80)}' does not name an agent",
             hint=hint,
         )
     return name
+
+
+def secret_name(text: str) -> AgentName:
+    """Read the `namespace/name` of a Secret, whose name may have dots. Raises UsageError."""
+    namespace, _, name = text.partition("/")
+    if not (_LABEL.match(namespace) and _OBJECT.match(name)):
+        raise UsageError(
+            f"'{one_line(text, 80)}' does not name a secret", hint="write NAMESPACE/NAME, as the agent's spec names it"
+        )
+    return AgentName(namespace=namespace, name=name)
 
 
 def agent_named(text: str, within: str | None) -> AgentName:

@@ -38,7 +38,7 @@ Items = Field(default=(), max_length=MAX_ITEMS)
 
 
 class SecretKeyRef(Model):
-    name: Label
+    name: ObjectName
     key: SecretKey
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from reconciler.model.identity import FieldPath, format_path
 from reconciler.spec.documents import item_name
-from reconciler.spec.fields import DNS_LABEL, PATH_SEGMENT, PORT_NAME, TIME_OF_DAY
+from reconciler.spec.fields import DNS_LABEL, DNS_SUBDOMAIN, PATH_SEGMENT, PORT_NAME, TIME_OF_DAY
 from reconciler.spec.nearest import did_you_mean
 
 MAX_SHOWN = 40
@@ -144,6 +144,8 @@ def _problem(  # noqa: PLR0911 - a table of cases, one return each
 def _pattern_hint(pattern: str) -> str:
     if pattern.startswith(DNS_LABEL):
         return "lower-case letters, digits and dashes, beginning and ending with a letter or digit"
+    if pattern == DNS_SUBDOMAIN:
+        return "lower-case letters, digits and dashes, in parts with dots between them, no dash at a part's ends"
     if pattern == PORT_NAME:
         return "lower-case letters, digits and single dashes between them, with at least one letter"
     if pattern == PATH_SEGMENT:

@@ -167,13 +167,15 @@ def test_secrets_are_private_files(fleet: Program) -> None:
 
 
 def test_a_secret_that_no_agent_would_read_is_told_or_refused(fleet: Program, edit: Edit) -> None:
-    edit("agents/demo/hello.yaml", "  replicas: 1\n", "  env: [{name: KEY, secret: {name: openai, key: api-key}}]\n")
-    assert "names it yet" not in fleet("secret", "set", "demo/openai", "api-key", stdin="x", code=0).err
-    assert "names it yet" in fleet("secret", "set", "demo/openai", "apikey", stdin="x", code=0).err
+    edit(
+        "agents/demo/hello.yaml", "  replicas: 1\n", "  env: [{name: KEY, secret: {name: openai.com, key: api-key}}]\n"
+    )
+    assert "names it yet" not in fleet("secret", "set", "demo/openai.com", "api-key", stdin="x", code=0).err
+    assert "names it yet" in fleet("secret", "set", "demo/openai.com", "apikey", stdin="x", code=0).err
     text = (fleet.folder / "fleet.yaml").read_text()
     (fleet.folder / "fleet.yaml").write_text(text + "\n  clusters: [{name: eu, kubernetes: {context: eu}}]\n")
-    done = fleet("secret", "set", "demo/openai", "api-key", stdin="x", code=1)
-    assert "kubectl create secret generic openai -n demo" in done.err
+    done = fleet("secret", "set", "demo/openai.com", "api-key", stdin="x", code=1)
+    assert "kubectl create secret generic openai.com -n demo" in done.err
 
 
 def test_a_secret_is_not_written_through_a_link(fleet: Program, tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ CASES = [
     # secrets
     case("secret", "set", "../../x", "k", told="does not name a secret", stdin=b"v"),
     case("secret", "set", "demo/..", "k", told="does not name a secret", stdin=b"v"),
+    case("secret", "set", "demo/a..b", "k", told="does not name a secret", stdin=b"v"),
     case("secret", "set", "demo/s", "../k", told="is not a key", stdin=b"v"),
     case("secret", "set", "demo/s", "a/b", told="is not a key", stdin=b"v"),
     case("secret", "set", "demo/s", "a..b", told="is not a key", stdin=b"v"),

@@ -88,7 +88,7 @@ def test_every_field_arrives() -> None:
     assert (spec.tools[0].url, spec.tools[1].agent) == ("http://t", "ns/other")
     assert spec.recovery.ladder == tuple(Remedy)
     assert spec.env[1].secret is not None
-    assert (spec.env[1].secret.name, spec.env[1].secret.key) == ("s", "k.e_y-1")
+    assert (spec.env[1].secret.name, spec.env[1].secret.key) == ("s.example.com", "k.e_y-1")
     assert spec.rollout.max_surge == "25%"
     assert spec.disruption is not None
     assert (spec.disruption.min_available, spec.disruption.max_unavailable) == ("50%", None)

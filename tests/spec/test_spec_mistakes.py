@@ -47,6 +47,7 @@ MISTAKES = [
     ("image: x\nports: [{name: http, port: 65536}]", "out-of-range", "6:30", "", ""),
     ("image: x\nports: [{name: http, port: 0}]", "out-of-range", "6:30", "", ""),
     ("image: x\nports: [{name: HTTP, port: 1}]", "bad-text", "6:18", "'HTTP'", "lower-case"),
+    ("image: x\nenv: [{name: A, secret: {name: a..b, key: k}}]", "bad-text", "6:34", "'a..b'", "dots between"),
     ("image: x\nenv: [{name: 1A, value: b}]", "bad-text", "6:16", "'1A'", "match"),
     ("image: a b", "bad-text", "5:10", "'a b'", "match"),
     ("image: x\nwave: 1001", "out-of-range", "6:9", "", ""),

@@ -30,7 +30,7 @@ description: Sorts incoming tickets
 image: ghcr.io/acme/triage:1.4.2
 command: [python, -m, acme.triage]
 args: ["", --verbose]
-env: [{name: A, value: b}, {name: B, secret: {name: s, key: k.e_y-1}}]
+env: [{name: A, value: b}, {name: B, secret: {name: s.example.com, key: k.e_y-1}}]
 autoscaling:
   min: 2
   max: 10

@@ -12,7 +12,7 @@ import typer
 from reconciler.cli.command import build, group
 from reconciler.cli.files import make_private, write_atomically
 from reconciler.cli.fleets import read_working_tree, run, state_folder
-from reconciler.cli.options import agent_name
+from reconciler.cli.options import secret_name
 from reconciler.cli.output import note, terminal
 from reconciler.cli.views.diagnostics import plural
 from reconciler.model.agent import SecretRef
@@ -34,7 +34,7 @@ def set_(
     .reconciler/secrets/NAMESPACE/NAME/KEY with mode 0600.
     On Kubernetes secrets are the cluster's own, and this command is not for them.
     """
-    name = agent_name(secret, "a secret")
+    name = secret_name(secret)
     if not _KEY.match(key) or ".." in key:
         raise UsageError(f"{key[:60]!r} is not a key: letters, digits, '-', '_' and '.'", hint="like: api-key")
     declared = run(read_working_tree())
