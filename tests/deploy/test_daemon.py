@@ -110,6 +110,24 @@ def test_a_long_name_leaves_room_for_what_pods_of_several_are_labelled_with(helm
 
 
 @pytest.mark.helm
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("2nd", "a-2nd-reconciler"),
+        ("eu.1-reconciler", "eu-1-reconciler"),
+        ("reconciler", "reconciler"),
+        ("1" * 53, f"a-{'1' * 53}-reconci"),
+    ],
+)
+def test_a_service_is_called_as_services_may_be(helm: Helm, release: str, name: str) -> None:
+    """Of a release's name Helm takes more: a digit at its beginning, and dots."""
+    objects = helm.template(CHART, *SEVERAL, namespace="ops", release=release)
+    several = only(objects, "StatefulSet")
+    assert only(objects, "Service")["metadata"]["name"] == several["spec"]["serviceName"] == name
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?", several["metadata"]["name"])
+
+
+@pytest.mark.helm
 def test_values_are_text_whatever_yaml_would_take_them_for(helm: Helm) -> None:
     objects = helm.template(
         CHART, *GIVEN[:4], "--set", "daemon.path=a: b #c", "--set-json", "daemon.maxDeletes=1000000",

@@ -7,10 +7,17 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Pods of a StatefulSet carry its name and a hash in a label of 63 characters: of a longer name none is made. */ -}}
+{{- /* Pods of a StatefulSet carry its name and a hash in a label of 63 characters: of a longer name none is made. Their
+hosts are called as they are, without dots. */ -}}
 {{- define "reconciler.workload" -}}
 {{- $name := include "reconciler.fullname" . -}}
-{{- ternary ($name | trunc 52 | trimSuffix "-") $name (gt (int .Values.daemon.replicas) 1) -}}
+{{- ternary ($name | replace "." "-" | trunc 52 | trimSuffix "-") $name (gt (int .Values.daemon.replicas) 1) -}}
+{{- end -}}
+
+{{- /* A Service's name is one label that begins with a letter (RFC 1035). A release's may begin with a digit, and have dots. */ -}}
+{{- define "reconciler.service" -}}
+{{- $name := include "reconciler.fullname" . | replace "." "-" -}}
+{{- ternary $name (printf "a-%s" $name | trunc 63 | trimSuffix "-") (regexMatch "^[a-z]" $name) -}}
 {{- end -}}
 
 {{- define "reconciler.account" -}}
