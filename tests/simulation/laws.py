@@ -116,10 +116,11 @@ async def _differs(world: World) -> str:
 
 
 def _is_ill(record: Record) -> bool:
-    """Whether an illness of the spec that runs is not over, or not yet forgotten."""
+    """Whether an illness of the spec that runs is not over, not yet forgotten, or still in its record's state."""
     state = record.recovery
     runs = any(share.replicas for share in record.placement)
-    return state is not None and state.since_ms > 0 and state.spec_hash == record.spec_hash and runs
+    ill = state is not None and state.since_ms > 0 and state.spec_hash == record.spec_hash
+    return runs and (ill or record.state is AgentState.DEGRADED)
 
 
 def _differs_from(world: World, snapshot: RegistrySnapshot) -> str:
