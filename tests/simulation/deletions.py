@@ -1,4 +1,4 @@
-"""No delete without a reason: what Git said of late, an agent that never came up, or a remedy that is on record."""
+"""No delete without a reason: what Git said of late, an agent that never came up, or a remedy in the journal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from reconciler.adapters.stored import codec
 from reconciler.model.agent import Remedy
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import AGENT_LABEL, TRACKING_ANNOTATION
-from reconciler.model.registry import Record
+from reconciler.model.registry import JournalEntry, Record
 from tests.doubles.simulated_links import Told
 from tests.simulation.fleet import Wanted
 from tests.simulation.world import World
@@ -29,7 +29,7 @@ def unjustified(world: World, told: Told) -> str:
     name = AgentName(namespace=told.ref.namespace, name=label)
     record = on_record(world, name)
     if told.ref.kind == "Pod":
-        return _restarted(told, record)
+        return _restarted(world, told, name)
     if TRACKING_ANNOTATION not in metadata.get("annotations", {}):
         return f"{told.by} deletes {told.ref} on {told.cluster}, which does not carry our mark"
     came_up = record is not None and record.good is not None and told.cluster in record.good.manifests
@@ -38,13 +38,14 @@ def unjustified(world: World, told: Told) -> str:
     return ""
 
 
-def _restarted(told: Told, record: Record | None) -> str:
-    """A pod is deleted by a remedy alone, which is on record before."""
-    state = record.recovery if record is not None else None
-    going = state.under_way if state is not None else None
-    if going is not None and going.remedy is Remedy.RESTART:
+def _restarted(world: World, told: Told, name: AgentName) -> str:
+    """A pod is deleted by a remedy alone, which is in the journal before. Its record may be another by then: whoever
+    resumes the agent meanwhile has what was counted forgotten.
+    """
+    remedies = {entry.detail.get("remedy") for entry in _journalled(world) if entry.agent == name}
+    if Remedy.RESTART.value in remedies:
         return ""
-    return f"{told.by} deletes {told.ref} on {told.cluster} with no restart of its agent on record"
+    return f"{told.by} deletes {told.ref} on {told.cluster} with no restart of its agent in the journal"
 
 
 def _may_go(wanted: Wanted | None, cluster: str) -> bool:
@@ -62,6 +63,14 @@ def _declared(world: World, name: AgentName) -> list[Wanted | None]:
     before = [commit for at, commit in world.heads if at < since]
     meant = [world.meant[commit] for commit in (*before[-1:], *found)]
     return [agents.get(name) for agents in meant if agents]
+
+
+def _journalled(world: World) -> list[JournalEntry]:
+    """What is under way, as the registry has it at this moment."""
+    connection = world.person.opened._database._connection
+    assert connection is not None
+    rows = connection.execute("SELECT body FROM journal WHERE phase = 'intent'")
+    return [codec.decode_journal(body) for (body,) in rows]
 
 
 def on_record(world: World, name: AgentName) -> Record | None:

@@ -111,8 +111,13 @@ async def _differs(world: World) -> str:
         return f"not at home yet: {', '.join(away)}"
     if ill := [str(name) for name, record in snapshot.records.items() if _is_ill(record)]:
         return f"ill, or not well for long: {', '.join(ill)}"
-    hanging = [str(pod) for cluster in world.clusters.values() for pod in cluster.nodes.hanging()]
-    return f"still hanging: {', '.join(hanging)}" if hanging else _differs_from(world, snapshot)
+    clusters = world.clusters.values()
+    if hanging := [str(pod) for cluster in clusters for pod in cluster.nodes.hanging()]:
+        return f"still hanging: {', '.join(hanging)}"
+    pods = [pod["metadata"] for cluster in clusters for pod in cluster.store.list("", "Pod")[0]]
+    if ending := [each["name"] for each in pods if each.get("deletionTimestamp")]:  # a controller counts that it goes
+        return f"still ending: {', '.join(ending)}"
+    return _differs_from(world, snapshot)
 
 
 def _is_ill(record: Record) -> bool:

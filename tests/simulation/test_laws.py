@@ -112,10 +112,10 @@ def test_a_delete_is_held_against_what_git_said_of_late(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_pod_is_deleted_by_a_remedy_on_record_alone(tmp_path: Path) -> None:
+def test_a_pod_is_deleted_by_a_remedy_in_the_journal_alone(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         (pod,) = world.clusters["eu-1"].nodes.pods()
         said = unjustified(world, Told(at=world.now, by="daemon 1", verb="delete", cluster="eu-1", ref=pod))
-        assert "no restart of its agent on record" in said
+        assert "no restart of its agent in the journal" in said
 
     play(tmp_path, story)
