@@ -25,13 +25,21 @@ def service(names: Names, spec: AgentSpec) -> dict[str, Any] | None:
                     "name": port.name,
                     "port": port.exposed,
                     "protocol": port.protocol,
-                    # Pods from before an adoption may have no name for it, and serve until the last of them is gone.
-                    "targetPort": port.port if spec.deployment else port.name,
+                    "targetPort": _target(port, spec),
                 }
                 for port in spec.ports
             ],
         },
     }
+
+
+def _target(port: Port, spec: AgentSpec) -> int | str:
+    """What finds the port on pods of another revision too, which serve until the last of them is gone.
+
+    They may know it by another name: before an adoption by none. Its number they have, for another one is another
+    address for callers as well; but where the Service's is declared by itself, the pods' may change behind it.
+    """
+    return port.port if port.service_port is None or spec.deployment else port.name
 
 
 def serving_port(spec: AgentSpec) -> Port | None:

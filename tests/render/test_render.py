@@ -173,6 +173,21 @@ def test_what_was_taken_over_keeps_what_cannot_change_and_what_its_pods_were() -
     assert (web["port"], web["targetPort"], stats["port"], stats["targetPort"]) == (80, 8080, 9090, 9090)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Port(name="http", port=8080), Port(name="web", port=8080)),
+        (Port(name="http", port=8080, service_port=80), Port(name="http", port=9090, service_port=80)),
+    ],
+)
+def test_pods_of_the_last_revision_are_found_where_callers_notice_nothing(before: Port, after: Port) -> None:
+    """Its Service is another one at once, its pods are not until the rollout is over."""
+    targets = [
+        bodies(agent("a/one", ports=(port,)))["Service"]["spec"]["ports"][0]["targetPort"] for port in (before, after)
+    ]
+    assert targets[0] == targets[1]
+
+
 def environment(declared: Agent) -> dict[str, Any]:
     return {entry["name"]: entry for entry in container(declared)["env"]}
 

@@ -48,7 +48,7 @@ spec:
     - name: {{ quote .name }}
       port: {{ int (default .port .servicePort) }}
       protocol: {{ default "TCP" .protocol }}
-      targetPort: {{ if $.Values.deployment }}{{ int .port }}{{ else }}{{ quote .name }}{{ end }}
+      targetPort: {{ if and .servicePort (not $.Values.deployment) }}{{ quote .name }}{{ else }}{{ int .port }}{{ end }}
     {{- end }}
 {{- end }}
 """
