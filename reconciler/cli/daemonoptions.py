@@ -51,6 +51,9 @@ AnonymousRead = Annotated[
 TlsCert = Annotated[str | None, _option("--tls-cert", "Serve HTTPS with this certificate (PEM).", "FILE")]
 TlsKey = Annotated[str | None, _option("--tls-key", "Its key.", "FILE")]
 ClientCa = Annotated[str | None, _option("--client-ca", "Know callers by certificates that this one signs.", "FILE")]
+TrustedProxies = Annotated[
+    str | None, _option("--trusted-proxies", "Believe these whom they ask for: see docs/http.md.", "ADDRESS,...")
+]
 History = Annotated[str | None, _option("--history", "How long the history of health is kept.", "DURATION", "30d")]
 KeepRevisions = Annotated[
     str | None, _option("--keep-revisions", "Prune revisions and feed of the registry from this age on.", "DURATION")

@@ -34,6 +34,7 @@ class Served:
     tls_cert: Path | None
     tls_key: Path | None
     client_ca: Path | None
+    proxies: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -50,22 +51,28 @@ class Served:
             tls_cert=path("tlsCert"),
             tls_key=path("tlsKey"),
             client_ca=path("clientCa"),
+            proxies=settings.text("trustedProxies"),
         )
 
     def check(self) -> None:
         """Refuse what does not go together. Raises UsageError."""
-        others = (self.access, self.tls_cert, self.tls_key, self.client_ca)
+        others = (self.access, self.tls_cert, self.tls_key, self.client_ca, self.proxies)
         if not self.listen and (self.anonymous or any(others)):
             raise UsageError("nothing is served without --listen", hint="like --listen 127.0.0.1:9464")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together")
         if self.client_ca is not None and self.tls_cert is None:
             raise UsageError("--client-ca goes with --tls-cert and --tls-key")
+        if self.proxies:
+            from reconciler.daemon.http.clients import read_networks
+
+            read_networks(self.proxies)
 
 
 def listening(served: Served, environment: Mapping[str, str], tell: Teller, clock: Clock) -> Listening:
     """What to serve; files are read, and read again when they change. Raises UsageError."""
     from reconciler.daemon.http import Listening
+    from reconciler.daemon.http.clients import Clients, read_networks
 
     return Listening(
         address=served.listen,
@@ -73,6 +80,7 @@ def listening(served: Served, environment: Mapping[str, str], tell: Teller, cloc
         secrets=_secrets(environment, tell, clock),
         anonymous=served.anonymous,
         tls=_tls(served, tell),
+        clients=Clients(proxies=read_networks(served.proxies)),
     )
 
 

@@ -190,6 +190,12 @@ SETTINGS: Mapping[str, Setting] = {
         Setting(key="tlsCert", default="", check=_any, text="certificate that the daemon serves HTTPS with"),
         Setting(key="tlsKey", default="", check=_any, text="key of `tlsCert`"),
         Setting(key="clientCa", default="", check=_any, text="certificate that signs those of the daemon's callers"),
+        Setting(
+            key="trustedProxies",
+            default="",
+            check=_any,
+            text="addresses or networks of proxies that the daemon believes whom they ask for",
+        ),
         Setting(key="history", default="30d", check=_health, text="how long the daemon keeps the history of health"),
         Setting(key="log", default="text", check=_one_of("text", "json"), text="format of the daemon's lines"),
         Setting(

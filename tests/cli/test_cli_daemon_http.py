@@ -61,6 +61,8 @@ def test_a_push_is_seen_at_once_and_who_is_known_reads_of_it(fleet: Program, edi
     [
         (["--anonymous-read"], "without --listen"),
         (["--access", "nothing"], "without --listen"),
+        (["--trusted-proxies", "10.0.0.7"], "without --listen"),
+        (["--listen", "127.0.0.1:0", "--trusted-proxies", "proxy.example"], "does not appear to be an IPv4 or IPv6"),
         (["--listen", "127.0.0.1:0", "--access", "nothing"], "cannot read nothing"),
         (["--listen", "0.0.0.0:0", "--anonymous-read"], "without being known"),
         (["--listen", "127.0.0.1:0", "--tls-cert", "a.pem"], "go together"),

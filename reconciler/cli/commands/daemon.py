@@ -48,6 +48,7 @@ def daemon(  # noqa: PLR0917 - options of a command
     tls_cert: own.TlsCert = None,
     tls_key: own.TlsKey = None,
     client_ca: own.ClientCa = None,
+    trusted_proxies: own.TrustedProxies = None,
     history: own.History = None,
     keep_revisions: own.KeepRevisions = None,
     log: own.Log = None,
@@ -70,7 +71,7 @@ def daemon(  # noqa: PLR0917 - options of a command
         maxDeletes=max_deletes, parallelism=parallelism, timeout=timeout, access=access, tlsCert=tls_cert,
         anonymousRead=None if anonymous_read is None else str(anonymous_read).lower(), tlsKey=tls_key,
         clientCa=client_ca, sharedRegistry=None if shared_registry is None else str(shared_registry).lower(),
-        remediesAtOnce=remedies_at_once, remediesBegun=remedies_begun,
+        remediesAtOnce=remedies_at_once, remediesBegun=remedies_begun, trustedProxies=trusted_proxies,
     )  # fmt: skip
     if not settings.text("repo") and (settings.text("path") or settings.text("state")):
         raise UsageError("--path and --state go with --repo", hint="a fleet here is found by itself, or with -C DIR")

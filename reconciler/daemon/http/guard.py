@@ -16,8 +16,9 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from reconciler.daemon.http.access import ANYBODY, NOBODY, Caller, Callers, Right
+from reconciler.daemon.http.clients import FORWARDED, Clients
 from reconciler.daemon.http.inside import Inside
-from reconciler.daemon.http.limits import Connection, Limits, Rates, body_of, client_of
+from reconciler.daemon.http.limits import Connection, Limits, Rates, body_of
 from reconciler.daemon.http.problems import RETRY_S, Problem, of_failure, of_problem
 from reconciler.daemon.http.repeats import Repeats
 from reconciler.daemon.http.routes import JSON, TEXT, Answer, Call, Route, encoded, read_body, read_query
@@ -46,6 +47,7 @@ class Guard:
     limits: Limits
     rates: Rates
     repeats: Repeats
+    clients: Clients = field(default_factory=Clients)
     _served: dict[Handler, Route] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
     _anybody: Counter[str] = field(default_factory=Counter)
@@ -92,7 +94,7 @@ class Guard:
     async def _answer(self, request: web.Request, handler: Handler) -> web.Response:
         route = self._served.get(request.match_info.handler)
         exempt = route is not None and route.exempt
-        client = client_of(request.transport)
+        client = self.clients.of_request(request.transport, request.headers.getall(FORWARDED, []))
         working = self._anybody if route is None or route.right is None else self._known
         working[client] += not exempt
         try:

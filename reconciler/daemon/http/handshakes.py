@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from reconciler.daemon.http.limits import Connection, Crowd, client_of
+from reconciler.daemon.http.limits import Connection, Crowd
 
 
 class Handshake(asyncio.Protocol):
@@ -27,7 +27,7 @@ class Handshake(asyncio.Protocol):
         """Begin, or hang up."""
         if not isinstance(transport, asyncio.Transport):
             return
-        if not self._crowd.admits(self, client_of(transport)):
+        if not self._crowd.admits(self, transport):
             transport.abort()
             return
         self._transport = transport

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from reconciler.daemon.http.clients import Clients
 from reconciler.daemon.http.problems import Problem, of_problem
 
 MIB = 1024 * 1024
@@ -69,23 +69,27 @@ class Crowd:
     nobody out.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clients: Clients | None = None) -> None:
         self.limits = limits
-        self._open: dict[Held, str] = {}
+        self.clients = clients or Clients()
+        self._open: dict[Held, str | None] = {}
         self._each: dict[str, int] = {}
         self.refused = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def admits(self, connection: Held, client: str) -> bool:
+    def admits(self, connection: Held, transport: asyncio.BaseTransport) -> bool:
         """Whether a new connection may stay."""
-        if self._each.get(client, 0) >= self.limits.connections_each and not self._drop_idle(client):
+        client = self.clients.of_connection(transport)
+        many = client is not None and self._each.get(client, 0) >= self.limits.connections_each
+        if many and not self._drop_idle(client):
             return False
         if len(self._open) >= self.limits.connections and not self._drop_idle(None):
             return False
         self._open[connection] = client
-        self._each[client] = self._each.get(client, 0) + 1
+        if client is not None:
+            self._each[client] = self._each.get(client, 0) + 1
         return True
 
     def left(self, connection: Held) -> None:
@@ -120,7 +124,7 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or hang up."""
-        if not isinstance(transport, asyncio.Transport) or not self._crowd.admits(self, client_of(transport)):
+        if not isinstance(transport, asyncio.Transport) or not self._crowd.admits(self, transport):
             if isinstance(transport, asyncio.Transport):
                 transport.abort()
             return
@@ -173,22 +177,6 @@ class Connection(RequestHandler):
         if self._too_slow is not None:
             self._too_slow.cancel()
             self._too_slow = None
-
-
-def client_of(transport: asyncio.BaseTransport | None) -> str:
-    """Who a peer counts as: its address, or of IPv6 the network of 64 bits that one client has whole."""
-    name = transport.get_extra_info("peername") if transport is not None else None
-    if not isinstance(name, tuple) or not name:
-        return "?"
-    try:
-        address = ipaddress.ip_address(str(name[0]).partition("%")[0])
-    except ValueError:
-        return "?"
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((address, 64), strict=False).network_address)
-    return str(address)
 
 
 class Rates:

@@ -14,6 +14,7 @@ from reconciler.daemon.http import openapi, probes, reading
 from reconciler.daemon.http.access import Callers, Right
 from reconciler.daemon.http.certificates import Renewing, Tls
 from reconciler.daemon.http.changing import Changing
+from reconciler.daemon.http.clients import Clients
 from reconciler.daemon.http.guard import Guard, loopback_hosts
 from reconciler.daemon.http.handshakes import Handshake
 from reconciler.daemon.http.inside import Inside
@@ -39,7 +40,7 @@ def nobody() -> Callers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
     """Where and to whom. `address` is HOST:PORT, port 0 for a free one. `anonymous`: whoever is on this machine may
-    read; only for a listener that nobody else can reach.
+    read; only for a listener that nobody else can reach, through a proxy neither. `clients` knows the proxies.
     """
 
     address: str
@@ -47,6 +48,7 @@ class Listening:
     secrets: Callable[[], Secrets] = lambda: NO_SECRETS
     anonymous: bool = False
     tls: Tls | None = None
+    clients: Clients = field(default_factory=Clients)
     limits: Limits = field(default_factory=Limits)
 
     def host_and_port(self) -> tuple[str, int]:
@@ -80,6 +82,8 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
         raise UsageError(
             f"whoever reaches {listening.address} could read without being known", hint="listen at 127.0.0.1 for that"
         )
+    if listening.anonymous and listening.clients.proxies:
+        raise UsageError("whoever reaches a trusted proxy could read without being known", hint="name callers instead")
     limits, monotonic = listening.limits, inside.clock.monotonic
     certificates = Renewing(listening.tls, monotonic) if listening.tls is not None else None
     guard = Guard(
@@ -90,6 +94,7 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
         limits=limits,
         rates=Rates(limits, monotonic),
         repeats=Repeats(monotonic=monotonic, most=limits.keys),
+        clients=listening.clients,
     )
     webhook = Webhook(
         secrets=listening.secrets, limits=limits, seen=Seen(monotonic=monotonic, most=2 * limits.deliveries)
@@ -98,7 +103,7 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
     runner = web.AppRunner(guard.app(routes(webhook, changing)), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
-        server = await _bound(runner, listening.address, host, port, certificates, limits)
+        server = await _bound(runner, listening.address, host, port, certificates, Crowd(limits, listening.clients))
         try:
             bound = server.sockets[0].getsockname()
             yield f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
@@ -110,10 +115,10 @@ async def served(listening: Listening, inside: Inside) -> AsyncIterator[str]:
 
 
 async def _bound(
-    runner: web.AppRunner, address: str, host: str, port: int, certificates: Renewing | None, limits: Limits
+    runner: web.AppRunner, address: str, host: str, port: int, certificates: Renewing | None, crowd: Crowd
 ) -> asyncio.Server:
     """Sockets that listen, whose connections are counted and timed from their first moment on."""
-    manager, crowd = runner.server, Crowd(limits)
+    manager, limits = runner.server, crowd.limits
     assert manager is not None  # noqa: S101 - it was set up
 
     def connection() -> Connection:
