@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -167,13 +168,19 @@ async def _why(look: _Look, text: str) -> str:
 async def _explain(cluster: Cluster, pod: ObjectRef, found: Trouble) -> str:
     """`pod NAME: reason`, and below it the last lines that a crashed process wrote."""
     text = f"pod {found.pod}: {found.text}"
-    if not found.crashed:
-        return text
-    try:
-        lines = [line.rstrip("\n")[:MAX_LOG_LINE] async for line in cluster.logs(pod, LogOptions(tail=LOG_LINES))]
-    except ReconcilerError:
-        return text  # the log is a help, no more
-    return "\n".join([text, *(f"    {line}" for line in lines[-LOG_LINES:])])
+    lines = await _last_lines(cluster, pod) if found.crashed else []
+    return "\n".join([text, *(f"    {line}" for line in lines)])
+
+
+async def _last_lines(cluster: Cluster, pod: ObjectRef) -> list[str]:
+    """What a crashed process wrote last. One that was started again since may have written nothing yet."""
+    for previous in (False, True):
+        options = LogOptions(tail=LOG_LINES, previous=previous)
+        with suppress(ReconcilerError):  # the log is a help, no more
+            lines = [line.rstrip("\n")[:MAX_LOG_LINE] async for line in cluster.logs(pod, options)]
+            if any(line.strip() for line in lines):
+                return lines[-LOG_LINES:]
+    return []
 
 
 async def _look(run: Run, targets: Sequence[Target]) -> _Look:

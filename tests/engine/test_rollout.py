@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from reconciler.adapters.embedded.unrun import ready_status
 from reconciler.engine.passes import apply_plan
 from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import ObjectRef
-from reconciler.model.objects import AnyState, Found, LiveObject, Observation
+from reconciler.model.objects import AnyState, Found, LiveObject, LogOptions, Observation
 from tests.doubles.never_ready import NEVER_READY
 from tests.engine.fleets import OPTIONS, agent, applied, finished, plan_of, record
 
@@ -94,6 +94,20 @@ async def test_a_pod_of_the_rollout_that_ends_again_and_again_fails_it_at_once(c
     event = await rolled_out(crashing, crash)
     assert "pod triage-2: CrashLoopBackOff" in event.reason
     assert "not ready after" not in event.reason.split(";")[0]
+
+
+async def test_what_a_crashed_process_wrote_is_told_though_it_was_started_again_since(crashing, monkeypatch):
+    crashing.commit(triage=agent("triage", "  replicas: 2\n  rollout: {timeout: 1h}\n", image="a:2"))
+
+    async def logs(_pod: ObjectRef, options: LogOptions) -> AsyncIterator[str]:
+        if options.previous:
+            yield "no such module"
+
+    async def crash(world: Any) -> None:
+        monkeypatch.setattr(world.cluster, "logs", logs)
+        await add_crashing_pod(world, "triage-2")
+
+    assert "no such module" in (await rolled_out(crashing, crash)).reason
 
 
 @pytest.fixture
