@@ -73,7 +73,7 @@ def _unheard(_alert: Alert) -> None:
 class Service:
     """One daemon. `ready` is called when it has come up: it can begin, or has told why not and tries again.
 
-    `tidy` closes clusters that are not among given stores; it is called while nobody works with them.
+    `tidy` closes clusters that are not among given stores; it is called while nobody works with them, or waits.
     """
 
     world: World

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.daemon.collecting import YOUNG, collect_seldom
+from reconciler.daemon.collecting import EVERY_S, YOUNG, Thaw, collect_seldom
 
 
 class Cycle:
@@ -34,3 +34,31 @@ def test_cycles_are_found_before_many_have_come_together() -> None:
         Cycle()
         made += 1
     assert made <= YOUNG
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_garbage_that_was_frozen_is_found_once_twice_as_much_is_frozen() -> None:
+    now = [0.0]
+    thaw = Thaw(monotonic=lambda: now[0])
+    gc.freeze()
+    first = gc.get_freeze_count()
+    thaw.look()
+    lost = weakref.ref(Cycle())
+    gc.freeze()
+    now[0] += EVERY_S
+    thaw.look()
+    assert lost() is not None, "a little more is left as it is"
+    kept = [[number] for number in range(first + 1000)]
+    gc.freeze()
+    thaw.look()
+    assert lost() is not None, "it is not counted all the time"
+    now[0] += EVERY_S
+    thaw.look()
+    assert lost() is None
+    assert gc.get_freeze_count() > len(kept), "what lives is frozen again"

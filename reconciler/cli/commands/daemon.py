@@ -21,9 +21,12 @@ from reconciler.cli.settings import Settings
 from reconciler.model.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from reconciler.bootstrap import Session
     from reconciler.daemon.history import History
     from reconciler.daemon.service import Service
+    from reconciler.engine.world import Stores
     from reconciler.ports import Prober
 
 
@@ -142,7 +145,7 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
         measures=measures,
         jitter=random.random,
         ready=_notify,
-        tidy=world.close_others,
+        tidy=_tidy(world),
     )
     service.alarming = alarming = Alarming(
         clock=world.clock,
@@ -156,6 +159,19 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
     )
     service.raise_ = alarming.raise_
     return service
+
+
+def _tidy(world: Session) -> Callable[[Stores], Awaitable[None]]:
+    """What is done while nobody works with anything."""
+    from reconciler.daemon.collecting import Thaw
+
+    thaw = Thaw(monotonic=world.clock.monotonic)
+
+    async def tidy(stores: Stores) -> None:
+        await world.close_others(stores)
+        thaw.look()
+
+    return tidy
 
 
 def _remember(service: Service, history_s: float) -> History:
