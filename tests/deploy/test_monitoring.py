@@ -217,7 +217,8 @@ def test_the_chart_adds_what_measures_it_where_that_is_wished(helm: Helm) -> Non
     ]
     objects = helm.template(
         CHART, *GIVEN, *wished, "--set", "monitoring.serviceMonitor.labels.release=prometheus",
-        "--set", "daemon.access=/etc/reconciler/access/access", namespace="ops",
+        "--set", "daemon.access=/etc/reconciler/access/access",
+        "--set", "daemon.trustedProxies=10.244.0.0/16", namespace="ops",
     )  # fmt: skip
     service, monitor = only(objects, "Service"), only(objects, "ServiceMonitor")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
@@ -227,7 +228,7 @@ def test_the_chart_adds_what_measures_it_where_that_is_wished(helm: Helm) -> Non
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
     (container,) = pod["spec"]["containers"]
     assert service["spec"]["ports"][0]["targetPort"] in [port["name"] for port in container["ports"]]
-    assert "--access=/etc/reconciler/access/access" in container["args"]
+    assert {"--access=/etc/reconciler/access/access", "--trusted-proxies=10.244.0.0/16"} <= {*container["args"]}
     assert only(objects, "PrometheusRule")["spec"] == yaml.safe_load(RULES.read_text())
     board = only(objects, "ConfigMap")
     assert json.loads(board["data"]["reconciler.json"]) == json.loads(DASHBOARD.read_text())
