@@ -27,6 +27,7 @@ from reconciler.engine.change import run_change
 from reconciler.engine.fleetwide import first, note_commit, reaches_commit
 from reconciler.engine.follow import following
 from reconciler.engine.journal import Resolution
+from reconciler.engine.lapsed import lapsed, lift
 from reconciler.engine.locks import Lock, apply_lock
 from reconciler.engine.rollback import Way, roll_back, undo_creation
 from reconciler.engine.run import Failed, Replan, Replanner, Run, Unfinished, describe
@@ -190,6 +191,8 @@ async def nothing_to_do(
             known = snapshot.fleet is not None and snapshot.fleet.commit == plan.revision.commit
             if not known and reaches_commit(plan) and (shards is None or shards.speaks):
                 return False
+            if any(shards is None or shards.mine(record.name) for record in lapsed(plan, snapshot.records)):
+                return False
             return all(
                 entry.agent in spare
                 or (shards is not None and not shards.mine(entry.agent))
@@ -215,6 +218,7 @@ async def _apply(run: Run, plan: Plan, options: ApplyOptions) -> None:
     interrupted = run.stop.is_set()
     if not interrupted:
         await note_commit(run, plan)
+        await lift(run, plan)
     outcomes = [item.outcome for item in (*resolved, *finished)]
     skipped = sum(outcome in (Outcome.SKIPPED, Outcome.SUPERSEDED) for outcome in outcomes)
     applied = sum(outcome in WORKED for outcome in outcomes)

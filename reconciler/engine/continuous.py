@@ -17,6 +17,7 @@ from itertools import groupby
 from reconciler.engine.apply import WORKED, ApplyOptions, Back, conclude, open_ways, skip, too_late
 from reconciler.engine.change import run_change, same_aim
 from reconciler.engine.fleetwide import first, note_commit
+from reconciler.engine.lapsed import lift
 from reconciler.engine.rollback import Way
 from reconciler.engine.run import Replanner, Run, Unfinished
 from reconciler.engine.shardlocks import Shards
@@ -193,9 +194,16 @@ class Continuous:
                     tasks[change.name] = others.task
         if tasks:
             await asyncio.wait(tasks.values())
-        if not run.stop.is_set() and (self.shards is None or self.shards.speaks):
-            async with self._fleet:
+        if run.stop.is_set():
+            return
+        async with self._fleet:
+            if self.shards is None or self.shards.speaks:
                 await note_commit(run, plan)
+            await lift(run, plan, mine=self._rests)
+
+    def _rests(self, name: AgentName) -> bool:
+        """Whether an agent is ours to look after, and nothing is done about it."""
+        return name not in self.busy and (self.shards is None or self.shards.mine(name))
 
     def _batch_ended(self, batch: asyncio.Task[None]) -> None:
         self._batches.discard(batch)

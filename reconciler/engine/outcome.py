@@ -149,8 +149,8 @@ async def finish(run: Run, change: Change, agent: Agent, done: Done, result: Rol
         return replace(
             _as_applied(run, fresh, change, agent, done),
             state=AgentState.SUSPENDED if idle else AgentState.RUNNING,
-            revision=number,
-            quarantine=None,
+            revision=max(number, fresh.revision),
+            quarantine=_quarantine_after(fresh, agent),
             override=None if over else fresh.override,
             good=_good(run, change, agent, number, fresh.good),
             last_seen_ms=now,
@@ -158,7 +158,7 @@ async def finish(run: Run, change: Change, agent: Agent, done: Done, result: Rol
         )
 
     closed = journal.closed(entry, JournalPhase.DONE, at_ms=now)
-    history = () if number == record.revision else (_revision(run, agent, number, READY),)
+    history = (_revision(run, agent, number, READY),) if number > record.revision else ()
     await settle(
         run,
         record,
@@ -172,8 +172,23 @@ async def finish(run: Run, change: Change, agent: Agent, done: Done, result: Rol
 
 
 def _next_number(record: Record, agent: Agent) -> int:
-    """The number of the revision that `agent` is: the present one when the spec is what was applied last."""
-    return record.revision if record.revision and record.spec_hash == agent.spec_hash else record.revision + 1
+    """The number of the revision that `agent` is: the present one when the spec is what was applied last.
+
+    After a way back that is the one gone back to; the record's number is then of the one that failed.
+    """
+    if not record.revision or record.spec_hash != agent.spec_hash:
+        return record.revision + 1
+    return record.good.number if record.good and record.good.spec_hash == agent.spec_hash else record.revision
+
+
+def _quarantine_after(record: Record, agent: Agent) -> Quarantine | None:
+    """What is quarantined once `agent` is brought up: nothing more, where that is another spec than what ran.
+
+    Where it is the same (scaled by hand, mended) Git may ask for what failed still, and would get it next.
+    """
+    held = record.quarantine
+    stays = held is not None and held.spec_hash != agent.spec_hash and record.spec_hash == agent.spec_hash
+    return held if stays else None
 
 
 def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Done) -> Record:
@@ -300,7 +315,7 @@ async def _left(run: Run, change: Change, agent: Agent, done: Done, result: Roll
         return replace(
             _as_applied(run, fresh, change, agent, done),
             state=AgentState.DEGRADED,
-            revision=number,
+            revision=max(number, fresh.revision),
             quarantine=Quarantine(spec_hash=agent.spec_hash, since_ms=now, reason=result.reason)
             if new
             else fresh.quarantine,

@@ -19,7 +19,7 @@ from reconciler.model.errors import ClusterUnavailable, NotAllowed, RegistryConf
 from reconciler.model.events import ApplyFinished, ChangeStarted, Outcome, Overridden, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Found, LiveObject, LiveSet, Manifest, MustBe, Observation, Scope, Unreadable
-from reconciler.model.plan import Action, HoldCode, ReasonCode
+from reconciler.model.plan import Action, HoldCode, Policy, ReasonCode
 from reconciler.model.registry import AgentState, Write
 from reconciler.model.source import JsonObject
 from reconciler.plan.planfile import dump, load
@@ -73,6 +73,26 @@ async def test_a_failed_update_goes_back_and_its_spec_waits_until_it_changes(wor
     assert mended.quarantine is None
     outcomes = [(item.number, item.outcome.partition(":")[0]) for item in await world.registry.revisions(mended.name)]
     assert outcomes == [(3, "ready"), (2, "failed"), (1, "ready")]
+
+
+async def test_a_failed_spec_that_was_reverted_in_git_is_quarantined_no_more(world):
+    """Nothing is to be changed then. The record, which says what people look for, would tell of it for ever."""
+    world.commit(triage=agent("triage"))
+    await applied(world)
+    world.commit(triage=agent("triage", image=BAD))
+    await applied(world)
+    world.commit(triage=agent("triage"))
+    reverted = await plan_of(world)
+    assert (reverted.changes, reverted.holds) == ((), ())
+    await applied(world, await plan_of(world, Policy(targets=(AgentName.parse(NAME),))))
+    assert (await record(world, NAME)).quarantine is not None, "a part of the fleet may be at another commit"
+    await applied(world, reverted)
+    mended = await record(world, NAME)
+    assert (mended.state, mended.quarantine, mended.message) == (AgentState.RUNNING, None, "")
+    (entry,) = [entry async for entry in world.registry.audit(name=mended.name) if entry.fact.action == "unquarantine"]
+    assert (entry.fact.actor, entry.fact.commit) == (OPTIONS.actor, reverted.revision.commit)
+    await applied(world, await plan_of(world))
+    assert (await record(world, NAME)).version == mended.version
 
 
 async def test_a_failed_creation_is_taken_back_and_holds_no_resources(world):

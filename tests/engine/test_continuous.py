@@ -28,7 +28,7 @@ from tests.adapters.kubernetes.conftest import until
 from tests.doubles.never_ready import NEVER_READY, SILENT, NeverReadyCluster
 from tests.doubles.source import MemorySource
 from tests.doubles.world import GivenWorld, open_cluster, open_registry
-from tests.engine.fleets import NOTHING, OPTIONS, agent, plan_of, snapshot
+from tests.engine.fleets import NOTHING, OPTIONS, agent, plan_of, record, snapshot
 
 SLOW, FAST, NEXT = (AgentName.parse(f"support/{name}") for name in ("slow", "fast", "next"))
 STUCK = f"acme/{SILENT}:1"
@@ -198,6 +198,21 @@ async def test_a_later_wave_waits_for_who_is_under_way_and_in_no_plan_any_more(k
         await until(lambda number=number: len(keeper.outcomes(FAST)) > number)  # type: ignore[misc]
     assert keeper.work.pending == {NEXT}
     assert keeper.work.busy == {SLOW, NEXT}
+
+
+async def test_a_failed_spec_that_was_reverted_is_quarantined_no_more_though_nothing_is_to_be_changed(
+    keeper: Keeper,
+) -> None:
+    await keeper.commit(fast=agent("fast"))
+    await until(lambda: keeper.outcomes(FAST) == [Outcome.APPLIED])
+    await keeper.commit(fast=agent("fast", image=f"acme/agent:{NEVER_READY}"))
+    await until(lambda: keeper.outcomes(FAST)[1:] == [Outcome.ROLLED_BACK] and keeper.work.idle)
+    await keeper.look()
+    await until(lambda: keeper.work.idle)
+    assert (await record(keeper.world, str(FAST))).quarantine is not None
+    assert (await keeper.commit(fast=agent("fast"))).changes == ()
+    await until(lambda: keeper.work.idle)
+    assert (await record(keeper.world, str(FAST))).quarantine is None
 
 
 async def test_who_is_to_be_spared_is_stopped_where_it_is_wanted_otherwise_and_not_begun(keeper: Keeper) -> None:

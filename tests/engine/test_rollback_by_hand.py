@@ -11,12 +11,13 @@ from reconciler.engine.apply import ApplyOptions
 from reconciler.engine.locks import LockHeld
 from reconciler.engine.operate import Hand, resume, rollback, scale, suspend
 from reconciler.engine.passes import apply_plan
+from reconciler.engine.reconcile import compute_plan
 from reconciler.engine.world import Retry
 from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.events import ApplyEvent, Outcome, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import Found, LiveObject, Observation
-from reconciler.model.plan import HoldCode
+from reconciler.model.plan import HoldCode, Policy
 from reconciler.model.registry import AgentState, JournalPhase
 from tests.doubles.never_ready import NEVER_READY
 from tests.engine.fleets import agent, applied, end, finished, plan_of, record
@@ -250,3 +251,35 @@ async def test_a_revision_that_does_not_become_ready_any_more_is_said_to_have_fa
     assert event.outcome is Outcome.FAILED
     assert "does not become ready either" in event.reason
     assert (await record(world, str(NAME))).state is AgentState.DEGRADED
+
+
+async def test_scaled_by_hand_it_keeps_its_revision_and_what_git_asks_for_stays_quarantined(world, hand):
+    """Else more replicas of what works would bring back what does not, with the next plan."""
+    await standing(world, "a:1", "a:2")
+    await back(world)
+    before = await record(world, str(NAME))
+    await scale(hand, NAME, 3)
+    plan = await compute_plan(world, policy=Policy(targets=(NAME,), accept_rewind=True), ref=before.commit)
+    assert finished(await applied(world, plan))[str(NAME)].outcome is Outcome.APPLIED
+    now = await record(world, str(NAME))
+    assert [item.replicas for item in now.placement] == [3]
+    assert now.quarantine == before.quarantine
+    assert (now.good and now.good.number, now.revision) == (1, 2)
+    assert {hold.code for hold in (await plan_of(world)).holds} == {HoldCode.QUARANTINED, HoldCode.OVERRIDE}
+    assert await image(world) == "a:1"
+
+
+async def test_a_failure_stays_in_history_when_what_it_went_back_to_is_scaled_and_left_by_hand(world, hand):
+    await standing(world, "a:1", "a:2", f"a:{NEVER_READY}")
+    world.commit(triage=agent("triage", "  replicas: 2\n", image="a:2"))
+    await applied(world)
+    await scale(hand, NAME, 3)
+    await applied(world)
+    await back(world)
+    outcomes = {item.number: item.outcome.partition(" by")[0] for item in await world.registry.revisions(NAME)}
+    assert outcomes[1] == "ready"
+    assert outcomes[2] == "rolled back"
+    assert outcomes[3].startswith("failed: ")
+    await standing(world, "a:4")
+    now = await record(world, str(NAME))
+    assert (now.good and now.good.number, now.revision) == (4, 4)
