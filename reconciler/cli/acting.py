@@ -47,6 +47,8 @@ async def act(name: AgentName, wish: Wish, told: str, *, newest: bool = False) -
         stores = await session.stores()
         before = await record_of(stores.registry, name)
         record = await wish(session.hand(stores, whoami()))
+        if before.quarantine is not None and record.quarantine is None:
+            told += ", and what was quarantined is tried again"
         emit(f"{name}: {told}." if record != before else f"{name}: nothing to change.")
         if record != before and await _taken_up(stores.registry, session.clock, record):
             note(f"A daemon keeps this fleet, and brings {name} to this.")

@@ -95,7 +95,8 @@ def find_agent(declaration: Declaration, name: AgentName) -> Agent:
         frozen = declaration.frozen_agents[name]
         told = "\n".join(finding_text(finding, color=False) for finding in masked(frozen.diagnostics))
         raise UsageError(f"{name} is not valid: {frozen.reason}", hint=told)
-    hint = meant(str(name), map(str, declaration.agents), "`reconciler explain` is for agents that the files declare")
+    else_hint = "only what the files declare can be shown; `reconciler get agents` lists what is on record"
+    hint = meant(str(name), map(str, declaration.agents), else_hint)
     raise UsageError(f"no agent {name} is declared", hint=hint)
 
 

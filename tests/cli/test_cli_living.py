@@ -118,6 +118,7 @@ def test_explain_says_where_a_value_was_written(fleet: Program) -> None:
     assert "nowhere: it is the default" in out
     assert "did you mean 'resources'" in fleet("explain", "demo/hello", "resorces.limits", code=1).err
     assert "skills[greet].tags" in fleet("explain", "demo/hello", code=0).out
+    assert "explain" not in fleet("render", "demo/nobody-at-all", code=1).err
 
 
 def test_render_and_explain_mask_what_looks_secret(fleet: Program, edit: Edit) -> None:
