@@ -17,6 +17,7 @@ from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Hold, HoldCode, Plan
 from reconciler.model.registry import AgentState, Record
+from reconciler.model.source import Severity as Weight
 
 UNHEALTHY = "AgentUnhealthy"
 FLAPPING = "AgentFlapping"
@@ -193,6 +194,8 @@ def of_plan(
     for hold in plan.holds:
         if hold.code in _HOLDS:
             by_code.setdefault(hold.code, []).append(hold)
+    if HoldCode.INVALID not in by_code and (unusable := _unusable(plan)) is not None:
+        by_code[HoldCode.INVALID] = [unusable]
     holds = {alert.key: alert for alert in (_held(some, now_ms) for some in by_code.values())}
     # what goes on is told again by the words that are true then: other agents may be held by now
     news = [one for key, one in holds.items() if key not in active or active[key].text != masked(one.text)]
@@ -213,6 +216,17 @@ def of_plan(
     return tuple(sorted(news, key=lambda one: one.key))
 
 
+def _unusable(plan: Plan) -> Hold | None:
+    """Files with errors that hold back no agent that anybody knows: what a broken new file declares is never made."""
+    errors = [finding for finding in plan.diagnostics if finding.severity is Weight.ERROR]
+    if not errors:
+        return None
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    text = f"{errors[0].position}: {errors[0].message}{more}"
+    lift = "`reconciler validate` shows what is wrong"
+    return Hold(code=HoldCode.INVALID, agents=(), action=None, text=text, lift=lift)
+
+
 def _failed_here(record: Record | None) -> bool:
     """Whether a quarantine is known to come from a change that failed. Of one by a remedy whoever applied it tells."""
     if record is None or record.quarantine is None:
@@ -226,11 +240,12 @@ def _held(holds: Sequence[Hold], now_ms: int) -> Alert:
     names = ", ".join(map(str, agents[:MAX_NAMES]))
     if len(agents) > MAX_NAMES:
         names += f" and {len(agents) - MAX_NAMES} more"
+    whose = f" ({names})" if names else ""
     return Alert(
         key=f"{HELD} {hold.code.value}",
         name=HELD,
         severity=Severity.WARNING,
-        text=_short(masked(f"held back: {_HOLDS[hold.code]} ({names}): {hold.text}; {hold.lift}")),
+        text=_short(masked(f"held back: {_HOLDS[hold.code]}{whose}: {hold.text}; {hold.lift}")),
         at_ms=now_ms,
         details={"code": hold.code.value},
     )

@@ -60,6 +60,7 @@ class Teller:
         facts: dict[str, Any] = {
             "commit": plan.revision.commit[:12], "changes": counts, "held": held, "unreadable": unread,
             "findings": len(plan.diagnostics) or None,
+            "found": _some([f"{finding.position}: {finding.message}" for finding in plan.diagnostics]),
         }  # fmt: skip
         if alone:
             facts["would"] = _some([f"{change.action.value} {change.name}" for change in plan.changes])

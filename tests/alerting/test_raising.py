@@ -19,6 +19,8 @@ from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.plan import Action, Completeness, Hold, HoldCode, Plan
 from reconciler.model.recovery import RecoveryState, Taken
 from reconciler.model.registry import AgentState, Quarantine
+from reconciler.model.source import Diagnostic, Position
+from reconciler.model.source import Severity as Weight
 from tests.alerting.builders import MIN, START_MS, alert, name
 from tests.daemon.test_wakes import change
 from tests.daemon.test_wakes import plan as empty_plan
@@ -241,6 +243,23 @@ def test_what_is_held_until_people_do_something_is_one_alert_a_kind_and_over_whe
     assert of_plan(planned(secret), known(), active(taken_in), MIN) == ()
     unread = Completeness(source="eu", problem="away")
     assert of_plan(planned(completeness=(unread,)), known(), active(one), MIN) == ()
+    (over,) = of_plan(planned(), known(), active(one), MIN)
+    assert over.resolved
+
+
+def test_a_file_that_cannot_be_used_is_an_alert_though_it_holds_back_nobody_that_is_known() -> None:
+    """What is wrong with a new file holds back no agent: none was ever made of it, and people wait for theirs."""
+    place = Position(path="agents/support/new.yaml", line=4, column=5)
+    broken = Diagnostic(severity=Weight.ERROR, code="bad-yaml", message="did not find '}'", position=place)
+    doubtful = replace(broken, severity=Weight.WARNING)
+    assert of_plan(planned(diagnostics=(doubtful,)), known(), {}, 0) == ()
+    (one,) = of_plan(planned(diagnostics=(doubtful, broken)), known(), {}, 0)
+    assert one.key == "ChangesHeld invalid"
+    assert one.text.startswith("held back: files that cannot be used: agents/support/new.yaml:4:5: did not find '}'; ")
+    (again,) = of_plan(planned(diagnostics=(broken, broken)), known(), active(one), MIN)
+    assert "and 1 more" in again.text
+    (both,) = of_plan(planned(hold(HoldCode.INVALID, "x/a"), diagnostics=(broken,)), known(), {}, 0)
+    assert "(x/a)" in both.text
     (over,) = of_plan(planned(), known(), active(one), MIN)
     assert over.resolved
 

@@ -10,6 +10,7 @@ from reconciler.daemon.telling import MAX_NAMES, MAX_TEXT, Logged, Teller
 from reconciler.model.errors import RegistryError
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Hold, HoldCode
+from reconciler.model.source import Diagnostic, Position, Severity
 from tests.daemon.test_wakes import change, plan
 from tests.doubles.clock import FakeClock
 
@@ -54,6 +55,14 @@ def test_what_is_held_names_each_agent_once() -> None:
         "support/triage stays as it is",
         "support/reports, support/triage: 2 deletes",
     ]
+
+
+def test_what_is_wrong_with_files_is_named_by_its_place() -> None:
+    tell, lines = teller()
+    place = Position(path="agents/support/new.yaml", line=4, column=5)
+    broken = Diagnostic(severity=Severity.ERROR, code="bad-yaml", message="did not find '}'", position=place)
+    tell.planned(dataclasses.replace(plan(), diagnostics=(broken,)), ("tick",), ())
+    assert json.loads(lines[0])["found"] == ["agents/support/new.yaml:4:5: did not find '}'"]
 
 
 def test_the_same_failure_is_told_once() -> None:
