@@ -199,6 +199,8 @@ def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Do
         for item in manifests
         if cluster not in change.untouched
     ]
+    # what is to be deleted is there, also where a run that was interrupted left it without a uid
+    there = [(item.cluster, item.ref) for item in change.objects if item.verb is Verb.DELETE]
     forgotten = [(item.cluster, item.ref) for item in record.inventory if item.cluster in change.forgotten]
     return replace(
         record,
@@ -214,7 +216,7 @@ def _as_applied(run: Run, record: Record, change: Change, agent: Agent, done: Do
             record.inventory,
             applied=done.applied,
             deleted=[*done.deleted, *forgotten],
-            wanted=wanted,
+            wanted=[*wanted, *there],
             untouched=change.untouched,
         ),
         protect=agent.spec.protect,

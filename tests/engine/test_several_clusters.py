@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Found, Manifest, Precondition, Scope
 from reconciler.model.plan import Action, Policy, ReasonCode
-from reconciler.model.registry import AgentState
+from reconciler.model.registry import AgentState, Write
 from tests.doubles.never_ready import NEVER_READY
 from tests.doubles.weather import Sky
 from tests.engine.fleets import OPTIONS, agent, applied, end, finished
@@ -102,6 +103,23 @@ async def test_counts_that_clusters_share_follow_the_replicas_and_are_no_drift(w
     await world.settle()
     assert await budgets(world) == {"eu-1": 1, "us-1": 2}
     assert (await world.plan()).changes == ()
+
+
+async def test_what_an_interrupted_move_made_stays_on_record_though_what_follows_fails_before_it_is_deleted(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    record = await world.record()
+    nameless = tuple(replace(item, uid="") if item.cluster == "us-1" else item for item in record.inventory)
+    await world.registry.commit(
+        Write(op_id="cut", at_ms=0, records=(replace(record, version=record.version + 1, inventory=nameless),))
+    )
+    stops = "  rollout: {onFailure: stop}\n"
+    world.commit(triage=spread(4, clusters="{names: [eu-1]}", image=f"acme/{NEVER_READY}:2") + stops)
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.FAILED
+    assert set(await world.running()) == {"eu-1", "us-1"}
+    world.commit(triage=None, other=agent("other"))
+    await world.settle()
+    assert await world.running() == {}
 
 
 async def test_fewer_replicas_are_fewer_on_each_and_there_as_soon_as_it_can_be(world):
