@@ -48,7 +48,11 @@ class Gone(ClusterUnavailable):
 
 
 class NotThere(Rejected):
-    """There is no such object, or for a write not even its namespace (404)."""
+    """There is no such object (404)."""
+
+
+class NoNamespace(NotThere):
+    """There is not even its namespace: for a write, something that people have to make first."""
 
 
 class _Cause(msgspec.Struct):
@@ -163,11 +167,10 @@ def _forbidden(status: Status, text: str, *, ref: ObjectRef | None, cluster: str
 
 
 def _not_there(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:
-    hint = ""
     if status.details.kind == "namespaces" and ref is not None and ref.kind != "Namespace":
         text = f"there is no namespace {status.details.name} on {cluster}, so {ref} cannot be there"
-        hint = f"kubectl create namespace {status.details.name}"
-    return NotThere(text, ref=ref, cluster=cluster, hint=hint)
+        return NoNamespace(text, ref=ref, cluster=cluster, hint=f"kubectl create namespace {status.details.name}")
+    return NotThere(text, ref=ref, cluster=cluster)
 
 
 def _conflict(status: Status, text: str, *, ref: ObjectRef | None, cluster: str) -> ReconcilerError:

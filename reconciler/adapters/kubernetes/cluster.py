@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.adapters.kubernetes import room
-from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Busy, Elsewhere, NoAccess, NotThere
+from reconciler.adapters.kubernetes.answers import NOT_UNDERSTOOD, Busy, Elsewhere, NoAccess, NoNamespace, NotThere
 from reconciler.adapters.kubernetes.bodies import apply_body
 from reconciler.adapters.kubernetes.connection import Connection, Login
 from reconciler.adapters.kubernetes.listing import list_all, list_as, live_object
@@ -318,8 +318,14 @@ class KubernetesCluster:
         return await self._write(resource, ref, request)
 
     async def _write(self, resource: Resource, ref: ObjectRef, request: Request) -> tuple[int, LiveObject]:
-        """Send a write and read the object that it answers. Raises OutcomeUnknown for an answer that is none."""
-        reply = await (await self._at.transport()).call(request)
+        """Send a write and read the object that it answers. Raises OutcomeUnknown for an answer that is none.
+
+        A namespace that nobody made says nothing against the object, no more than a right that nobody gave.
+        """
+        try:
+            reply = await (await self._at.transport()).call(request)
+        except NoNamespace as error:
+            raise NotAllowed(error.message, ref=ref, cluster=self._name, hint=error.hint) from error
         try:
             return reply.code, self._decoded(reply.body, resource, ref, request.what)
         except ClusterUnavailable as error:

@@ -414,7 +414,7 @@ async def test_preconditions_are_inside_of_the_request(server: ScriptedServer, r
         (MustBe(uid="u"), NOT_FOUND, PreconditionFailed),
         (MustBe(uid="u"), status(409, "the UID in the precondition"), PreconditionFailed),
         (MustBe(uid="u"), status(422, "no", causes=[{"field": "metadata.uid"}]), PreconditionFailed),
-        (AnyState(), status(404, "no", name="team", kind="namespaces"), Rejected),
+        (AnyState(), status(404, "no", name="team", kind="namespaces"), NotAllowed),
         (AnyState(), said(HTML, code=404), ClusterUnavailable),
         (AnyState(), said("", code=302), ClusterUnavailable),
         (AnyState(), status(403, 'User "us" cannot patch resource "configmaps"'), NotAllowed),
@@ -436,9 +436,11 @@ async def test_an_apply_fails_as_it_did(
         await reach().apply(manifest(), expect)
 
 
-async def test_a_namespace_that_is_missing_is_told_with_how_to_make_it(server: ScriptedServer, reach: Reach):
+async def test_a_namespace_that_is_missing_is_told_with_how_to_make_it_and_says_nothing_against_the_object(
+    server: ScriptedServer, reach: Reach
+):
     server.on(f"PATCH {SETTINGS}", status(404, 'namespaces "team" not found', name="team", kind="namespaces"))
-    with pytest.raises(Rejected, match="there is no namespace team on double") as caught:
+    with pytest.raises(NotAllowed, match="there is no namespace team on double") as caught:
         await reach().apply(manifest(), AnyState())
     assert caught.value.hint == "kubectl create namespace team"
 
