@@ -28,12 +28,11 @@ def lapsed(plan: Plan, records: Mapping[AgentName, Record]) -> list[Record]:
     """
     if not reaches_commit(plan) or any(one.problem for one in plan.completeness):
         return []
+    held = [record for record in records.values() if _is_of_another(record) and record.state in SETTLED]
+    if not held:
+        return []
     spoken_of = {change.name for change in plan.changes} | {name for hold in plan.holds for name in hold.agents}
-    return [
-        record
-        for name, record in sorted(records.items())
-        if _is_of_another(record) and record.state in SETTLED and name not in spoken_of
-    ]
+    return sorted((record for record in held if record.name not in spoken_of), key=lambda record: record.name)
 
 
 def _is_of_another(record: Record) -> bool:
