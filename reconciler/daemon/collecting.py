@@ -10,36 +10,47 @@ YOUNG = 50_000
 """Python looks after 700 new objects. A sweep of ten thousand agents makes hundreds of thousands that all go by
 themselves, and looking at them over and over took a quarter of its time (`benchmarks/sweep.py`).
 """
-EVERY_S = 3600.0
+MINUTE_S, EVERY_S = 60.0, 3600.0
 
 
 def collect_seldom() -> None:
-    """Look for cycles after 50,000 new objects: of those that are garbage some megabytes wait for it at most."""
+    """Look for cycles after 50,000 new objects, where nobody looks before: of garbage some megabytes wait for that."""
     gc.set_threshold(YOUNG, 10, 10)
 
 
 @dataclass(slots=True, kw_only=True)
-class Thaw:
-    """Has what is frozen looked at once it has doubled, so that garbage in it is never more than what lives.
+class Collector:
+    """Looks for garbage in cycles while nothing is under way: what is young once a minute, all once an hour.
 
-    What is read in bulk is frozen together with all that is there then. Cycles in it that are garbage would never be
-    found: of 1,100 agents that all change a few dozen objects each time, but without end.
+    Left to Python, a daemon of a dozen agents grew by ten megabytes within half an hour before it looked. What is
+    frozen is looked at once it has doubled, so that garbage in it is never more than what lives: what is read in bulk
+    is frozen together with all that is there then, of 1,100 agents that all change a few dozen objects of garbage each
+    time.
     """
 
     monotonic: Callable[[], float]
-    _again: float = 0.0
+    _young: float = 0.0
+    _all: float = 0.0
+    """When to look again."""
     _known: int = 0
     """How many were frozen when they had been looked at last, or were seen first."""
 
     def look(self) -> None:
-        """To be called where nobody waits: it takes a second or so with ten thousand agents, when it comes to that."""
-        if self.monotonic() < self._again:
-            return
-        self._again = self.monotonic() + EVERY_S  # to count them takes a while as well
+        """To be called where nobody waits: with ten thousand agents it takes a second or so once they are unfrozen."""
+        now = self.monotonic()
+        if now >= self._all:
+            self._all, self._young = now + EVERY_S, now + MINUTE_S  # to count what is frozen takes a while as well
+            self._look_at_all()
+        elif now >= self._young:
+            self._young = now + MINUTE_S
+            gc.collect(1)
+
+    def _look_at_all(self) -> None:
         frozen = gc.get_freeze_count()
-        if self._known and frozen > 2 * self._known:
+        doubled = 0 < 2 * self._known < frozen
+        if doubled:
             gc.unfreeze()
-            gc.collect()
+        gc.collect()
+        if doubled:
             gc.freeze()
-            self._known = gc.get_freeze_count()
-        self._known = self._known or frozen
+        self._known = gc.get_freeze_count() if doubled else self._known or frozen

@@ -163,13 +163,13 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
 
 def _tidy(world: Session) -> Callable[[Stores], Awaitable[None]]:
     """What is done while nobody works with anything."""
-    from reconciler.daemon.collecting import Thaw
+    from reconciler.daemon.collecting import Collector
 
-    thaw = Thaw(monotonic=world.clock.monotonic)
+    collector = Collector(monotonic=world.clock.monotonic)
 
     async def tidy(stores: Stores) -> None:
         await world.close_others(stores)
-        thaw.look()
+        collector.look()
 
     return tidy
 
