@@ -26,7 +26,7 @@ def lapsed(plan: Plan, records: Mapping[AgentName, Record]) -> list[Record]:
 
     None where the plan could not see everything: who is not spoken of there may only not have been seen.
     """
-    if not reaches_commit(plan) or any(one.problem for one in plan.completeness):
+    if not _saw_all(plan):
         return []
     held = [record for record in records.values() if _is_of_another(record) and record.state in SETTLED]
     if not held:
@@ -35,12 +35,18 @@ def lapsed(plan: Plan, records: Mapping[AgentName, Record]) -> list[Record]:
     return sorted((record for record in held if record.name not in spoken_of), key=lambda record: record.name)
 
 
+def _saw_all(plan: Plan) -> bool:
+    return reaches_commit(plan) and not any(one.problem for one in plan.completeness)
+
+
 def _is_of_another(record: Record) -> bool:
     return record.quarantine is not None and record.quarantine.spec_hash != record.spec_hash
 
 
 async def lift(run: Run, plan: Plan, *, mine: Callable[[AgentName], bool] = lambda _name: True) -> None:
     """Take quarantines that lapsed off the record, of agents that are `mine`. Raises LockLost, RegistryError."""
+    if not _saw_all(plan):
+        return  # what targets are applied for is no reason to read the whole registry
     match await run.registry.snapshot():
         case Found(value=snapshot):
             for record in lapsed(plan, snapshot.records):
