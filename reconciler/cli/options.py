@@ -16,9 +16,7 @@ from reconciler.model.plan import Policy
 from reconciler.query.selectors import Requirement, read_selector
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
-_PART = r"[a-z0-9](?:[-a-z0-9]{0,251}[a-z0-9])?"
-_OBJECT = re.compile(rf"(?=.{{1,253}}\Z){_PART}(?:\.{_PART})*\Z")
-"""What Kubernetes takes as the name of a Secret."""
+MAX_OBJECT_NAME = 253
 
 Agent = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The agent.")]
 InNamespace = Annotated[
@@ -105,8 +103,11 @@ def agent_name(text: str, hint: str = "write NAMESPACE/NAME; `reconciler get age
 
 def secret_name(text: str) -> AgentName:
     """Read the `namespace/name` of a Secret, whose name may have dots. Raises UsageError."""
+    from reconciler.spec.fields import DNS_SUBDOMAIN  # takes long to import
+
     namespace, _, name = text.partition("/")
-    if not (_LABEL.match(namespace) and _OBJECT.match(name)):
+    fits = len(name) <= MAX_OBJECT_NAME and re.fullmatch(DNS_SUBDOMAIN, name)
+    if not (_LABEL.match(namespace) and fits):
         raise UsageError(
             f"'{one_line(text, 80)}' does not name a secret", hint="write NAMESPACE/NAME, as the agent's spec names it"
         )
