@@ -126,7 +126,6 @@ class Acting:
             self._worker.stop()
         async with self._doing:  # who was waiting for the lock when this began has begun its work by now
             if self._worker is not None:
-                self._worker.stop()
                 await self._worker.ended()
             await self._let_go()
         if self._never_begun:

@@ -47,10 +47,11 @@ class Collector:
 
     def _look_at_all(self) -> None:
         frozen = gc.get_freeze_count()
-        doubled = 0 < 2 * self._known < frozen
-        if doubled:
+        if 0 < 2 * self._known < frozen:
             gc.unfreeze()
-        gc.collect()
-        if doubled:
+            gc.collect()
             gc.freeze()
-        self._known = gc.get_freeze_count() if doubled else self._known or frozen
+            self._known = gc.get_freeze_count()
+        else:
+            gc.collect()
+            self._known = self._known or frozen
