@@ -67,17 +67,13 @@ def _declared(world: World, name: AgentName) -> list[Wanted | None]:
 
 def _journalled(world: World) -> list[JournalEntry]:
     """What is under way, as the registry has it at this moment."""
-    connection = world.person.opened._database._connection
-    assert connection is not None
-    rows = connection.execute("SELECT body FROM journal WHERE phase = 'intent'")
+    rows = world.registry.execute("SELECT body FROM journal WHERE phase = 'intent'")
     return [codec.decode_journal(body) for (body,) in rows]
 
 
 def on_record(world: World, name: AgentName) -> Record | None:
     """An agent's record as it is in the registry at this moment."""
-    connection = world.person.opened._database._connection
-    assert connection is not None
-    row = connection.execute(
+    row = world.registry.execute(
         "SELECT body, document, manifests, shared FROM records WHERE namespace = ? AND name = ? AND state <> 'gone'",
         (name.namespace, name.name),
     ).fetchone()

@@ -224,7 +224,5 @@ def tasks(world: World) -> dict[str, list[str]]:
 
 def state(world: World) -> tuple[Any, ...]:
     """What must not move while nothing is to do."""
-    connection = world.person.opened._database._connection
-    assert connection is not None
-    (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+    (seq,) = world.registry.execute("SELECT seq FROM head").fetchone()
     return seq, *(cluster.store.resource_version() for cluster in world.clusters.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -159,11 +160,16 @@ class World:
         except ReconcilerError as error:
             self.around.lines.append(f"[person] apply: {error.message}")
 
-    def lease(self, name: str) -> tuple[str, int, int]:
-        """Holder, epoch and end of a lease, as the registry has it; the end in milliseconds."""
+    @property
+    def registry(self) -> sqlite3.Connection:
+        """The registry as it is at this moment, past all lines and caches."""
         connection = self.person.opened._database._connection
         assert connection is not None
-        row = connection.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
+        return connection
+
+    def lease(self, name: str) -> tuple[str, int, int]:
+        """Holder, epoch and end of a lease, as the registry has it; the end in milliseconds."""
+        row = self.registry.execute("SELECT holder, epoch, expires_ms FROM leases WHERE name = ?", (name,)).fetchone()
         return row or ("", 0, 0)
 
     async def close(self) -> None:
