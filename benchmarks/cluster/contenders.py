@@ -21,6 +21,9 @@ BUILT = HERE.parent / "bin"
 CONCURRENCY = 10
 """How many agents `reconciler apply` writes at once, as it is without an option; the bare loop has as many workers."""
 
+KAPP = ("--yes", "--wait-timeout=2h")
+"""It asks nobody, and does not give up on a large fleet after the 15 minutes that are its default."""
+
 
 class DidNotWork(Exception):
     """A measured command ended with an error: what it is worth nobody knows."""
@@ -68,7 +71,7 @@ class Contenders:
     def kapp_deploy(self, manifests: Path, *options: str) -> Timing:
         """`kapp deploy`, which waits until all is ready; with `--diff-run` it is a plan."""
         where = [f"--kubeconfig={self._plane.kubeconfig}", "--namespace=default", "--app=bench"]
-        return self._timed([str(BUILT / "kapp"), "deploy", *where, "--yes", "--file", str(manifests), *options])
+        return self._timed([str(BUILT / "kapp"), "deploy", *where, *KAPP, "--file", str(manifests), *options])
 
     def bare_loop(self, manifests: Path, *options: str) -> Timing:
         """The client-go loop of clientgo/."""

@@ -25,7 +25,8 @@ SPACES = tuple(f"space-{number:02d}" for number in range(50))
 """The namespaces of fleets.py. An API server is well with some 5,000 Services in one; here there are 200."""
 AGENTS_A_NODE = 500
 DELETE_AT_ONCE = 8
-EMPTY_WITHIN_S = 900.0
+EMPTY_WITHIN_S = 3600.0
+"""Ten thousand agents are gone after some ten minutes."""
 OURS = "app.kubernetes.io/managed-by=reconciler"
 """All that is applied carries this label, whoever applies it: the manifests are the same."""
 _FILLED = (
@@ -82,12 +83,14 @@ def add(root: Path, number: int) -> None:
     fleets.commit(root, f"Add agent {number}")
 
 
-def write_manifests(root: Path, into: Path) -> int:
-    """Write all objects of the fleet as YAML documents, agent by agent; answer how many. Nothing may be applied yet."""
+def write_manifests(root: Path, into: Path, agents: int | None = None) -> int:
+    """Write all objects of the fleet, or of its first agents, as YAML documents, agent by agent; answer how many.
+
+    Nothing may be applied yet.
+    """
     plan = asyncio.run(_plan_of_creates(root))
-    bodies = [
-        _plain(manifest.body) for one in plan.changes for manifests in one.desired.values() for manifest in manifests
-    ]
+    desired = [manifests for one in plan.changes[:agents] for manifests in one.desired.values()]
+    bodies = [_plain(manifest.body) for manifests in desired for manifest in manifests]
     into.write_text(yaml.dump_all(bodies, Dumper=yaml.CSafeDumper, sort_keys=False))
     return len(bodies)
 

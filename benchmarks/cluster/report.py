@@ -5,26 +5,44 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
 Result = dict[str, Any]
 NONE = "-"
+_HEAD = re.compile(r"^(?=### )", re.MULTILINE)
 
 
 def report(results: Sequence[Result]) -> str:
     """All sizes, one after another."""
-    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    head = f"{machine}, {os.cpu_count()} processors that server, controllers and clients share, one run."
-    return "\n\n".join([head, *(part for result in results for part in _size(result))])
+    return "\n\n".join(_size(result) for result in results)
 
 
-def _size(result: Result) -> list[str]:
+def renewed(figures: str, results: Sequence[Result]) -> str:
+    """Earlier figures with these in the place of those of the same sizes, smallest fleet first."""
+    parts = {_agents(part): part for part in _HEAD.split(figures)[1:]}
+    parts.update({int(result["agents"]): _size(result) for result in results})
+    return "\n\n".join(parts[agents].strip() for agents in sorted(parts))
+
+
+def _agents(part: str) -> int:
+    return int(part.removeprefix("### ").split()[0].replace(",", ""))
+
+
+def _size(result: Result) -> str:
     head = f"### {result['agents']:,} agents, {result['objects']:,} objects"
-    command = f"By `python -m benchmarks.cluster.run {result['options']}`"
-    load = f"{command}; the machine's load was {result['load']:.0f} at most, the work of others on it included."
-    return [head, load, _nothing(result), _all(result), _share(result), _one(result), _staying(result)]
+    command = f"By `python -m benchmarks.cluster.run {result['options']}`, one run"
+    machine = (
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    )
+    load = (
+        f"{command}: {machine} that server, controllers and clients share; the machine's load was "
+        f"{result['load']:.0f} at most, the work of others on it included."
+    )
+    tables = (_nothing, _all, _share, _one, _staying)
+    return "\n\n".join([head, load, *(table(result) for table in tables)])
 
 
 def _nothing(result: Result) -> str:

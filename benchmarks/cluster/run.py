@@ -12,55 +12,75 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.cluster import ground
-from benchmarks.cluster.contenders import Contenders
+from benchmarks.cluster.contenders import Contenders, Timing
 from benchmarks.cluster.phases import BRIEF, QUICK, Ours, Result, Rounds, Staying, baseline, forget, numbers
-from benchmarks.cluster.report import report
+from benchmarks.cluster.report import renewed, report
 from tests.controlplane.plane import ControlPlane
 
 START = "<!-- figures on a real API server: written by `make bench-kubernetes` -->"
 END = "<!-- end of figures on a real API server -->"
 Answer = TypeVar("Answer")
 KUBECTL_DIFF_AT_ONCE = 10
+WARMING_AGENTS = 1000
+"""How many agents are enough to make a server's schemas and caches what they are on one that has been used."""
 
 
 class Bench:
     """One size on one plane."""
 
-    def __init__(self, plane: ControlPlane, folder: Path, agents: int, skipped: frozenset[str], rounds: Rounds) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        folder: Path,
+        results: Result,
+        keep: Callable[[], None],
+        skipped: frozenset[str],
+        rounds: Rounds,
+    ) -> None:
         self._plane = plane
         self._root = folder / "fleet"
         self._skipped = skipped
         self._rounds = rounds
+        self._keep = keep
         self._manifests = folder / "manifests.yaml"
         self._changed = folder / "changed.yaml"
+        self._warming = folder / "warming.yaml"
         self._folder = folder
-        self._agents = agents
+        self._agents: int = results["agents"]
         self.contenders = Contenders(plane, self._root, folder)
-        self.results: Result = {"agents": agents, "peers_at_once": KUBECTL_DIFF_AT_ONCE, "load": 0.0}
+        self.results = results
+        self.results.update(peers_at_once=KUBECTL_DIFF_AT_ONCE, load=0.0)
 
-    def measure(self) -> Result:
-        """Everything, in order."""
+    def measure(self) -> None:
+        """Everything, in order; what has been measured so far is kept after each step."""
         self._prepare()
         ours = Ours(self._plane, self._root, self.contenders, self._agents, self._rounds)
         self.results["baseline_requests"] = self._told("idle", lambda: baseline(self._plane, self._rounds.steady_s))
         self._applies(ours)
         self._ours(ours)
-        for name, phase in (("kubectl", self._kubectl), ("kapp", self._kapp)):
+        for name, steps in (("kubectl", self._kubectl()), ("kapp", self._kapp())):
             if name not in self._skipped:
-                self.results[name] = phase()
+                self._peer(name, steps)
                 self._told(f"{name}: empty", lambda: ground.empty(self._plane))
-        return self.results
+
+    def _peer(self, name: str, steps: Mapping[str, Callable[[], Timing]]) -> None:
+        result: Result = self.results.setdefault(name, {})
+        for step, work in steps.items():
+            if f"{name}.{step}" not in self._skipped:
+                result[step] = numbers(self._told(f"{name}: {step}", work))
+        self._keep()
 
     def _told(self, what: str, work: Callable[[], Answer]) -> Answer:
         started = time.perf_counter()
         result = work()
         load = os.getloadavg()[0]
         self.results["load"] = max(load, self.results["load"])
+        self._keep()
         print(
             f"{self._agents} agents: {what}: {time.perf_counter() - started:.1f} s (load {load:.1f})", file=sys.stderr
         )
@@ -70,26 +90,30 @@ class Bench:
         ground.create_spaces(self._plane)
         ground.write_fleet(self._root, self._agents, self._plane)
         self.results["objects"] = ground.write_manifests(self._root, self._manifests)
+        ground.write_manifests(self._root, self._warming, WARMING_AGENTS)
         ground.change(self._root, range(max(1, self._agents // 100)), "peers")
         ground.write_manifests(self._root, self._changed)
         ground.change(self._root, range(max(1, self._agents // 100)), "info")
         forget(self._root)
-        self._told("warm up", lambda: self.contenders.warm_up(self._manifests))
+        self._told("warm up", lambda: self.contenders.warm_up(self._warming))
         self._told("empty", lambda: ground.empty(self._plane))
 
     def _applies(self, ours: Ours) -> None:
         """Apply of all, ours and the bare loop's in turn, so that both meet the same server and the same machine."""
-        self.results["ours"] = {"plan_of_creates": self._told("ours: plan of creates", ours.plan_of_creates)}
-        mine, bare = [], []
+        again = self.contenders.bare_loop
+        bare: Result = self.results.setdefault("bare", {"apply": []})
+        mine: Result = self.results.setdefault("ours", {"apply": []})
+        mine["plan_of_creates"] = self._told("ours: plan of creates", ours.plan_of_creates)
         for number in range(self._rounds.applies):
-            bare.append(self._told("bare loop: apply", self._bare))
+            bare["apply"].append(self._told("bare loop: apply", self._bare))
+            if number + 1 == self._rounds.applies:
+                bare["again"] = self._told("bare loop: again", lambda: numbers(again(self._manifests)))
+                bare["commit"] = self._told("bare loop: 1 %", lambda: numbers(again(self._changed, "-wait")))
             self._told("empty", lambda: ground.empty(self._plane))
-            mine.append(self._told("ours: apply", ours.apply_all))
+            mine["apply"].append(self._told("ours: apply", ours.apply_all))
             if number + 1 < self._rounds.applies:
                 self._told("empty", lambda: ground.empty(self._plane))
                 forget(self._root)
-        self.results["ours"]["apply"] = mine
-        self.results["bare"] = {"apply": bare}
 
     def _bare(self) -> Result:
         timing = self.contenders.bare_loop(self._manifests, "-wait")
@@ -109,45 +133,38 @@ class Bench:
         mine["commits"] = self._told("ours: commits of 1 %", ours.commits)
         mine["creations"] = self._told("ours: creations", ours.creations)
         mine["updates"] = self._told("ours: updates", ours.updates)
-        again = self.contenders.bare_loop
-        self._told("empty", lambda: ground.empty(self._plane))
-        forget(self._root)
-        self._told("bare loop: apply", self._bare)
-        self.results["bare"]["again"] = self._told("bare loop: again", lambda: numbers(again(self._manifests)))
-        self.results["bare"]["commit"] = self._told("bare loop: 1 %", lambda: numbers(again(self._changed, "-wait")))
         self._told("empty", lambda: ground.empty(self._plane))
 
-    def _kubectl(self) -> Result:
-        act = self.contenders
-        result: Result = {"apply": self._told("kubectl: apply", lambda: numbers(act.kubectl_apply(self._manifests)))}
+    def _kubectl(self) -> Mapping[str, Callable[[], Timing]]:
+        act, (all_of, changed) = self.contenders, (self._manifests, self._changed)
         waiting = ("-apply=false", "-wait")
-        result["then_ready"] = numbers(act.bare_loop(self._manifests, *waiting))
-        result["diff"] = self._told("kubectl: diff", lambda: numbers(act.kubectl_diff(self._manifests, 1)))
-        several = KUBECTL_DIFF_AT_ONCE
-        result["diff_at_once"] = self._told(
-            f"kubectl: diff, {several} at once", lambda: numbers(act.kubectl_diff(self._manifests, several))
-        )
-        result["again"] = self._told("kubectl: apply again", lambda: numbers(act.kubectl_apply(self._manifests)))
-        result["commit"] = self._told("kubectl: apply of 1 %", lambda: numbers(act.kubectl_apply(self._changed)))
-        result["commit_then_ready"] = numbers(act.bare_loop(self._changed, *waiting))
-        return result
+        return {
+            "apply": lambda: act.kubectl_apply(all_of),
+            "then_ready": lambda: act.bare_loop(all_of, *waiting),
+            "diff": lambda: act.kubectl_diff(all_of, 1),
+            "commit": lambda: act.kubectl_apply(changed),
+            "commit_then_ready": lambda: act.bare_loop(changed, *waiting),
+            "again": lambda: act.kubectl_apply(changed),
+            "diff_at_once": lambda: act.kubectl_diff(changed, KUBECTL_DIFF_AT_ONCE),
+        }
 
-    def _kapp(self) -> Result:
-        act = self.contenders
-        result: Result = {"apply": self._told("kapp: deploy", lambda: numbers(act.kapp_deploy(self._manifests)))}
-        result["diff"] = self._told("kapp: diff", lambda: numbers(act.kapp_deploy(self._manifests, "--diff-run")))
-        result["again"] = self._told("kapp: deploy again", lambda: numbers(act.kapp_deploy(self._manifests)))
-        result["commit"] = self._told("kapp: deploy of 1 %", lambda: numbers(act.kapp_deploy(self._changed)))
-        return result
+    def _kapp(self) -> Mapping[str, Callable[[], Timing]]:
+        act, (all_of, changed) = self.contenders, (self._manifests, self._changed)
+        return {
+            "apply": lambda: act.kapp_deploy(all_of),
+            "diff": lambda: act.kapp_deploy(all_of, "--diff-run"),
+            "commit": lambda: act.kapp_deploy(changed),
+            "again": lambda: act.kapp_deploy(changed),
+        }
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000")
-    parser.add_argument("--skip", default="", help="peers to leave out, as kubectl,kapp")
-    parser.add_argument("--raw", type=Path, help="where to write all numbers as JSON")
-    parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw wrote earlier")
+    parser.add_argument("--skip", default="", help="peers to leave out, or steps of theirs, as kapp,kubectl.again")
+    parser.add_argument("--raw", type=Path, help="where to keep all numbers as JSON, after each step")
+    parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw kept earlier")
     parser.add_argument("--write", type=Path, help="the document to write the report into, between its marks")
     parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
     parser.add_argument("--brief", action="store_true", help="what takes minutes once, all else a few times")
@@ -156,11 +173,16 @@ def main() -> None:
     text = report(results)
     print(text)
     if options.write is not None:
-        before, mark, rest = options.write.read_text().partition(START)
-        _, end, after = rest.partition(END)
-        if not mark or not end:
-            raise SystemExit(f"{options.write} has no marks to write between: {START} and {END}")
-        options.write.write_text(f"{before}{START}\n{text}\n{END}{after}")
+        options.write.write_text(_renewed(options.write, results))
+
+
+def _renewed(document: Path, results: Sequence[Result]) -> str:
+    """The document with these figures between its marks, and those of other sizes as they were."""
+    before, mark, rest = document.read_text().partition(START)
+    figures, end, after = rest.partition(END)
+    if not mark or not end:
+        raise SystemExit(f"{document} has no marks to write between: {START} and {END}")
+    return f"{before}{START}\n{renewed(figures, results)}\n{END}{after}"
 
 
 def _asked(options: argparse.Namespace) -> str:
@@ -172,15 +194,19 @@ def _asked(options: argparse.Namespace) -> str:
 def _measured(options: argparse.Namespace) -> list[Result]:
     rounds = QUICK if options.quick else BRIEF if options.brief else Rounds()
     results: list[Result] = []
+    skipped = frozenset(options.skip.split(","))
+
+    def keep() -> None:
+        if options.raw:
+            options.raw.write_text(json.dumps(results, indent=1))
+
     for size in map(int, options.sizes.split(",")):
+        results.append({"agents": size, "options": _asked(options)})
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
             nodes = ground.nodes_for(size)
             with ControlPlane.start(Path(folder) / "plane", name="bench", nodes=nodes) as plane:
-                skipped = frozenset(options.skip.split(","))
-                measured = Bench(plane, Path(folder), size, skipped, rounds).measure()
-                results.append({**measured, "options": _asked(options)})
-        if options.raw:
-            options.raw.write_text(json.dumps(results, indent=1))
+                Bench(plane, Path(folder), results[-1], keep, skipped, rounds).measure()
+        keep()
     return results
 
 
