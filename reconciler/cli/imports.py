@@ -13,7 +13,8 @@ from reconciler.cli.fleets import Session, locate, opened, read_working_tree, ru
 from reconciler.cli.output import few, note, one_line
 from reconciler.importing import KINDS, Imported, KubeObject, Options, import_objects, of_live, read_objects
 from reconciler.model.errors import ClusterError, UsageError
-from reconciler.model.fleet import FleetSpec
+from reconciler.model.fleet import Declaration, FleetSpec
+from reconciler.model.identity import AgentName
 from reconciler.model.objects import Absent, Found, LiveSet, Scope, Unreadable
 from reconciler.model.source import Blob, Diagnostic
 from reconciler.query.selectors import Requirement
@@ -50,6 +51,8 @@ class Reading:
     fleet: FleetSpec
     blobs: dict[str, Blob]
     place: str = ""
+    declared: frozenset[AgentName] = frozenset()
+    """What of a cluster stands in the fleet's files already."""
     findings: tuple[Diagnostic, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -62,7 +65,7 @@ class Failed:
 
 def read_files(files: Iterable[Path], asked: Asked) -> Reading:
     """Objects from files, folders and standard input. Raises UsageError for what cannot be read at all."""
-    fleet, blobs = run(_fleet())
+    declaration, blobs = run(_fleet())
     objects: list[KubeObject] = []
     findings: list[Diagnostic] = []
     for shown, data in _sources(files):
@@ -73,7 +76,11 @@ def read_files(files: Iterable[Path], asked: Asked) -> Reading:
             hint = f" ({each.hint})" if each.hint and each.code != "empty-file" else ""
             note(f"{each.position}: {one_line(each.message)}{hint}")
     return Reading(
-        objects=tuple(objects), fleet=fleet, blobs=blobs, findings=tuple(findings), remarks=others(objects, asked)
+        objects=tuple(objects),
+        fleet=_spec(declaration),
+        blobs=blobs,
+        findings=tuple(findings),
+        remarks=others(objects, asked),
     )
 
 
@@ -87,18 +94,21 @@ def others(objects: Iterable[KubeObject], asked: Asked) -> tuple[str, ...]:
     return (f"no agent is made of these, so they are in no file: {shown}",)
 
 
-async def _fleet() -> tuple[FleetSpec, dict[str, Blob]]:
+async def _fleet() -> tuple[Declaration, dict[str, Blob]]:
     async with opened(working_tree=True) as session:
         return await _declared(session)
 
 
-async def _declared(session: Session) -> tuple[FleetSpec, dict[str, Blob]]:
+async def _declared(session: Session) -> tuple[Declaration, dict[str, Blob]]:
     revision = await session.world.source.revision("")
     blobs = dict(await session.world.source.blobs(revision))
-    declaration = await session.declaration()
+    return await session.declaration(), blobs
+
+
+def _spec(declaration: Declaration) -> FleetSpec:
     if declaration.fleet is None:
         raise UsageError("fleet.yaml cannot be used", hint="`reconciler validate` says why")
-    return declaration.fleet, blobs
+    return declaration.fleet
 
 
 def _sources(files: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
@@ -148,7 +158,8 @@ def _bounded(data: bytes, what: str) -> bytes:
 async def read_cluster(name: str, asked: Asked) -> Reading:
     """Objects of a cluster of the fleet. Raises UsageError for one that is not declared, ClusterError else."""
     async with opened(working_tree=True) as session:
-        fleet, blobs = await _declared(session)
+        declaration, blobs = await _declared(session)
+        fleet = _spec(declaration)
         stores = await session.stores()
         if name not in stores.clusters:
             known = ", ".join(stores.clusters)
@@ -165,6 +176,7 @@ async def read_cluster(name: str, asked: Asked) -> Reading:
         fleet=fleet,
         blobs=blobs,
         place=name if len(fleet.clusters) > 1 else "",
+        declared=frozenset(declaration.agents.keys() | declaration.frozen_agents.keys()),
         remarks=tuple(sorted(unread)),
     )
 
@@ -182,8 +194,11 @@ def _readable(name: str, answer: Found[LiveSet] | Absent | Unreadable) -> LiveSe
             return LiveSet(objects={})
 
 
-def agents_of(reading: Reading, asked: Asked) -> tuple[Imported, ...]:
-    """The agents in what was read. Raises UsageError where there is none at all."""
+def agents_of(reading: Reading, asked: Asked) -> tuple[tuple[Imported, ...], tuple[AgentName, ...]]:
+    """The agents in what was read, and those that are left alone: the fleet has them, and nobody named them.
+
+    Raises UsageError where there is none at all.
+    """
     found = import_objects(
         reading.objects,
         Options(
@@ -202,7 +217,16 @@ def agents_of(reading: Reading, asked: Asked) -> tuple[Imported, ...]:
             "there is no Deployment, and no Agent of kagent, among what was read and asked for",
             hint=f"what was read: {one_line(kinds)}",
         )
-    return found
+    ours = frozenset() if asked.names else reading.declared
+    return tuple(one for one in found if one.name not in ours), tuple(one.name for one in found if one.name in ours)
+
+
+def left_alone(names: Sequence[AgentName]) -> str:
+    """What is said of agents that a cluster runs and the fleet has."""
+    return (
+        f"{few(names, MAX_OTHERS, str)} stand{'s' if len(names) == 1 else ''} in this fleet already and "
+        f"{'is' if len(names) == 1 else 'are'} left alone; deployment/NAME imports one all the same"
+    )
 
 
 def store(found: Sequence[Imported], *, force: bool) -> tuple[list[Imported], list[Failed]]:

@@ -11,7 +11,7 @@ import typer
 from reconciler.cli import options
 from reconciler.cli.command import build
 from reconciler.cli.fleets import run
-from reconciler.cli.imports import Asked, Failed, agents_of, read_cluster, read_files, store
+from reconciler.cli.imports import Asked, Failed, agents_of, left_alone, read_cluster, read_files, store
 from reconciler.cli.output import clean, emit, note, to_json
 from reconciler.cli.views.diagnostics import plural
 from reconciler.importing import Fate, Imported
@@ -59,8 +59,9 @@ def import_(  # noqa: PLR0917 - options of a command
 
     A Deployment is read with what belongs to it: the Service, autoscaler, disruption budget, account and ConfigMap of
     its name. What an agent cannot say is listed, and stays on the object. Where objects are there to be taken over, the
-    file says `adopt: true`, and the next plan shows the adoption. Nothing on a cluster is changed, no Secret is read,
-    and no literal value that looks secret is written.
+    file says `adopt: true`, and the next plan shows the adoption. Agents that the fleet has already are left alone,
+    unless they are named. Nothing on a cluster is changed, no Secret is read, and no literal value that looks secret is
+    written.
     """
     if bool(files) == bool(cluster):
         raise UsageError(
@@ -77,11 +78,13 @@ def import_(  # noqa: PLR0917 - options of a command
         image=image,
     )
     reading = read_files(files, asked) if files else run(read_cluster(cluster or "", asked))
-    found = agents_of(reading, asked)
+    found, ours = agents_of(reading, asked)
     if dry_run and output == "text":
         output = "yaml"
     for remark in reading.remarks:
         note(clean(remark))
+    if ours:
+        note(left_alone(ours))
     failures = [Failed(name=str(one.name), reason=one.problem) for one in found if one.problem]
     good = [one for one in found if not one.problem]
     if output == "text":
@@ -147,7 +150,7 @@ command = build(
     import_,
     name="import",
     examples=(
-        "reconciler import --cluster local -n demo --dry-run",
+        "reconciler import deployment/hello --cluster local -n demo --dry-run",
         "reconciler render demo/hello | reconciler import -f - --dry-run",
         "reconciler import -f - deployment/hello -o json < <(reconciler render demo/hello)",
     ),

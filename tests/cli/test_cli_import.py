@@ -1,0 +1,34 @@
+"""`reconciler import` of what a cluster runs: what it offers, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Program
+
+
+@pytest.fixture
+def running(fleet: Program) -> Program:
+    """The fleet, applied."""
+    fleet("apply", "--auto-approve", code=0)
+    return fleet
+
+
+def test_agents_of_the_fleet_are_left_alone(running: Program) -> None:
+    done = running("import", "--cluster", "local", "-n", "demo", code=0)
+    assert done.out == "Wrote 0 files.\n"
+    assert "demo/hello stands in this fleet already and is left alone; deployment/NAME imports one" in done.err
+
+
+def test_an_agent_of_the_fleet_is_imported_when_it_is_named(running: Program) -> None:
+    done = running("import", "deployment/hello", "--cluster", "local", "-n", "demo", "--dry-run", code=0)
+    assert "# agents/demo/hello.yaml" in done.out
+    assert "left alone" not in done.err
+
+
+def test_what_the_fleet_has_no_file_of_any_more_is_offered(running: Program) -> None:
+    file = running.folder / "agents" / "demo" / "hello.yaml"
+    file.unlink()
+    done = running("import", "--cluster", "local", "-n", "demo", code=0)
+    assert "agents/demo/hello.yaml: from Deployment hello" in done.out
+    assert "adopt: true" in file.read_text()
