@@ -189,7 +189,7 @@ def test_a_program_that_is_not_there_is_named_as_the_spec_writes_it(tmp_path: Pa
 def test_an_image_without_a_command_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LaunchError) as found:
         command(setting({"image": "x", "args": ["a"]}, tmp_path), {})
-    assert found.value.reason == "ErrImageNeverPull"
+    assert found.value.reason == "RunContainerError"
 
 
 def test_volumes_are_laid_out_and_follow_their_config_map(tmp_path: Path) -> None:

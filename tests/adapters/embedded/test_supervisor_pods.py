@@ -156,7 +156,7 @@ def test_an_image_alone_cannot_be_run(here: Machine) -> None:
             and here.container("image")["state"]
         )
     )
-    assert state["waiting"]["reason"] == "ErrImageNeverPull"
+    assert state["waiting"]["reason"] == "RunContainerError"
     assert "say `command`" in state["waiting"]["message"]
 
 

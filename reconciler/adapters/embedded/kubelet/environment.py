@@ -111,7 +111,7 @@ def command(setting: Setting, env: Mapping[str, str]) -> list[str]:
     if not container.get("command"):
         image = container.get("image", "")
         raise LaunchError(
-            "ErrImageNeverPull",
+            "RunContainerError",
             f"image {image!r} cannot be run: the embedded cluster runs processes of this machine, not images; "
             f"say `command` for container {container['name']!r}",
         )
