@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reconciler.adapters.arango import ArangoRegistry as OpenArango
     from reconciler.adapters.cache import Used
     from reconciler.adapters.embedded.cluster import EmbeddedCluster as OpenCluster
+    from reconciler.adapters.git import Followed
     from reconciler.adapters.kubernetes.cluster import KubernetesCluster as ReachedCluster
     from reconciler.adapters.sqlite import SqliteRegistry as OpenSqlite
 
@@ -53,11 +54,15 @@ class FleetNotFound(ReconcilerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetLocation:
-    """Where a fleet lies. `git_root` holds `root`; it is `root` itself where there is no repository."""
+    """Where a fleet lies. `git_root` holds `root`; it is `root` itself where there is no repository.
+
+    `followed` is the repository that is mirrored there, where nothing is checked out.
+    """
 
     root: Path
     git_root: Path
     versioned: bool
+    followed: Followed | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -68,9 +73,14 @@ class FleetLocation:
 def find_fleet(start: Path) -> FleetLocation:
     """The fleet whose fleet.yaml is nearest: in `start` or above it, up to the root of its Git repository.
 
-    Without a repository only `start` itself is looked at. Raises FleetNotFound.
+    Without a repository only `start` itself is looked at. A folder where a daemon keeps the mirror of a repository and
+    its state is a fleet's too. Raises FleetNotFound, and SourceError for a mirror that does not say of what.
     """
+    from reconciler.adapters.git import recall
+
     here = start.absolute()
+    if not (here / FLEET_FILE).exists() and (followed := recall(here / STATE_FOLDER / GIT_MIRROR)):
+        return FleetLocation(root=here, git_root=here, versioned=False, followed=followed)
     git_root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
     for folder in (here, *here.parents):
         if (folder / FLEET_FILE).is_file():
@@ -79,7 +89,8 @@ def find_fleet(start: Path) -> FleetLocation:
             break
     raise FleetNotFound(
         f"there is no {FLEET_FILE} in {start} or above it, up to the Git root",
-        hint="go to a fleet's folder or name it with -C DIR; `reconciler init NAME` starts one",
+        hint="go to a fleet's folder, or where a daemon keeps its state, or name it with -C DIR; "
+        "`reconciler init NAME` starts one",
     )
 
 
@@ -314,31 +325,45 @@ def made_state(folder: Path) -> None:
 async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clock: Clock | None = None) -> Session:
     """A session on the commits of a fleet's repository, or with `working_tree` on its files as they are.
 
-    Opens no cluster and no registry yet. Raises SourceError when there is no repository to read commits of.
+    Where a repository is mirrored and nothing is checked out, both are what was fetched last. Opens no cluster and no
+    registry yet. Raises SourceError when there is no repository to read commits of.
     """
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.git import CheckedOut, WorkingTree
 
     source: Source
-    if working_tree:
+    if location.followed:
+        source = _mirror(location.followed.url, location.state_dir, location.followed)
+    elif working_tree:
         source = WorkingTree(location.git_root, location.root)
     else:
         source = CheckedOut(location.git_root, location.root)
     return Session(location, source, clock or SystemClock())
 
 
-async def follow_remote(url: str, folder: Path, fleet_dir: str, *, clock: Clock | None = None) -> Session:
+async def follow_remote(
+    url: str, folder: Path, fleet_dir: str, *, branch: str = "", clock: Clock | None = None
+) -> Session:
     """A session on a remote repository: it is mirrored below `folder`, where state is kept too; nothing is checked out.
 
     Programs of the repository are therefore not there for an embedded cluster to start; images on Kubernetes are.
     Raises SourceError for an address that cannot be meant. It is fetched when its source is asked to.
     """
     from reconciler.adapters.clock import SystemClock
+    from reconciler.adapters.git import Followed, mask, remember
+
+    followed = Followed(url=mask(url), branch=branch, fleet_dir=fleet_dir)
+    location = FleetLocation(root=folder, git_root=folder, versioned=False, followed=followed)
+    source = _mirror(url, location.state_dir, followed)
+    prepare_state(location.state_dir)
+    remember(location.state_dir / GIT_MIRROR, followed)
+    return Session(location, source, clock or SystemClock())
+
+
+def _mirror(url: str, state_dir: Path, followed: Followed) -> Source:
     from reconciler.adapters.git import Mirror
 
-    location = FleetLocation(root=folder, git_root=folder, versioned=False)
-    prepare_state(location.state_dir)
-    return Session(location, Mirror(url, location.state_dir / GIT_MIRROR, fleet_dir=fleet_dir), clock or SystemClock())
+    return Mirror(url, state_dir / GIT_MIRROR, fleet_dir=followed.fleet_dir, branch=followed.branch)
 
 
 def arango_access(declared: ArangoRegistry, root: Path) -> Access:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.adapters.git import Followed
 from reconciler.adapters.statefolder import cluster_folder, prepare_state
 from reconciler.bootstrap import FleetNotFound, find_fleet, follow_remote, open_fleet
 from reconciler.engine.reconcile import compute_plan
@@ -314,11 +315,46 @@ async def test_a_cluster_that_could_not_be_opened_is_tried_again(tmp_path):
 
 
 async def test_a_folder_that_cannot_hold_a_mirror_is_told_as_a_fault_of_the_source(tmp_path):
+    prepare_state(tmp_path / ".reconciler")
+    (tmp_path / ".reconciler/mirror").write_text("")
+    with pytest.raises(SourceError, match="cannot be used for a mirror"):
+        await follow_remote("https://git.example/fleet.git", tmp_path, "")
+
+
+async def test_where_a_repository_is_mirrored_its_fleet_is_found(tmp_path):
     repo = FleetRepo(tmp_path / "fleet")
-    async with await follow_remote(str(repo.root), tmp_path / "state", "") as session:
-        (session.state_dir / "mirror").write_text("")
-        with pytest.raises(SourceError, match="cannot be used for a mirror"):
-            await session.source.fetch()
+    repo.commit({"inner/fleet.yaml": "kind: Fleet\n"})
+    state = tmp_path / "state"
+    async with await follow_remote(str(repo.root), state, "inner", branch="main") as session:
+        await session.source.fetch()
+    location = find_fleet(state)
+    assert location.followed == Followed(url=str(repo.root), branch="main", fleet_dir="inner")
+    async with await open_fleet(location, working_tree=True) as session:
+        revision = await session.source.revision("")
+        assert revision.ref == "main"
+        assert list(await session.source.blobs(revision)) == ["fleet.yaml"]
+
+
+async def test_what_is_noted_of_a_mirror_holds_no_password(tmp_path):
+    async with await follow_remote("https://someone:invented@git.example/fleet.git", tmp_path, ""):
+        note = tmp_path / ".reconciler/mirror/followed.json"
+        assert "git.example" in note.read_text()
+        assert "invented" not in note.read_text()
+        assert "someone" not in note.read_text()
+
+
+@pytest.mark.parametrize("said", ["", "[]", '{"url": 1}', "\0"])
+async def test_a_mirror_that_does_not_say_of_what_is_told(tmp_path, said):
+    async with await follow_remote("https://git.example/fleet.git", tmp_path, ""):
+        (tmp_path / ".reconciler/mirror/followed.json").write_text(said)
+    with pytest.raises(SourceError, match="does not say what is mirrored"):
+        find_fleet(tmp_path)
+
+
+async def test_files_beside_a_mirror_come_first(tmp_path):
+    async with await follow_remote("https://git.example/fleet.git", tmp_path, ""):
+        (tmp_path / "fleet.yaml").write_text("kind: Fleet\n")
+    assert find_fleet(tmp_path).followed is None
 
 
 async def test_clusters_that_the_fleet_names_no_more_are_closed_and_opened_anew_when_it_does(tmp_path):

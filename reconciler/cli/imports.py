@@ -230,9 +230,17 @@ def left_alone(names: Sequence[AgentName]) -> str:
 
 
 def store(found: Sequence[Imported], *, force: bool) -> tuple[list[Imported], list[Failed]]:
-    """Write agents' files into the fleet: those that were written, and those that were not, with the reason."""
-    declaration = run(read_working_tree())
-    root = locate().root
+    """Write agents' files into the fleet: those that were written, and those that were not, with the reason.
+
+    Raises UsageError where the fleet has no files here.
+    """
+    location = locate()
+    if location.followed:
+        raise UsageError(
+            f"{location.root} holds only a mirror of {location.followed.url}: a file here would be in no commit",
+            hint="import in a clone of it, or print the files with --dry-run",
+        )
+    declaration, root = run(read_working_tree()), location.root
     written, refused = [], []
     for one in found:
         agent = declaration.agents.get(one.name)

@@ -205,6 +205,15 @@ def test_it_follows_a_branch_of_a_remote_repository(fleet: Program, tmp_path: Pa
         fleet.git("branch", "--force", "live")
         daemon.until("change-ended", agent="demo/hello", action="scale", outcome="applied", ready="3/3")
         assert daemon.end() == 0
+    assert json.loads(away("get", "agents", "-o", "json", code=0).out)["items"][0]["replicas"] == 3
+    assert "(live)" in away("plan", code=0).out
+    away("scale", "demo/hello", "--replicas", "2", "--reason", "by hand", code=0)
+    again = away("daemon", code=1)
+    assert f"a mirror of {fleet.folder} and no fleet.yaml" in again.err
+    assert f"--repo URL --state {state}" in again.err
+    live = away("render", "demo/hello", code=0).out
+    (tmp_path / "live.yaml").write_text(live)
+    assert "would be in no commit" in away("import", "-f", str(tmp_path / "live.yaml"), code=1).err
 
 
 @pytest.mark.parametrize(

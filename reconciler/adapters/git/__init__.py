@@ -6,8 +6,20 @@ repository is ever executed: no checkout, no hooks, no filters, no submodules, n
 
 from reconciler.adapters.git.checkedout import CheckedOut
 from reconciler.adapters.git.command import Limits, find_root
+from reconciler.adapters.git.followed import Followed, recall, remember
 from reconciler.adapters.git.local import tracks
-from reconciler.adapters.git.mirror import Mirror
+from reconciler.adapters.git.mirror import Mirror, mask
 from reconciler.adapters.git.worktree import WorkingTree
 
-__all__ = ["CheckedOut", "Limits", "Mirror", "WorkingTree", "find_root", "tracks"]
+__all__ = [
+    "CheckedOut",
+    "Followed",
+    "Limits",
+    "Mirror",
+    "WorkingTree",
+    "find_root",
+    "mask",
+    "recall",
+    "remember",
+    "tracks",
+]

@@ -30,7 +30,8 @@ _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 class Mirror(Commits):
     """The repository at `url`, mirrored into `folder`. Answers from the last fetch; `fetch` alone talks to the remote.
 
-    `fleet_dir` is the fleet's folder inside the repository, "" for its root. Raises SourceError for an address that
+    `fleet_dir` is the fleet's folder inside the repository, "" for its root; `branch` is what is meant where no ref is
+    named, "" for the remote's default branch. Raises SourceError for an address that
     is an option, runs a program (`ext::`), or uses a transport that is not among `protocols`.
     """
 
@@ -40,11 +41,13 @@ class Mirror(Commits):
         folder: Path,
         *,
         fleet_dir: str = "",
+        branch: str = "",
         protocols: tuple[str, ...] = PROTOCOLS,
         limits: Limits | None = None,
     ) -> None:
         self._url = check_url(url, protocols)
         self._folder = folder
+        self._branch = branch
         self._protocols = protocols
         self._limits = limits or Limits()
         self._outside = Git(folder, self._limits, alone=True)
@@ -102,7 +105,8 @@ class Mirror(Commits):
         return answer.out
 
     async def revision(self, ref: str) -> Revision:
-        """A branch, tag or commit; "" is the remote's default branch."""
+        """A branch, tag or commit; "" is the branch that is followed."""
+        ref = ref or self._branch
         if not self._made:
             raise SourceError(f"{mask(self._url)} was never fetched", hint="fetch it first")
         if ref:

@@ -23,7 +23,7 @@ from reconciler.model.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from reconciler.bootstrap import Session
+    from reconciler.bootstrap import FleetLocation, Session
     from reconciler.daemon.history import History
     from reconciler.daemon.service import Service
     from reconciler.engine.world import Stores
@@ -93,15 +93,27 @@ async def _run(settings: Settings, plugins: str | None, *, working_tree: bool) -
     folder, repo = invocation().folder(), settings.text("repo")
     async with AsyncExitStack() as stack:
         if not repo:
-            opened = await open_fleet(locate(), working_tree=working_tree)
+            opened = await open_fleet(_checked_out(), working_tree=working_tree)
         else:
-            opened = await follow_remote(repo, folder / (settings.text("state") or "."), settings.text("path"))
+            place = folder / (settings.text("state") or ".")
+            opened = await follow_remote(repo, place, settings.text("path"), branch=settings.text("branch"))
         world = await stack.enter_async_context(opened)
         prober = world.prober(folder / plugins if plugins else None)
         stack.push_async_callback(prober.close)
         service = _service(settings, world, prober)
         stack.push_async_callback(_remember(service, settings.length("history")).close)
         await _serve(service, stack, serving.Served.of(settings))
+
+
+def _checked_out() -> FleetLocation:
+    """Where the fleet lies that is to be kept. Raises UsageError where only a mirror is: it would never be fetched."""
+    location = locate()
+    if location.followed:
+        raise UsageError(
+            f"{location.root} holds a mirror of {location.followed.url} and no fleet.yaml",
+            hint=f"to keep that fleet, name its address again: --repo URL --state {location.root}",
+        )
+    return location
 
 
 def _service(settings: Settings, world: Session, prober: Prober) -> Service:
