@@ -160,6 +160,21 @@ def test_a_saved_plan_is_done_exactly_once(running: Program, edit: Edit) -> None
     assert "applied already" in running("apply", "next.plan", code=1).err
 
 
+def test_a_saved_plan_of_a_branch_that_is_gone_says_so(running: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "replicas: 2")
+    running.git("checkout", "-q", "-b", "bigger")
+    running.commit()
+    running("plan", "--ref", "bigger", "--out", "next.plan", code=0)
+    running.git("checkout", "-q", "main")
+    running.git("merge", "-q", "bigger")
+    running.git("branch", "-q", "-D", "bigger")
+    done = running("apply", "next.plan", code=1)
+    assert "next.plan is a plan of bigger at " in done.err
+    assert "there is no bigger any more" in done.err
+    running("plan", "--out", "next.plan", code=0)
+    running("apply", "next.plan", code=0)
+
+
 def test_a_saved_plan_that_no_longer_holds_is_refused_plan_against_plan(running: Program, edit: Edit) -> None:
     edit("templates/base.yaml", "256Mi", "300Mi")
     running.commit()

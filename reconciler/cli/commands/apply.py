@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from reconciler.cli import options
 from reconciler.cli.applying import Manner, carry_out
 from reconciler.cli.command import build, invocation
-from reconciler.cli.fleets import ApplyRequest, PlanRequest, opened, run
+from reconciler.cli.fleets import ApplyRequest, PlanRequest, Session, opened, run
 from reconciler.cli.output import few
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import SourceError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.plan.planfile import SavedPlan
 
 
 def apply(  # noqa: PLR0917 - options of a command
@@ -82,6 +85,8 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
     saved = read_saved(path)
     ref, working_tree = saved.document.get("ref") or None, bool(saved.document.get("workingTree"))
     async with opened(working_tree=working_tree) as session:
+        if ref and not working_tree:
+            await _refuse_gone(session, ref, saved, path)
         request_again = PlanRequest(ref=None if working_tree else ref, working_tree=working_tree, policy=saved.policy)
         plan = await session.plan(request_again, noting=True)
         if plan.fleet != saved.fleet:
@@ -95,6 +100,22 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
                 hint=f"{told(differences)}\nmake a new plan with `reconciler plan --out FILE`",
             )
         return await carry_out(session, restrict(plan, saved), request.spending(saved.digest), manner)
+
+
+async def _refuse_gone(session: Session, ref: str, saved: SavedPlan, path: Path) -> None:
+    """Say of a plan whose branch was deleted, as after a merge, what became of it. Raises UsageError, SourceError."""
+    source = session.world.source
+    try:
+        await source.revision(ref)
+    except SourceError as error:
+        try:
+            await source.revision(saved.commit)
+        except SourceError:
+            raise error from None
+        raise UsageError(
+            f"{path.name} is a plan of {ref} at {saved.commit[:7]}, and there is no {ref} any more",
+            hint="where it was merged: go there, and make a new plan with `reconciler plan --out FILE`",
+        ) from error
 
 
 command = build(
