@@ -107,7 +107,7 @@ def _text(stores: OpenStores, record: Record, seen: Presence, entries: list[Audi
 def _revision(record: Record, now: int) -> str:
     number, commit = running(record)
     told = f"{number} of commit {commit[:7] or '-'}, {age(record.updated_ms, now)} ago"
-    return told if number == record.revision else f"{told}; {record.revision} failed"
+    return told if number == record.revision else f"{told}; back from {record.revision}"
 
 
 def _addresses(seen: Presence) -> list[tuple[str, str]]:
