@@ -1,5 +1,5 @@
 # What people type. Each target installs what it needs; nothing needs root, Docker, a cluster or a database.
-.PHONY: help install demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry bench-health soak mutation coverage control-plane playground playground-stop lock \
+.PHONY: help install compiled demo test test-kubernetes simulate check format bench bench-kubernetes bench-registry bench-health soak mutation coverage control-plane playground playground-stop lock \
 	schemas docs helm promtool clean
 .DEFAULT_GOAL := help
 
@@ -18,7 +18,7 @@ help: ## show this
 $(STAMP): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (once)"
+	@echo "Installing into $(VENV) (once; a minute or two)"
 	@# The lock names everything: with --no-deps nothing newer is ever asked for, which older pips do for extras.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
@@ -27,24 +27,29 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 install: $(STAMP) ## install everything into .venv
 
-demo: $(STAMP) $(if $(filter playground,$(CLUSTER)),playground) ## the whole main job here, or with CLUSTER=playground on a real API server
+compiled: $(STAMP)
+	@# Once for all the processes that tests and the demo start: where PYTHONDONTWRITEBYTECODE is set, as in many
+	@# containers, each of them would compile the program anew, which takes longer than what most are there for.
+	@$(BIN)/python -m compileall -q reconciler tests
+
+demo: compiled $(if $(filter playground,$(CLUSTER)),playground) ## the whole main job here, or with CLUSTER=playground on a real API server
 	@$(BIN)/python examples/demo.py $(CLUSTER)
 
-test: $(STAMP) ## all tests that need nothing beside Python and git
+test: compiled ## all tests that need nothing beside Python and git
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not controlplane and not helm and not promtool"
 	@echo "Not in here: tests on a real control plane, with real Helm and promtool. They are run by: make test-kubernetes"
 
-test-kubernetes: $(STAMP) control-plane helm promtool ## the tests on a real control plane, with real Helm and promtool: needs Go
+test-kubernetes: compiled control-plane helm promtool ## the tests on a real control plane, with real Helm and promtool: needs Go
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "controlplane or helm or promtool"
 
 STEPS ?= 100000
 SEED ?= 1
 JOBS ?= 2
 
-simulate: $(STAMP) ## weeks of a daemon in simulated time against a model: STEPS=100000 SEED=1 JOBS=2
+simulate: compiled ## weeks of a daemon in simulated time against a model: STEPS=100000 SEED=1 JOBS=2
 	$(BIN)/python -m tests.simulation --steps $(STEPS) --seed $(SEED) --jobs $(JOBS)
 
-coverage: $(STAMP) ## branch coverage of the core, held at 95 %
+coverage: compiled ## branch coverage of the core, held at 95 %
 	RECONCILER_TEST_EXAMPLES=15 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered \
 		tests/model tests/spec tests/placement tests/render tests/plan tests/health tests/alerting tests/query \
 		tests/cli_views tests/contracts/test_moving_contract.py
