@@ -128,6 +128,7 @@ class Standing:
                     return reason_of(error)
                 continue
             if again.epoch != lease.epoch:
+                await self._give_up(again)  # taken anew by asking: others need not wait for its end
                 return "the lease had ended, and another daemon may have led meanwhile"
             renewed = asked
 

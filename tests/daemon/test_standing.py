@@ -94,6 +94,25 @@ async def test_who_lost_the_lease_to_another_ends_its_work(registry: SqliteRegis
     assert (await registry.acquire(LEADER_LEASE, holder="two", ttl_ms=1, now_ms=later)).epoch == taken.epoch
 
 
+async def test_what_was_taken_anew_by_asking_too_late_is_given_back(
+    registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Watcher(registry, "one")
+    task = one.start()
+    await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
+    acquire = registry.acquire
+
+    async def too_late(name: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
+        await registry.release(await acquire(name, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms))
+        return await acquire(name, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
+
+    monkeypatch.setattr(registry, "acquire", too_late)
+    await asyncio.wait_for(task, PATIENTLY_S)
+    assert any("the lease had ended" in line for line in one.lines)
+    now = SystemClock().now_ms()
+    assert (await acquire(LEADER_LEASE, holder="two", ttl_ms=1000, now_ms=now)).holder == "two"
+
+
 async def test_a_registry_that_is_away_for_moments_ends_nothing_and_for_long_ends_the_work(
     registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
