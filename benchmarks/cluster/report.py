@@ -76,8 +76,10 @@ def _all(result: Result) -> str:
     table = _table("All is new: from nothing to ready", "speed, of the bare loop's", rows)
     bare, mine = _middle(result["bare"]["apply"], "ready_s"), _middle(ours["apply"], "applying_s")
     all_bare, all_mine = (_middle(one["apply"], "client_cpu_s") + _middle(one["apply"], "server_cpu_s") for one in both)
+    missing = sum(one.get("missing", 0) for one in _listed(ours["apply"]))
+    lacking = f"\n\n`reconciler apply` did not bring up {missing:,} of them at first." if missing else ""
     return (
-        f"{table}\n\nWithout start and plan, from the first write until all is ready: bare loop {_s(bare)}, "
+        f"{table}{lacking}\n\nWithout start and plan, from the first write until all is ready: bare loop {_s(bare)}, "
         f"`reconciler apply` {_s(mine)}, {bare / mine:.2f} of its speed. Processor time of client and control plane "
         f"together: {_s(all_bare)} and {_s(all_mine)}, a ratio of {all_bare / all_mine:.2f}; this one does not hang on "
         "what else the machine does."

@@ -76,11 +76,11 @@ class Bench:
         self._keep()
 
     def _told(self, what: str, work: Callable[[], Answer]) -> Answer:
+        self._keep()  # what the step before has measured
         started = time.perf_counter()
         result = work()
         load = os.getloadavg()[0]
         self.results["load"] = max(load, self.results["load"])
-        self._keep()
         print(
             f"{self._agents} agents: {what}: {time.perf_counter() - started:.1f} s (load {load:.1f})", file=sys.stderr
         )
@@ -163,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000")
     parser.add_argument("--skip", default="", help="peers to leave out, or steps of theirs, as kapp,kubectl.again")
-    parser.add_argument("--raw", type=Path, help="where to keep all numbers as JSON, after each step")
+    parser.add_argument("--raw", type=Path, help="where to keep all numbers as JSON, step by step")
     parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw kept earlier")
     parser.add_argument("--write", type=Path, help="the document to write the report into, between its marks")
     parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
@@ -198,7 +198,9 @@ def _measured(options: argparse.Namespace) -> list[Result]:
 
     def keep() -> None:
         if options.raw:
-            options.raw.write_text(json.dumps(results, indent=1))
+            fresh = options.raw.with_suffix(".new")
+            fresh.write_text(json.dumps(results, indent=1))
+            fresh.replace(options.raw)
 
     for size in map(int, options.sizes.split(",")):
         results.append({"agents": size, "options": _asked(options)})
