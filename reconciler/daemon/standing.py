@@ -42,6 +42,8 @@ class Standing:
     behind: Callable[[], None] = lambda: None
     """Told when it stands by because another one leads."""
     leads: bool = False
+    _held: Lease | None = None
+    """What is given back once the work has ended."""
 
     async def lead(self, work: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
         """Wait to become the leader, then `work(over)` until it ends; `over` is set when the lease cannot be held or
@@ -51,6 +53,7 @@ class Standing:
         if elected is None:
             return
         lease, asked = elected
+        self._held = lease
         self._set(leads=True)
         self.tell.say("info", "leads", epoch=lease.epoch)
         over = asyncio.Event()
@@ -61,7 +64,7 @@ class Standing:
             self._set(leads=False)
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            await self._give_up(lease)
+            await self._give_up(self._held)
 
     async def _give_up(self, lease: Lease) -> None:
         """Let the next one lead at once. Where that cannot be said in a moment, the lease ends by itself."""
@@ -128,7 +131,7 @@ class Standing:
                     return reason_of(error)
                 continue
             if again.epoch != lease.epoch:
-                await self._give_up(again)  # taken anew by asking: others need not wait for its end
+                self._held = again  # taken anew by asking: others need not wait for its end
                 return "the lease had ended, and another daemon may have led meanwhile"
             renewed = asked
 

@@ -100,14 +100,20 @@ async def test_what_was_taken_anew_by_asking_too_late_is_given_back(
     one = Watcher(registry, "one")
     task = one.start()
     await asyncio.wait_for(one.began.wait(), PATIENTLY_S)
-    acquire = registry.acquire
+    acquire, release, released = registry.acquire, registry.release, list[bool]()
 
     async def too_late(name: str, *, holder: str, ttl_ms: int, now_ms: int) -> Lease:
-        await registry.release(await acquire(name, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms))
+        await release(await acquire(name, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms))
         return await acquire(name, holder=holder, ttl_ms=ttl_ms, now_ms=now_ms)
 
+    async def given_back(lease: Lease) -> None:
+        released.append(one.over is not None and one.over.is_set() and not one.standing.leads)
+        await release(lease)
+
     monkeypatch.setattr(registry, "acquire", too_late)
+    monkeypatch.setattr(registry, "release", given_back)
     await asyncio.wait_for(task, PATIENTLY_S)
+    assert released == [True], "the work has ended before others are let in"
     assert any("the lease had ended" in line for line in one.lines)
     now = SystemClock().now_ms()
     assert (await acquire(LEADER_LEASE, holder="two", ttl_ms=1000, now_ms=now)).holder == "two"
