@@ -79,9 +79,9 @@ def find_fleet(start: Path) -> FleetLocation:
     from reconciler.adapters.git import recall
 
     here = start.absolute()
+    git_root = _git_root(here)
     if not (here / FLEET_FILE).exists() and (followed := recall(here / STATE_FOLDER / GIT_MIRROR)):
-        return FleetLocation(root=here, git_root=here, versioned=False, followed=followed)
-    git_root = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+        return _mirrored(here, followed)
     for folder in (here, *here.parents):
         if (folder / FLEET_FILE).is_file():
             return FleetLocation(root=folder, git_root=git_root or folder, versioned=git_root is not None)
@@ -92,6 +92,17 @@ def find_fleet(start: Path) -> FleetLocation:
         hint="go to a fleet's folder, or where a daemon keeps its state, or name it with -C DIR; "
         "`reconciler init NAME` starts one",
     )
+
+
+def _git_root(folder: Path) -> Path | None:
+    """The root of the repository that a folder is in."""
+    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
+
+
+def _mirrored(folder: Path, followed: Followed) -> FleetLocation:
+    """A folder with a mirror; it may be one of another repository, and what is committed there is not used."""
+    git_root = _git_root(folder)
+    return FleetLocation(root=folder, git_root=git_root or folder, versioned=git_root is not None, followed=followed)
 
 
 class Session:
@@ -333,6 +344,7 @@ async def open_fleet(location: FleetLocation, *, working_tree: bool = False, clo
 
     source: Source
     if location.followed:
+        await _refuse_committed_state(location)
         source = _mirror(location.followed.url, location.state_dir, location.followed)
     elif working_tree:
         source = WorkingTree(location.git_root, location.root)
@@ -345,6 +357,7 @@ async def follow_remote(
     url: str, folder: Path, fleet_dir: str, *, branch: str = "", clock: Clock | None = None
 ) -> Session:
     """A session on a remote repository: it is mirrored below `folder`, where state is kept too; nothing is checked out.
+    `folder` is absolute.
 
     Programs of the repository are therefore not there for an embedded cluster to start; images on Kubernetes are.
     Raises SourceError for an address that cannot be meant. It is fetched when its source is asked to.
@@ -353,8 +366,9 @@ async def follow_remote(
     from reconciler.adapters.git import Followed, mask, remember
 
     followed = Followed(url=mask(url), branch=branch, fleet_dir=fleet_dir)
-    location = FleetLocation(root=folder, git_root=folder, versioned=False, followed=followed)
+    location = _mirrored(folder, followed)
     source = _mirror(url, location.state_dir, followed)
+    await _refuse_committed_state(location)
     prepare_state(location.state_dir)
     remember(location.state_dir / GIT_MIRROR, followed)
     return Session(location, source, clock or SystemClock())

@@ -351,6 +351,49 @@ async def test_a_mirror_that_does_not_say_of_what_is_told(tmp_path, said):
         find_fleet(tmp_path)
 
 
+@pytest.mark.parametrize("below", ["", "ops"])
+async def test_a_mirror_that_came_with_a_commit_is_refused(tmp_path, below):
+    """Its state would be used, and what it names be run, as if nobody had committed it."""
+    repo = FleetRepo(tmp_path / "far")
+    root = tmp_path / "clone"
+    subprocess.run(["git", "init", "-q", root], check=True)  # noqa: ASYNC221 - the test has nothing else to do
+    here = root / below
+    here.mkdir(exist_ok=True)
+    async with await follow_remote(str(repo.root), here, "") as session:
+        await session.source.fetch()
+    subprocess.run(["git", "add", "-Af", "."], cwd=root, check=True)  # noqa: ASYNC221 - as above
+    location = find_fleet(here)
+    assert location.followed is not None
+    with pytest.raises(ReconcilerError, match="part of the repository"):
+        await open_fleet(location)
+    with pytest.raises(ReconcilerError, match="part of the repository"):
+        await follow_remote(str(repo.root), here, "")
+
+
+async def test_a_branch_that_a_mirror_has_no_more_is_told(tmp_path):
+    repo = FleetRepo(tmp_path / "fleet")
+    async with await follow_remote(str(repo.root), tmp_path / "state", "", branch="away") as session:
+        with pytest.raises(SourceError, match="was never fetched"):
+            await session.source.revision("")
+        await session.source.fetch()
+        with pytest.raises(SourceError, match="has no branch away as it was fetched last"):
+            await session.source.revision("")
+
+
+@pytest.mark.parametrize("named", ["./inner/", "inner", "/inner/.", "x/../inner"])
+async def test_a_fleet_in_a_folder_of_the_repository_is_found_however_it_is_named(tmp_path, named):
+    repo = FleetRepo(tmp_path / "fleet")
+    repo.commit({"inner/fleet.yaml": "kind: Fleet\n"})
+    async with await follow_remote(str(repo.root), tmp_path / "state", named) as session:
+        await session.source.fetch()
+        assert list(await session.source.blobs(await session.source.revision(""))) == ["fleet.yaml"]
+
+
+async def test_a_folder_out_of_the_repository_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="leads out of the repository"):
+        await follow_remote("https://git.example/fleet.git", tmp_path, "../other")
+
+
 async def test_files_beside_a_mirror_come_first(tmp_path):
     async with await follow_remote("https://git.example/fleet.git", tmp_path, ""):
         (tmp_path / "fleet.yaml").write_text("kind: Fleet\n")

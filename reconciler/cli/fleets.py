@@ -310,7 +310,7 @@ async def opened(*, working_tree: bool | None = None) -> AsyncIterator[Session]:
     async with AsyncExitStack() as open_now:
         world = await open_now.enter_async_context(await open_fleet(location, working_tree=bool(working_tree)))
         session = Session(world, PlanningCache())
-        if working_tree is None and not await _committed(session):
+        if working_tree is None and not location.followed and not await _committed(session):
             note("Nothing of this fleet is committed: its files are read as they are.")
             world = await open_now.enter_async_context(await open_fleet(location, working_tree=True))
             session = Session(world, PlanningCache())
@@ -357,6 +357,8 @@ async def read_files() -> tuple[Declaration, frozenset[str]]:
 
 def git_prefix(location: FleetLocation) -> str:
     """Where the fleet's folder lies in its repository; "" for the root, or without a repository."""
+    if location.followed:
+        return location.followed.fleet_dir
     return "" if location.root == location.git_root else location.root.relative_to(location.git_root).as_posix()
 
 

@@ -49,7 +49,11 @@ def recall(mirror: Path) -> Followed | None:
             said = json.loads(stream.read(MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}", hint="look at it as the user that the daemon runs as"
+        ) from error
+    except ValueError as error:
         raise _unreadable(path) from error
     fields = Followed.__dataclass_fields__
     if not isinstance(said, Mapping) or not all(isinstance(said.get(name), str) for name in fields):

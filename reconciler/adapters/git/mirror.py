@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import posixpath
 import re
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Mirror(Commits):
         self._protocols = protocols
         self._limits = limits or Limits()
         self._outside = Git(folder, self._limits, alone=True)
-        super().__init__(Git(folder / "repository.git", self._limits, bare=True), fleet_dir.strip("/"))
+        super().__init__(Git(folder / "repository.git", self._limits, bare=True), _inside(fleet_dir))
 
     async def fetch(self) -> None:
         """Bring the mirror up to date; what it held stays as it was when this fails.
@@ -106,17 +107,35 @@ class Mirror(Commits):
 
     async def revision(self, ref: str) -> Revision:
         """A branch, tag or commit; "" is the branch that is followed."""
-        ref = ref or self._branch
         if not self._made:
-            raise SourceError(f"{mask(self._url)} was never fetched", hint="fetch it first")
-        if ref:
-            return Revision(commit=await resolve(self._git, ref), ref=ref)
+            raise SourceError(
+                f"{mask(self._url)} was never fetched", hint="the daemon that follows it fetches it: see what it says"
+            )
+        if ref or self._branch:
+            return Revision(commit=await self._resolve(ref or self._branch), ref=ref or self._branch)
         commit, branch = await head(self._git)
         if not commit:
             raise SourceError(
                 f"the default branch {branch!r} of {mask(self._url)} has no commit", hint="name a branch with --branch"
             )
         return Revision(commit=commit, ref=branch)
+
+    async def _resolve(self, ref: str) -> str:
+        try:
+            return await resolve(self._git, ref)
+        except SourceError as error:
+            if ref != self._branch:
+                raise
+            hint = "a daemon goes on with what it declared last; name another branch, or bring this one back"
+            raise SourceError(f"{mask(self._url)} has no branch {ref} as it was fetched last", hint=hint) from error
+
+
+def _inside(fleet_dir: str) -> str:
+    """A folder of the repository as Git knows it: `./fleets/x/` is `fleets/x`, `.` its root. Raises SourceError."""
+    plain = posixpath.normpath(fleet_dir.strip("/") or ".")
+    if plain == ".." or plain.startswith("../"):
+        raise SourceError(f"{fleet_dir[:200]!r} leads out of the repository", hint="name a folder that is in it")
+    return "" if plain == "." else plain
 
 
 def check_url(url: str, protocols: tuple[str, ...] = PROTOCOLS) -> str:

@@ -22,6 +22,7 @@ from reconciler.model.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from reconciler.bootstrap import FleetLocation, Session
     from reconciler.daemon.history import History
@@ -65,8 +66,8 @@ def daemon(  # noqa: PLR0917 - options of a command
     It looks when a commit comes, when something that it made changes on a cluster, when people wish something by hand,
     and every so often. Each agent is worked on by itself; what fails is tried again after a growing while. Of several
     daemons of one fleet one acts, the others stand by, or with --shards each does a part. SIGTERM and Ctrl-C: nothing
-    new is started, and what is under way writes down where it is. Each option but --plugin-dir is also a setting, of
-    reconciler.yaml or RECONCILER_*: `reconciler config view --show-origin`.
+    new is started, and what is under way writes down where it is. Each option but --plugin-dir and --working-tree
+    is also a setting, of reconciler.yaml or RECONCILER_*: `reconciler config view --show-origin`.
     """
     settings = invocation().settings(
         repo=repo, branch=branch, path=path, state=state, mode=mode, poll=poll, resync=resync, sweep=sweep,
@@ -95,14 +96,19 @@ async def _run(settings: Settings, plugins: str | None, *, working_tree: bool) -
         if not repo:
             opened = await open_fleet(_checked_out(), working_tree=working_tree)
         else:
-            place = folder / (settings.text("state") or ".")
-            opened = await follow_remote(repo, place, settings.text("path"), branch=settings.text("branch"))
+            place, branch = folder / (settings.text("state") or "."), settings.text("branch")
+            opened = await follow_remote(_address(repo, folder), place, settings.text("path"), branch=branch)
         world = await stack.enter_async_context(opened)
         prober = world.prober(folder / plugins if plugins else None)
         stack.push_async_callback(prober.close)
         service = _service(settings, world, prober)
         stack.push_async_callback(_remember(service, settings.length("history")).close)
         await _serve(service, stack, serving.Served.of(settings))
+
+
+def _address(repo: str, folder: Path) -> str:
+    """A repository as it is named, a path in full: Git runs in the mirror's folder, where another would be meant."""
+    return repo if ":" in repo or repo.startswith("-") else str(folder / repo)
 
 
 def _checked_out() -> FleetLocation:
