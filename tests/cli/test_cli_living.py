@@ -170,7 +170,7 @@ def test_a_saved_plan_of_a_branch_that_is_gone_says_so(running: Program, edit: E
     running.git("branch", "-q", "-D", "bigger")
     done = running("apply", "next.plan", code=1)
     assert "next.plan is a plan of bigger at " in done.err
-    assert "there is no bigger any more" in done.err
+    assert "there is no bigger here" in done.err
     running("plan", "--out", "next.plan", code=0)
     running("apply", "next.plan", code=0)
 
@@ -341,6 +341,18 @@ def test_health_is_checked_once_and_shown_by_dimension(running: Program) -> None
     value = json.loads(running("health", "-o", "json", code=0).out)
     assert {check["dimension"] for check in value["agents"][0]["checks"]} >= {"connectivity", "a2aCard"}
     assert "No agents that run here" in running("health", "-n", "other", code=0).err
+    assert "1 of 1 well." in running("health", code=0, RECONCILER_NAMESPACE="other").out
+
+
+def test_health_says_of_which_agents_it_cannot_tell(running: Program, edit: Edit) -> None:
+    edit("agents/demo/hello.yaml", "replicas: 1", "replicas: many")
+    running.commit()
+    done = running("health", code=1)
+    assert "demo/hello was not checked: its file cannot be used" in done.err
+    told = json.loads(running("health", "-o", "json", code=1).out)
+    assert "its file cannot be used" in told["unchecked"]["demo/hello"]
+    assert "its file cannot be used" in running("health", "demo/hello", code=1).err
+    running("health", "-n", "other", code=0)
 
 
 def test_targets_make_a_partial_plan_and_unknown_ones_are_told(fleet: Program) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli import options
-from reconciler.cli.command import build, invocation
+from reconciler.cli.command import build
 from reconciler.cli.fleets import opened, run
 from reconciler.cli.looking import snapshot
 from reconciler.cli.output import emit, meant, note, one_line, table, to_json
@@ -16,8 +16,10 @@ from reconciler.cli.views.trend import HEADERS, trend_rows
 from reconciler.health.plain import trend_json
 from reconciler.model.agent import Dimension
 from reconciler.model.errors import UsageError
+from reconciler.model.fleet import Declaration
 from reconciler.model.health import Assessment, HealthState
 from reconciler.model.identity import AgentName
+from reconciler.model.registry import Record
 from reconciler.model.trend import Trend
 from reconciler.shapes.health import assessment_json
 
@@ -51,15 +53,23 @@ def health(
 ) -> None:
     """Check every agent that runs once, now, and show how it is by dimension. Exit 1 where one is not well.
 
-    One failed measurement is enough here; what watches all the time waits for several. With --trend: availability over
-    an hour, a day and a week, where latency goes and when its limit is met, flapping, and how long it took to find
-    outages and to recover, from the history that `reconciler daemon` keeps.
+    One failed measurement is enough here; what watches all the time waits for several. An agent whose file is broken is
+    named as not checked. With --trend: availability over an hour, a day and a week, where latency goes and when its
+    limit is met, flapping, and how long it took to find outages and to recover, from the history that `reconciler
+    daemon` keeps.
     """
     wanted = frozenset(options.agent_named(name, namespace) for name in names or ())
-    where = "" if wanted else invocation().settings(namespace=namespace).text("namespace")
+    where = options.namespace(namespace) if namespace and not wanted else ""
     requirements = options.selector(selector)
     found = run(_sweep(with_trends=trend))
-    _check_measured(wanted, found[1])
+    _check_measured(wanted, found[1], found[3])
+    unchecked = {
+        name: why
+        for name, (why, labels) in found[3].items()
+        if not wanted
+        and (not where or name.namespace == where)
+        and all(requirement.matches(labels) for requirement in requirements)
+    }
     chosen = [
         (assessment, labels)
         for name, (assessment, labels) in found[1].items()
@@ -72,31 +82,41 @@ def health(
         note(f"warning: cluster {cluster} cannot be read: {one_line(why)}")
     for cluster in sorted(found[0].out_of_reach):
         note(f"Pods of {cluster} cannot be probed from outside: their readiness is told, what needs an address is not.")
+    for name, why in unchecked.items():
+        note(f"warning: {name} was not checked: {why}")
     if output == "json":
         told = [assessment_json(assessment) | _trend(assessment.agent, found[2]) for assessment in assessments]
-        emit(to_json({"agents": told, "unreadable": found[0].unreadable}))
+        left = {str(name): why for name, why in unchecked.items()}
+        emit(to_json({"agents": told, "unreadable": found[0].unreadable, "unchecked": left}))
     elif assessments:
         emit(_text(assessments, found[2]))
     else:
         note("No agents that run here. `reconciler get agents` lists those on record.")
-    if found[0].unreadable or not all(assessment.is_healthy for assessment in assessments):
+    if unchecked or found[0].unreadable or not all(assessment.is_healthy for assessment in assessments):
         raise typer.Exit(1)
 
 
-def _check_measured(wanted: Iterable[AgentName], measured: Collection[AgentName]) -> None:
+def _check_measured(
+    wanted: Iterable[AgentName], measured: Collection[AgentName], unchecked: Mapping[AgentName, tuple[str, Any]]
+) -> None:
     """Refuse to answer for an agent that was asked for and not looked at. Raises UsageError."""
     for name in sorted(wanted):
         if name not in measured:
             hint = meant(str(name), map(str, measured), f"`reconciler why {name}` says what keeps it")
-            raise UsageError(
-                f"{name} was not checked: it is not declared, was never applied, or is suspended", hint=hint
-            )
+            why = unchecked[name][0] if name in unchecked else "it is not declared, was never applied, or is suspended"
+            raise UsageError(f"{name} was not checked: {why}", hint=hint)
 
 
 Trends = dict[AgentName, Trend]
 
 
-async def _sweep(*, with_trends: bool) -> tuple[Sweep, dict[Any, tuple[Assessment, dict[str, str]]], Trends | None]:
+Measured = dict[AgentName, tuple[Assessment, dict[str, str]]]
+"""How each agent is, and its labels."""
+Unchecked = dict[AgentName, tuple[str, dict[str, str]]]
+"""Why an agent that runs was not looked at, and its labels."""
+
+
+async def _sweep(*, with_trends: bool) -> tuple[Sweep, Measured, Trends | None, Unchecked]:
     from reconciler.engine.trends import trends_on_record
 
     async with opened() as session:
@@ -113,7 +133,20 @@ async def _sweep(*, with_trends: bool) -> tuple[Sweep, dict[Any, tuple[Assessmen
         if with_trends:
             asked = {name: agent.spec.health for name, agent in agents.items()}
             trends = await trends_on_record(stores.registry, asked, now_ms=session.clock.now_ms())
-        return found, {name: (one, dict(agents[name].labels)) for name, one in found.assessments.items()}, trends
+        measured = {name: (one, dict(agents[name].labels)) for name, one in found.assessments.items()}
+        return found, measured, trends, _unchecked(declaration, records)
+
+
+def _unchecked(declaration: Declaration, records: Mapping[AgentName, Record]) -> Unchecked:
+    """Agents that run though the files do not say how they are to be: a daemon goes on looking at those by what it read
+    before, which a command cannot.
+    """
+    broken, gone = "its file cannot be used: `reconciler validate` says why", "it is declared no more, and not gone yet"
+    return {
+        name: (broken if name in declaration.frozen_agents else gone, dict(record.labels))
+        for name, record in sorted(records.items())
+        if name not in declaration.agents and not record.suspended
+    }
 
 
 def _trend(name: AgentName, trends: Trends | None) -> dict[str, Any]:
