@@ -34,6 +34,7 @@ class Asked:
     requirements: tuple[Requirement, ...]
     extends: tuple[str, ...]
     image: str
+    force: bool = False
 
     def means(self, item: KubeObject) -> bool:
         """Whether a Deployment or an Agent of kagent is asked for."""
@@ -217,7 +218,7 @@ def agents_of(reading: Reading, asked: Asked) -> tuple[tuple[Imported, ...], tup
             "there is no Deployment, and no Agent of kagent, among what was read and asked for",
             hint=f"what was read: {one_line(kinds)}",
         )
-    ours = frozenset() if asked.names else reading.declared
+    ours = frozenset() if asked.names or asked.force else reading.declared
     return tuple(one for one in found if one.name not in ours), tuple(one.name for one in found if one.name in ours)
 
 
@@ -225,7 +226,7 @@ def left_alone(names: Sequence[AgentName]) -> str:
     """What is said of agents that a cluster runs and the fleet has."""
     return (
         f"{few(names, MAX_OTHERS, str)} stand{'s' if len(names) == 1 else ''} in this fleet already and "
-        f"{'is' if len(names) == 1 else 'are'} left alone; deployment/NAME imports one all the same"
+        f"{'is' if len(names) == 1 else 'are'} left alone; who names one, or says --force, means it all the same"
     )
 
 

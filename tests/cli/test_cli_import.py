@@ -17,13 +17,19 @@ def running(fleet: Program) -> Program:
 def test_agents_of_the_fleet_are_left_alone(running: Program) -> None:
     done = running("import", "--cluster", "local", "-n", "demo", code=0)
     assert done.out == "Wrote 0 files.\n"
-    assert "demo/hello stands in this fleet already and is left alone; deployment/NAME imports one" in done.err
+    assert "demo/hello stands in this fleet already and is left alone" in done.err
 
 
 def test_an_agent_of_the_fleet_is_imported_when_it_is_named(running: Program) -> None:
     done = running("import", "deployment/hello", "--cluster", "local", "-n", "demo", "--dry-run", code=0)
     assert "# agents/demo/hello.yaml" in done.out
     assert "left alone" not in done.err
+
+
+def test_files_of_the_fleet_are_replaced_by_force_alone(running: Program) -> None:
+    there = ("import", "--cluster", "local", "-n", "demo")
+    assert "--force replaces it" in running(*there, "deployment/hello", code=1).err
+    assert "agents/demo/hello.yaml: from Deployment hello" in running(*there, "--force", code=0).out
 
 
 def test_what_the_fleet_has_no_file_of_any_more_is_offered(running: Program) -> None:

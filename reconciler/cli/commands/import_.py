@@ -59,9 +59,9 @@ def import_(  # noqa: PLR0917 - options of a command
 
     A Deployment is read with what belongs to it: the Service, autoscaler, disruption budget, account and ConfigMap of
     its name. What an agent cannot say is listed, and stays on the object. Where objects are there to be taken over, the
-    file says `adopt: true`, and the next plan shows the adoption. Agents that the fleet has already are left alone,
-    unless they are named. Nothing on a cluster is changed, no Secret is read, and no literal value that looks secret is
-    written.
+    file says `adopt: true`, and the next plan shows the adoption. Of what a cluster runs, agents that the fleet has
+    already are left alone, unless they are named. Nothing on a cluster is changed, no Secret is read, and no literal
+    value that looks secret is written.
     """
     if bool(files) == bool(cluster):
         raise UsageError(
@@ -76,6 +76,7 @@ def import_(  # noqa: PLR0917 - options of a command
         requirements=options.selector(selector),
         extends=tuple(extends or ()),
         image=image,
+        force=force,
     )
     reading = read_files(files, asked) if files else run(read_cluster(cluster or "", asked))
     found, ours = agents_of(reading, asked)
