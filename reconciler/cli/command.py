@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -32,21 +34,32 @@ class Invocation:
                 return Path.cwd()
             except FileNotFoundError as error:
                 raise UsageError("the current folder no longer exists", hint="cd to one that does") from error
-        if not _is_folder(named):
+        try:
+            there = stat.S_ISDIR(named.stat().st_mode)
+        except PermissionError as error:
+            raise UsageError(
+                f"{str(named)[:200]!r} cannot be looked into: {error.strerror}",
+                hint="work as the user that it belongs to, like the one that the daemon runs as",
+            ) from error
+        except (OSError, ValueError):
+            there = False
+        if not there:
             raise UsageError(f"{str(named)[:200]!r} is not a folder", hint="-C takes the folder of a fleet")
         return named.absolute()
+
+    def typed(self, path: Path) -> Path:
+        """A path from the folder to work in, as it is called from where the command was typed."""
+        return (self.directory or Path(os.environ.get("RECONCILER_DIR") or "")) / path
+
+    @property
+    def program(self) -> str:
+        """How the program is called again for the same fleet."""
+        return "reconciler" if self.directory is None else f"reconciler -C {shlex.quote(str(self.directory))}"
 
     def settings(self, **flags: object) -> Settings:
         """Settings with their origins; `flags` are options of the command by setting, None where not given."""
         given = self.flags | {key: None if value is None else str(value) for key, value in flags.items()}
         return resolve(given, os.environ, self.folder())
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 _current: ContextVar[Invocation] = ContextVar("invocation")

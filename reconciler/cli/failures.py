@@ -15,9 +15,20 @@ from reconciler.model.errors import ReconcilerError
 MAX_MESSAGE = 4000
 
 
+def colors_on_stderr() -> bool:
+    """Whether what is said there is coloured, by --color and the settings. Never raises: failures are told with it."""
+    try:
+        from reconciler.cli.command import invocation
+
+        wanted = invocation().settings().text("color")
+    except (ReconcilerError, LookupError):
+        wanted = os.environ.get("RECONCILER_COLOR") or "auto"
+    return wants_color(wanted, sys.stderr, os.environ)
+
+
 def show_error(message: str, hint: str = "") -> None:
     """`error: message` and, indented below, what to do, on stderr."""
-    color = wants_color(os.environ.get("RECONCILER_COLOR") or "auto", sys.stderr, os.environ)
+    color = colors_on_stderr()
     text = clean(message[:MAX_MESSAGE]).rstrip()
     note(paint("error:", "red", "bold", color=color) + " " + text)
     for line in clean(hint[:MAX_MESSAGE]).splitlines():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from reconciler.cli.command import invocation
 from reconciler.cli.settings import Settings
 from reconciler.model.errors import UsageError
 
@@ -42,7 +43,7 @@ class Served:
 
         def path(key: str) -> Path | None:
             text = settings.text(key)
-            return Path(text) if text else None
+            return invocation().folder() / text if text else None
 
         return cls(
             listen=settings.text("listen"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
 
+from reconciler.cli.failures import colors_on_stderr
 from reconciler.cli.files import write_atomically
-from reconciler.cli.output import meant, note, terminal, wants_color
+from reconciler.cli.output import meant, note, terminal
 from reconciler.cli.views.diagnostics import finding_text, masked
 from reconciler.model.agent import Agent
 from reconciler.model.errors import UsageError
@@ -45,7 +45,7 @@ def findings_note(plan: Plan) -> None:
     """Print the findings of the files that the plan was made from, on stderr."""
     if not plan.diagnostics:
         return
-    color = wants_color(os.environ.get("RECONCILER_COLOR") or "auto", sys.stderr, os.environ)
+    color = colors_on_stderr()
     note()
     for finding in masked(plan.diagnostics[:MAX_FINDINGS]):
         note(finding_text(finding, color=color))

@@ -103,7 +103,7 @@ async def _saved(path: Path, request: ApplyRequest, manner: Manner) -> int:
 
 
 async def _refuse_gone(session: Session, ref: str, saved: SavedPlan, path: Path) -> None:
-    """Say of a plan whose branch was deleted, as after a merge, what became of it. Raises UsageError, SourceError."""
+    """Say of a plan whose branch is not here, as after a merge, what became of it. Raises UsageError, SourceError."""
     source = session.world.source
     try:
         await source.revision(ref)
@@ -113,8 +113,8 @@ async def _refuse_gone(session: Session, ref: str, saved: SavedPlan, path: Path)
         except SourceError:
             raise error from None
         raise UsageError(
-            f"{path.name} is a plan of {ref} at {saved.commit[:7]}, and there is no {ref} any more",
-            hint="where it was merged: go there, and make a new plan with `reconciler plan --out FILE`",
+            f"{path.name} is a plan of {ref} at {saved.commit[:7]}, and there is no {ref} here",
+            hint="fetch it; or, where it was merged, go there and make a new plan with `reconciler plan --out FILE`",
         ) from error
 
 

@@ -115,6 +115,8 @@ def _state(location: FleetLocation) -> Finding:
         connection = sqlite3.connect(Path(trial) / "trial.db")
         try:
             mode = connection.execute("pragma journal_mode=wal").fetchone()[0]
+        except sqlite3.Error as error:
+            mode = str(error)
         finally:
             connection.close()
     if mode != "wal":

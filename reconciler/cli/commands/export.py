@@ -150,7 +150,7 @@ def _export(declaration: Declaration, name: AgentName, folder: Path, order: Orde
         clusters=clusters,
         chart=name.name,
         version=order.version,
-        folder=str(folder),
+        folder=str(invocation().typed(folder)),
         files=tuple(files),
     )
 

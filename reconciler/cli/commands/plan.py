@@ -75,7 +75,8 @@ def plan(  # noqa: PLR0917 - options of a command
     emit(shown_plan(made, output, color=color))
     findings_note(made)
     if out is not None:
-        note(f"Saved to {out}. Exactly this is done by: reconciler apply {shlex.quote(str(out))}")
+        here = invocation()
+        note(f"Saved to {here.typed(out)}. Exactly this is done by: {here.program} apply {shlex.quote(str(out))}")
     if has_errors(made):
         raise typer.Exit(1)
     if detailed_exitcode and (made.changes or leaves_out(made)):
