@@ -165,8 +165,8 @@ async def take(
             if left <= 0:
                 raise LockHeld(
                     f"another apply holds this fleet: {error.message}",
-                    hint="wait for it with --lock-timeout 2m, or RECONCILER_LOCK_TIMEOUT=2m; if that process is gone, "
-                    "its lock ends by itself",
+                    hint="wait for it with RECONCILER_LOCK_TIMEOUT=2m, or `apply --lock-timeout 2m`; if that process "
+                    "is gone, its lock ends by itself",
                 ) from error
             if on_wait is not None and not told:
                 told = True
