@@ -190,11 +190,13 @@ async def _attempt(run: Run, change: Change, done: Done) -> Way:
 
 
 async def _pods_before(run: Run, change: Change, record: Record | None) -> frozenset[str]:
-    """Uids of pods whose earlier rollout came to its end: what becomes of them is not this change's doing.
+    """Uids of pods of an earlier rollout: what becomes of them is not this change's doing. Those of a rollout of the
+    same spec that was cut short are its own.
 
     None where a cluster does not answer: then a pod that crashes is taken for a new one, as long as it looks like one.
     """
-    if record is None or record.state in journal.UNSETTLED:
+    wanted = change.agent.spec_hash if change.agent else ""
+    if record is None or (record.state in journal.UNSETTLED and record.spec_hash == wanted):
         return frozenset()
 
     async def pods(cluster: str, body: JsonObject) -> Iterable[JsonObject]:

@@ -61,7 +61,8 @@ def _container_trouble(pod: str, container: Mapping[str, Any]) -> Trouble | None
     waiting = _state(container, "state", "waiting")
     ended = _state(container, "state", "terminated") or _state(container, "lastState", "terminated")
     reason = str(waiting.get("reason") or "")
-    if reason in FATAL_WAITING or (ended.get("reason") in FATAL_TERMINATED and not container.get("ready")):
+    runs = container.get("ready") or "running" in (container.get("state") or {})  # what did not start may have by now
+    if reason in FATAL_WAITING or (ended.get("reason") in FATAL_TERMINATED and not runs):
         return Trouble(pod=pod, text=_text(reason, waiting, ended), fatal=True, crashed=_has_run(ended))
     if reason in PATIENT_WAITING:
         return Trouble(pod=pod, text=_text(reason, waiting, {}), fatal=False)

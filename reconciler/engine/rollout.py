@@ -41,6 +41,8 @@ it missed again by that one's time, until it sees a set of pods move that is the
 Source: DeploymentTimedOut in pkg/controller/deployment/util of Kubernetes 1.36.
 """
 LOG_LINES = 5
+LOG_S = 5.0
+"""How long one of them is waited for: where kubelets cannot be reached the way back must not wait for their silence."""
 MAX_LOG_LINE = 200
 
 
@@ -112,7 +114,9 @@ async def _watch(
     while True:
         if bell is not None:
             bell.clear()  # before the look: what changes during it is looked at again
-        look = await _look(run, targets)
+        began = run.clock.monotonic()
+        last = began >= until or (missed is not None and began - missed >= MISSED_FOR_S)
+        look = await _look(run, targets, live=last)
         silent = await _wait_for_silent(run, look, silent)
         status = look.status
         if status.state is StatusState.CURRENT and not look.unreadable:
@@ -120,10 +124,9 @@ async def _watch(
         if (status.ready, status.wanted, look.text) != told:
             told = (status.ready, status.wanted, look.text)
             run.emit(RolloutProgress(agent=agent, ready=status.ready, wanted=status.wanted, text=look.text))
-        now = run.clock.monotonic()
-        missed = (now if missed is None else missed) if status.state is StatusState.FAILED else None
-        failed = missed is not None and now - missed >= MISSED_FOR_S
-        end = await _ended(run, look, failed=failed, over=now >= until, timeout_s=timeout_s)
+        missed = (began if missed is None else missed) if status.state is StatusState.FAILED else None
+        failed = missed is not None and began - missed >= MISSED_FOR_S
+        end = await _ended(run, look, failed=failed, over=began >= until, timeout_s=timeout_s)
         if end is not None:
             return end
         await run.lock.keep()
@@ -176,15 +179,17 @@ async def _last_lines(cluster: Cluster, pod: ObjectRef) -> list[str]:
     """What a crashed process wrote last. One that was started again since may have written nothing yet."""
     for previous in (False, True):
         options = LogOptions(tail=LOG_LINES, previous=previous)
-        with suppress(ReconcilerError):  # the log is a help, no more
-            lines = [line.rstrip("\n")[:MAX_LOG_LINE] async for line in cluster.logs(pod, options)]
+        with suppress(ReconcilerError, TimeoutError):  # the log is a help, no more
+            async with asyncio.timeout(LOG_S):
+                lines = [line.rstrip("\n")[:MAX_LOG_LINE] async for line in cluster.logs(pod, options)]
             if any(line.strip() for line in lines):
                 return lines[-LOG_LINES:]
     return []
 
 
-async def _look(run: Run, targets: Sequence[Target]) -> _Look:
-    seen = await together(_look_at(run, target) for target in targets)
+async def _look(run: Run, targets: Sequence[Target], *, live: bool) -> _Look:
+    """Look at all. With `live` no copy will do: nothing is taken back for what a watch has not told yet."""
+    seen = await together(_look_at(run, target, live=live) for target in targets)
     troubles = sorted((item for one in seen for item in one.troubles), key=lambda item: (not item[2].fatal, item[1]))
     whole = combine(one.status for one in seen)
     text = "; ".join(one.text for one in seen if one.text) or whole.message
@@ -192,24 +197,25 @@ async def _look(run: Run, targets: Sequence[Target]) -> _Look:
     return _Look(status=whole, troubles=tuple(troubles), text=text, unreadable=unreadable)
 
 
-async def _look_at(run: Run, target: Target) -> _Look:
+async def _look_at(run: Run, target: Target, *, live: bool) -> _Look:
     cluster = run.reach(target.cluster)
-    match await _deployment(run, cluster, target.ref):
+    answer = await (run.get(cluster, target.ref) if live else _deployment(run, cluster, target.ref))
+    match answer:
         case Unreadable(reason=reason):
             why = f"{target.cluster} does not answer: {reason}"
             return _Look(status=Status(state=StatusState.UNKNOWN, message=why), unreadable={target.cluster: why})
         case Absent():
             return await _missed(run, cluster, target)
-        case Found(value=live) if target.applied is not None and live.uid != target.applied.uid:
+        case Found(value=seen) if target.applied is not None and seen.uid != target.applied.uid:
             return await _missed(run, cluster, target)
-        case Found(value=live) if _is_older(live, target.applied):
+        case Found(value=seen) if _is_older(seen, target.applied):
             return _Look(status=Status(state=StatusState.IN_PROGRESS, message="what was applied is not seen yet"))
-        case Found(value=live):
-            status = object_status(live.body)
+        case Found(value=seen):
+            status = object_status(seen.body)
     if status.state is StatusState.CURRENT:
         return _Look(status=status)
-    pods = await pods_of(run, cluster, live.body)
-    troubles = tuple((cluster, pod, found) for pod, found in _troubles(pods, live.body, target.known))
+    pods = await pods_of(run, cluster, seen.body)
+    troubles = tuple((cluster, pod, found) for pod, found in _troubles(pods, seen.body, target.known))
     return _Look(status=status, troubles=troubles, text=summary(pods.values()) or status.message)
 
 

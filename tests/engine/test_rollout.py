@@ -12,7 +12,7 @@ from reconciler.adapters.embedded.unrun import ready_status
 from reconciler.engine.passes import apply_plan
 from reconciler.model.events import ChangeFinished, Outcome, RolloutProgress
 from reconciler.model.identity import ObjectRef
-from reconciler.model.objects import AnyState, Found, LiveObject, LogOptions, Observation
+from reconciler.model.objects import AnyState, Found, LiveObject, LiveSet, LogOptions, Observation, Scope
 from tests.doubles.never_ready import NEVER_READY
 from tests.engine.fleets import OPTIONS, agent, applied, finished, plan_of, record
 
@@ -136,6 +136,41 @@ async def test_a_deadline_that_the_rollout_before_missed_fails_no_other(rolling,
         monkeypatch.setattr(world.fake, "sleep", slept)
 
     event = await rolled_out(rolling, missed)
+    assert event.outcome is Outcome.APPLIED, event.reason
+
+
+async def test_pods_of_a_rollout_that_was_cut_short_fail_no_other(rolling):
+    """What a corrected spec is there to replace is not evidence against it, though both are of the same image."""
+    stop = asyncio.Event()
+    rolling.commit(triage=agent("triage", "  rollout: {timeout: 1h}\n", image="a:2"))
+    async for event in apply_plan(rolling, await plan_of(rolling), options=OPTIONS, stop=stop):
+        if isinstance(event, RolloutProgress):
+            stop.set()
+    await add_crashing_pod(rolling, "triage-2")
+    mended = "  rollout: {timeout: 1h, terminationGrace: 7s}\n"
+    rolling.commit(triage=agent("triage", mended, image="a:2"))
+    event = await rolled_out(rolling, become_ready)
+    assert event.outcome is Outcome.APPLIED, event.reason
+
+
+async def test_nothing_is_taken_back_for_what_a_stale_copy_says(rolling, monkeypatch):
+    rolling.commit(triage=agent("triage", "  rollout: {timeout: 20s}\n", image="a:2"))
+
+    async def stale(world: Any) -> None:
+        observe = world.cluster.observe
+        one = Scope(
+            kinds=(("apps", "v1", "Deployment"),), namespaces=frozenset({"support"}), names=frozenset({"triage"})
+        )
+        before = await observe(one)
+        await become_ready(world)
+
+        async def old(scope: Scope) -> Observation[LiveSet]:
+            answer: Observation[LiveSet] = before if scope.names else await observe(scope)
+            return answer
+
+        monkeypatch.setattr(world.cluster, "observe", old)
+
+    event = await rolled_out(rolling, stale)
     assert event.outcome is Outcome.APPLIED, event.reason
 
 

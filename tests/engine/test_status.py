@@ -160,6 +160,7 @@ def test_what_troubles_a_pod(body, words, fatal, crashed):
         pod({"waiting": {"reason": "ContainerCreating"}}),
         pod({"terminated": {"exitCode": 0, "reason": "Completed"}}),
         pod(ready=True, restarts=4, last=NOT_FOUND),
+        pod({"running": {}}, restarts=1, last=NOT_FOUND),
         {"metadata": {"name": "new"}},
         {"metadata": {"name": "odd"}, "status": {"containerStatuses": "none"}},
     ],
