@@ -112,11 +112,14 @@ async def put(run: Run, change: ObjectChange) -> LiveObject:
 async def _hand_over(run: Run, cluster: Cluster, manifest: Manifest, expect: Precondition, least: int) -> Precondition:
     """Co-own `spec.replicas` under a second manager, so that dropping it from ours does not reset it to 1.
 
-    What runs stays as it is, or is raised to `least`: an autoscaler would leave a Deployment of zero alone.
+    What runs stays as it is, or is raised to `least`: an autoscaler would leave a Deployment of zero alone. Raises
+    Replan for another object of that name.
     """
     live = await look(run, cluster, manifest.ref)
     if live is None:
         return expect
+    if isinstance(expect, MustBe) and live.uid != expect.uid:
+        raise Replan(f"{manifest.ref} on {cluster.name} is another object than the one that was planned for")
     now = replicas_of(live)
     held = await _hold(run, cluster, manifest, MustBe(uid=live.uid), max(now, least), force=now < least)
     return MustBe(uid=held.uid)
@@ -174,7 +177,7 @@ async def _apply(
         await run.lock.keep()
         try:
             work = cluster.apply(manifest, expect, manager=manager, force=force, take=take)
-            return await run.ask(cluster, work)
+            return await run.write(cluster, work)
         except ClusterUnavailable as error:
             last: Exception = error
             await run.missed(cluster, attempt)
@@ -238,7 +241,7 @@ async def remove(run: Run, cluster_name: str, ref: ObjectRef, *, uid: str = "") 
             return True
         expect = MustBe(uid=live.uid, resource_version=live.resource_version) if live else MustBe(uid=uid)
         try:
-            await run.ask(cluster, cluster.delete(ref, expect))
+            await run.write(cluster, cluster.delete(ref, expect))
         except PreconditionFailed as error:
             if live is None:
                 return attempt > 0  # two answers agree that it is gone

@@ -36,6 +36,8 @@ from reconciler.model.registry import (
 )
 from reconciler.ports import Clock, Cluster, Registry
 
+KEEP_EACH_S = 5.0
+"""How often the lock is looked after while a write lasts."""
 LOST_FOR_S = 30.0
 """How long a cluster that went silent is left in peace; a restarted API server is back by then."""
 
@@ -121,6 +123,40 @@ class Run:
             if error.gone:
                 raise self.lose(cluster.name, error.message) from error
             raise OutcomeUnknown(error.message) from error
+
+    async def write(self, cluster: Cluster, work: Awaitable[Answer]) -> Answer:
+        """As `ask`, for a call that changes something: the lock is renewed while it lasts, and it ends with the lock.
+
+        A server that keeps us waiting for longer than the lock lasts would else have our call when somebody else has
+        the lock. Raises LockLost as well.
+        """
+        loop = asyncio.get_running_loop()
+        lost: list[ReconcilerError] = []
+        keepers: list[asyncio.Task[None]] = []
+
+        async def keep() -> None:
+            try:
+                while True:
+                    await self.lock.keep()
+                    await asyncio.sleep(KEEP_EACH_S)
+            except ReconcilerError as error:
+                lost.append(error)
+                deadline.reschedule(loop.time())
+
+        # most answers come before the lock is old: a task of its own for each call would cost more than the call
+        later = loop.call_later(KEEP_EACH_S, lambda: keepers.append(loop.create_task(keep())))
+        try:
+            async with asyncio.timeout(None) as deadline:
+                return await self.ask(cluster, work)
+        except TimeoutError:
+            if lost:
+                raise lost[0] from None
+            raise
+        finally:
+            later.cancel()
+            for task in keepers:
+                task.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
 
     async def get(self, cluster: Cluster, ref: ObjectRef) -> Observation[LiveObject]:
         """One object. Raises OutOfReach when the cluster goes silent."""

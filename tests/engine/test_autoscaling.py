@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.cli.views.plan_text import render_text
 from reconciler.model.events import Outcome
-from reconciler.model.objects import FIELD_MANAGER, LiveObject, Manifest, Precondition
+from reconciler.model.objects import FIELD_MANAGER, AnyState, LiveObject, Manifest, Precondition
 from reconciler.model.plan import Action, Plan
 from tests.doubles.never_ready import NEVER_READY
 from tests.engine.fleets import agent, applied, finished, plan_of, record
@@ -81,6 +81,21 @@ async def test_a_new_agent_starts_with_its_minimum_and_not_with_one(world, monke
     assert (await deployment(world)).body["spec"]["replicas"] == 3
     assert seen.kinds[-1] == "HorizontalPodAutoscaler"
     assert (await plan_of(world)).changes == ()
+
+
+async def test_the_count_of_a_strangers_object_of_that_name_is_left_alone(world):
+    world.commit(triage=agent("triage", counted(3)))
+    await applied(world)
+    world.commit(triage=agent("triage", autoscaled(5)))
+    plan, ours = await plan_of(world), await deployment(world)
+    await world.cluster.delete(ours.ref, AnyState())
+    metadata = {"name": "triage", "namespace": "support"}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
+    world.cluster._store.create({**body, "spec": {**ours.body["spec"], "replicas": 1}}, manager="helm")
+    assert finished(await applied(world, plan))[NAME].outcome is Outcome.FAILED
+    theirs = await deployment(world)
+    assert {entry["manager"] for entry in theirs.metadata["managedFields"]} <= {"helm", "embedded-controller"}
+    assert theirs.body["spec"]["replicas"] == 1
 
 
 async def test_an_autoscaler_may_write_what_it_wants_from_then_on(world):

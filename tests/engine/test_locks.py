@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.sqlite import SqliteRegistry
+from reconciler.engine import run
 from reconciler.engine.locks import APPLY_LEASE, TTL_MS, LockLost, apply_lock
+from reconciler.model.events import Outcome
 from reconciler.model.registry import Lease
 from tests.doubles.clock import FakeClock
 from tests.doubles.world import open_registry
+from tests.engine.fleets import agent, applied, finished
 
 LONG_S = 60.0
 
@@ -55,6 +59,42 @@ async def test_who_was_stopped_while_a_renewal_was_answered_has_lost_the_lock(
         held_up.times = 1
         with pytest.raises(LockLost, match="another"):
             await lock.keep()
+
+
+async def test_a_write_that_is_kept_waiting_ends_with_the_lock(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that lets us wait for longer than the lock lasts would do it when somebody else has the lock."""
+    monkeypatch.setattr(run, "KEEP_EACH_S", 0.01)
+    ended: list[bool] = []
+
+    async def waiting(*_: object, **__: object) -> None:
+        world.fake.advance(LONG_S)
+        now = world.fake.now_ms()
+        await world.registry.acquire(APPLY_LEASE, holder="another", ttl_ms=TTL_MS, now_ms=now)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(world.cluster, "apply", waiting)
+    world.commit(triage=agent("triage"))
+    with pytest.raises(LockLost, match="another"):
+        await asyncio.wait_for(applied(world), LONG_S)
+    assert ended == [True]
+
+
+async def test_a_write_that_takes_long_keeps_the_lock(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "KEEP_EACH_S", 0.01)
+    apply = world.cluster.apply
+
+    async def slow(*arguments: object, **options: object) -> object:
+        world.fake.advance(TTL_MS / 2000)  # half of what the lock lasts, twice: without renewal it were over
+        await asyncio.sleep(0.2)
+        world.fake.advance(TTL_MS / 2000)
+        return await apply(*arguments, **options)
+
+    monkeypatch.setattr(world.cluster, "apply", slow)
+    world.commit(triage=agent("triage"))
+    assert finished(await applied(world))["support/triage"].outcome is Outcome.APPLIED
 
 
 async def test_who_was_stopped_while_it_was_given_the_lock_asks_before_its_first_effect(
