@@ -55,6 +55,8 @@ from reconciler.model.ownership import OwnedPath, taken
 from reconciler.ports import Clock
 
 _CREATED = 201
+SHUT_OUT = frozenset({301, 302, 303, 307, 308, 401, 403, 407})
+"""What a proxy before a server says to those whom it does not let in. Source: RFC 9110, sections 15.4 and 15.5."""
 TAKES = 5
 IDENTITY_WAIT_S = 8.0
 """So long who the cluster is waits where a server asks us to: whoever asks is to hear of that before it gives up."""
@@ -433,7 +435,8 @@ def _is_made_by(manager: str, one: LiveObject) -> bool:
 
 def _unreadable(error: ReconcilerError) -> Unreadable:
     reason = f"{error.message}; {error.hint}" if error.hint else error.message
-    return Unreadable(reason=reason, refused=isinstance(error, NoAccess | NotAllowed | Busy))
+    shut_out = isinstance(error, Elsewhere) and error.code in SHUT_OUT
+    return Unreadable(reason=reason, refused=shut_out or isinstance(error, NoAccess | NotAllowed | Busy))
 
 
 def _all_forbidden(answers: Iterable[object]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,10 @@ MAX_BODY = 256 * 1024 * 1024
 MAX_LINE = 16 * 1024 * 1024
 """A line of more is refused: an object is 3 MiB at most."""
 LEAST_WAIT_S = 0.05
+LOGIN_WAIT_S = 8.0
+"""Less than anybody waits for a cluster to say who it is: credentials that are slow to come are no outage."""
+RELOAD_EACH_S = 30.0
+"""How often a kubeconfig is looked into again, and a plugin asked, while its server cannot be reached."""
 _UNSENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -43,6 +47,10 @@ _UNSENT = (
 APPLY = "application/apply-patch+yaml"
 EDIT = "application/json-patch+json"
 JSON = "application/json"
+
+
+class Unreached(ClusterUnavailable):
+    """No connection came about: nothing left this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +86,9 @@ class Transport:
         self._access = access
         self._clock = clock
         self._sessions = Sessions()
-        self._login = asyncio.Lock()
+        self._login: asyncio.Task[None] | None = None
         self._logins = 0
+        self._logged_in = float("-inf")
         self._not_before = 0.0
         self._gate = asyncio.Semaphore(CONNECTIONS)
         self.requests = 0
@@ -99,6 +108,9 @@ class Transport:
                 return await self._patiently(request)
             except NoAccess:
                 await self._log_in_again(logins)
+            except Unreached:
+                if not await self._moved(logins):
+                    raise
             return await self._patiently(request)
 
     async def _patiently(self, request: Request) -> Reply:
@@ -196,12 +208,44 @@ class Transport:
         return self._logins
 
     async def _log_in_again(self, logins: int) -> None:
-        """Read the credentials, unless somebody has since they were read `logins` times. Raises NoAccess."""
-        async with self._login:
-            if self._logins == logins:
-                await self._access.load()
-                await self._sessions.renew(self._access.tls)
-                self._logins += 1
+        """Read the credentials, unless somebody has since they were read `logins` times. Raises NoAccess.
+
+        Who waits for them for too long is told so, which is no outage, and they go on coming for the next who asks.
+        """
+        if self._logins != logins:
+            return
+        if self._login is None:
+            self._login = asyncio.create_task(self._load())
+            self._login.add_done_callback(self._logged)
+        try:
+            async with asyncio.timeout(LOGIN_WAIT_S):
+                await asyncio.shield(self._login)
+        except TimeoutError as error:
+            text = f"{self._cluster}: its credentials had not come after {LOGIN_WAIT_S:g} s, and are waited for"
+            raise NoAccess(
+                text, hint="see what its credential plugin does: run it by hand, as kubectl would"
+            ) from error
+
+    async def _load(self) -> None:
+        self._logged_in = self._clock.monotonic()
+        await self._access.load()
+        await self._sessions.renew(self._access.tls)
+        self._logins += 1
+
+    def _logged(self, login: asyncio.Task[None]) -> None:
+        self._login = None
+        if not login.cancelled():
+            login.exception()  # noqa: LOG004 - a task's; whoever waits has it too, and nobody may be left who does
+
+    async def _moved(self, logins: int) -> bool:
+        """Whether there is something new to try where nobody answers: a kubeconfig may name another address by now, or
+        another authority, and a certificate of ours may have run out. Looked at now and then only.
+        """
+        if self._clock.monotonic() - self._logged_in < RELOAD_EACH_S:
+            return self._logins != logins
+        with suppress(NoAccess):
+            await self._log_in_again(logins)
+        return self._logins != logins
 
     def _lost(self, request: Request, error: Exception) -> ReconcilerError:
         """What a request without an answer means. Only what never left this machine has surely had no effect."""
@@ -209,12 +253,17 @@ class Transport:
         silent = isinstance(error, TimeoutError) and not unsent
         why = f"no answer within {REQUEST_S:g} s" if silent else _words(error)
         text = f"{request.what} on {self._cluster}: {why}"
-        if request.method in WRITES and not unsent:
+        if unsent:
+            return Unreached(text, ref=request.ref, cluster=self._cluster)
+        if request.method in WRITES:
             return OutcomeUnknown(f"{text}; it may or may not have been done")
         return ClusterUnavailable(text, ref=request.ref, cluster=self._cluster)
 
     async def close(self) -> None:
         """End all connections. What is asked afterwards opens new ones."""
+        if self._login is not None:
+            self._login.cancel()
+            await asyncio.wait([self._login])
         await self._sessions.close()
         self._logins = 0
 

@@ -28,6 +28,8 @@ from reconciler.ports import Clock
 
 SERVER_S = 300
 """How long the server keeps one watch open."""
+OPENING_S = 10.0
+"""How long a list is good for by itself: its watch is open by then, or has to wait for a server that is busy."""
 SILENCE_S = 90.0
 """A server sends bookmarks about each minute: one that is silent for longer is gone, whatever TCP believes."""
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 10.0
@@ -176,7 +178,7 @@ class Watched:
         objects = self._up_to_date(listed)
         before = self.copy.replace(objects)
         self._version, self._newest = listed.version, number(listed.version)
-        self._heard = self._clock.monotonic()
+        self._heard = self._clock.monotonic() - (SILENCE_S - OPENING_S)
         self.relists += 1
         first, self._complete = not self._complete, True
         for ref, one in objects.items():

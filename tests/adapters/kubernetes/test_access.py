@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from aiohttp import web
 from kubernetes.aio.config import incluster_config
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.adapters.kubernetes import access
+from reconciler.adapters.kubernetes import access, transport
 from reconciler.adapters.kubernetes.access import Access
 from reconciler.adapters.kubernetes.answers import NoAccess
 from reconciler.adapters.kubernetes.connection import Login
@@ -62,6 +62,56 @@ async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, monkeypat
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert str(tmp_path / ".kube" / "config") in (await refusal(Login())).message
+
+
+async def test_credentials_that_are_slow_to_come_are_told_and_waited_for(
+    connect: Connect, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(transport, "LOGIN_WAIT_S", 0.2)
+    server.on("GET /version", said(VERSION))
+    script = f"echo ran >> {tmp_path}/ran; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo '{{{TOKEN}}}'"
+    made = connect(user=plugin_that(tmp_path, script))
+    for _ in range(2):
+        with pytest.raises(NoAccess, match="are waited for"):
+            await made.call(READ)
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(30):
+        while not server.seen:
+            with suppress(NoAccess):
+                await made.call(READ)
+    assert server.seen[0].token == "from the plugin"
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def test_a_kubeconfig_that_names_another_address_by_now_is_read_again(
+    connect: Connect, server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(transport, "RELOAD_EACH_S", 0.0)
+    server.on("GET /version", said(VERSION))
+    made = connect(cluster={"server": "http://127.0.0.1:1"})
+    with pytest.raises(ClusterUnavailable, match="cannot be reached"):
+        await made.call(READ)
+    server.kubeconfig(tmp_path)
+    assert (await made.call(READ)).code == 200
+
+
+async def test_a_server_that_is_away_is_not_logged_in_to_again_each_time(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    user = plugin_that(tmp_path, f"echo ran >> {tmp_path}/ran; echo '{{{TOKEN}}}'")
+    made = connect(user=user, cluster={"server": "http://127.0.0.1:1"})
+    for _ in range(3):
+        with pytest.raises(ClusterUnavailable):
+            await made.call(READ)
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+async def test_a_login_page_in_the_place_of_a_cluster_is_a_refusal(reach: Reach, server: ScriptedServer):
+    server.on("GET /version", said("<html>Sign in</html>", code=403))
+    server.on("GET /api/v1/namespaces/kube-system", said("<html>Sign in</html>", code=403))
+    answer = await reach().identity()
+    assert isinstance(answer, Unreadable)
+    assert answer.refused
 
 
 async def test_the_environment_names_kubeconfigs_of_which_some_may_be_missing(

@@ -13,7 +13,7 @@ from reconciler.adapters.kubernetes import transport as module
 from reconciler.adapters.kubernetes.access import Access
 from reconciler.adapters.kubernetes.answers import Busy, Elsewhere, Gone, NoAccess, NotThere
 from reconciler.adapters.kubernetes.connection import Login
-from reconciler.adapters.kubernetes.transport import Request, Transport
+from reconciler.adapters.kubernetes.transport import Request, Transport, Unreached
 from reconciler.model.errors import (
     ClusterUnavailable,
     FieldConflict,
@@ -150,7 +150,7 @@ async def test_a_server_that_is_not_there_has_done_nothing(tmp_path: Path, reque
         transport = Transport("double", Access(Login(kubeconfig=server.kubeconfig(tmp_path))), FakeClock())
         for request in (request_, READ):
             error = await error_of(transport, request)
-            assert type(error) is ClusterUnavailable
+            assert type(error) is Unreached
             assert "cannot be reached: Connection refused" in error.message.replace(
                 "Connect call failed", "Connection refused"
             )

@@ -29,7 +29,7 @@ from tests.adapters.kubernetes.objects import (
     ref,
 )
 from tests.doubles.clock import FakeClock
-from tests.doubles.scripted_server import Answer, ScriptedServer, raw, reset, said, status, stream
+from tests.doubles.scripted_server import Answer, ScriptedServer, raw, reset, said, silence, status, stream
 
 LIST, WATCH = f"GET {CONFIGS}", f"GET {CONFIGS}?watch"
 SETTINGS_READ = f"GET {SETTINGS}"
@@ -106,6 +106,16 @@ async def test_a_kind_is_listed_once_and_then_followed(server: ScriptedServer, r
         assert server.seen[1].query["resourceVersion"] == "10"
         assert server.seen[1].query["allowWatchBookmarks"] == "true"
         assert int(server.seen[1].query["timeoutSeconds"]) > 0
+
+
+async def test_a_list_whose_watch_does_not_open_is_soon_not_answered_from(server: ScriptedServer, reach: Reach):
+    server.on(LIST, said(listed(config("a", 3), version=10)), said(listed(config("a", 11), version=12)))
+    server.on(WATCH, silence)
+    clock = FakeClock()
+    async with following(reach(clock=clock), server) as here:
+        await here.becomes(a=3)
+        clock.advance(watching.OPENING_S + 1)
+        await here.becomes(a=11)
 
 
 @pytest.mark.parametrize(
