@@ -1,7 +1,7 @@
 """All measurements against one API server: `python -m benchmarks.cluster.run [--sizes 1000] [--write FILE]`.
 
-`reconciler`, kubectl, kapp and a bare client-go loop bring the same manifests to the same server, one after another,
-and nothing is left between them. Programs: those of `make control-plane`, and kapp and bareloop in benchmarks/bin.
+`reconciler`, kubectl, kapp and a bare client-go loop bring the same manifests to a server, one after another, each to
+one that was just started. Programs: those of `make control-plane`, and kapp and bareloop in benchmarks/bin.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,18 +33,11 @@ WARMING_AGENTS = 1000
 
 
 class Bench:
-    """One size on one plane."""
+    """One size: each program on a fresh server of its own, for what the one before has left is not the next one's."""
 
     def __init__(
-        self,
-        plane: ControlPlane,
-        folder: Path,
-        results: Result,
-        keep: Callable[[], None],
-        skipped: frozenset[str],
-        rounds: Rounds,
+        self, folder: Path, results: Result, keep: Callable[[], None], skipped: frozenset[str], rounds: Rounds
     ) -> None:
-        self._plane = plane
         self._root = folder / "fleet"
         self._skipped = skipped
         self._rounds = rounds
@@ -52,28 +47,52 @@ class Bench:
         self._warming = folder / "warming.yaml"
         self._folder = folder
         self._agents: int = results["agents"]
-        self.contenders = Contenders(plane, self._root, folder)
+        self._plane: ControlPlane
+        self.contenders: Contenders
         self.results = results
-        self.results.update(peers_at_once=KUBECTL_DIFF_AT_ONCE, load=0.0)
+        self.results.update(peers_at_once=KUBECTL_DIFF_AT_ONCE)
+        self.results.setdefault("load", 0.0)
 
     def measure(self) -> None:
-        """Everything, in order; what has been measured so far is kept after each step."""
-        self._prepare()
-        ours = Ours(self._plane, self._root, self.contenders, self._agents, self._rounds)
-        self.results["baseline_requests"] = self._told("idle", lambda: baseline(self._plane, self._rounds.steady_s))
-        self._applies(ours)
-        self._ours(ours)
-        for name, steps in (("kubectl", self._kubectl()), ("kapp", self._kapp())):
-            if name not in self._skipped:
-                self._peer(name, steps)
-                self._told(f"{name}: empty", lambda: ground.empty(self._plane))
+        """Everything, in order; what has been measured so far is kept when the next step begins."""
+        for number in range(self._rounds.applies):
+            last = number + 1 == self._rounds.applies
+            self._on_a_server("bare", partial(self._bare, last=last))
+            self._on_a_server("ours", partial(self._ours, last=last))
+        self._on_a_server("kubectl", lambda: self._peer("kubectl", self._kubectl()))
+        self._on_a_server("kapp", lambda: self._peer("kapp", self._kapp()))
+
+    def _on_a_server(self, name: str, work: Callable[[], None]) -> None:
+        """Do it on a control plane that was just started, whose caches are as on one that has been used."""
+        if name in self._skipped:
+            return
+        place, nodes = self._folder / "plane", ground.nodes_for(self._agents)
+        with ControlPlane.start(place, name="bench", nodes=nodes) as self._plane:
+            self.contenders = Contenders(self._plane, self._root, self._folder)
+            ground.create_spaces(self._plane)
+            if not self._root.exists():
+                self._write()
+            forget(self._root)
+            self._told(f"{name}: warm up", lambda: self.contenders.warm_up(self._warming))
+            self._told(f"{name}: empty", lambda: ground.empty(self._plane))
+            work()
+        self._keep()
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _write(self) -> None:
+        """The fleet, and its manifests for the others."""
+        ground.write_fleet(self._root, self._agents, self._plane)
+        self.results["objects"] = ground.write_manifests(self._root, self._manifests)
+        ground.write_manifests(self._root, self._warming, WARMING_AGENTS)
+        ground.change(self._root, range(max(1, self._agents // 100)), "peers")
+        ground.write_manifests(self._root, self._changed)
+        ground.change(self._root, range(max(1, self._agents // 100)), "info")
 
     def _peer(self, name: str, steps: Mapping[str, Callable[[], Timing]]) -> None:
         result: Result = self.results.setdefault(name, {})
         for step, work in steps.items():
             if f"{name}.{step}" not in self._skipped:
                 result[step] = numbers(self._told(f"{name}: {step}", work))
-        self._keep()
 
     def _told(self, what: str, work: Callable[[], Answer]) -> Answer:
         self._keep()  # what the step before has measured
@@ -86,41 +105,25 @@ class Bench:
         )
         return result
 
-    def _prepare(self) -> None:
-        ground.create_spaces(self._plane)
-        ground.write_fleet(self._root, self._agents, self._plane)
-        self.results["objects"] = ground.write_manifests(self._root, self._manifests)
-        ground.write_manifests(self._root, self._warming, WARMING_AGENTS)
-        ground.change(self._root, range(max(1, self._agents // 100)), "peers")
-        ground.write_manifests(self._root, self._changed)
-        ground.change(self._root, range(max(1, self._agents // 100)), "info")
-        forget(self._root)
-        self._told("warm up", lambda: self.contenders.warm_up(self._warming))
-        self._told("empty", lambda: ground.empty(self._plane))
-
-    def _applies(self, ours: Ours) -> None:
-        """Apply of all, ours and the bare loop's in turn, so that both meet the same server and the same machine."""
-        again = self.contenders.bare_loop
+    def _bare(self, *, last: bool) -> None:
         bare: Result = self.results.setdefault("bare", {"apply": []})
+        again = self.contenders.bare_loop
+        timing = self._told("bare: apply", lambda: again(self._manifests, "-wait"))
+        bare["apply"].append({**numbers(timing), **json.loads(timing.said)})
+        if last:
+            bare["again"] = numbers(self._told("bare: again", lambda: again(self._manifests)))
+            bare["commit"] = numbers(self._told("bare: 1 %", lambda: again(self._changed, "-wait")))
+
+    def _ours(self, *, last: bool) -> None:
+        ours = Ours(self._plane, self._root, self.contenders, self._agents, self._rounds)
         mine: Result = self.results.setdefault("ours", {"apply": []})
-        mine["plan_of_creates"] = self._told("ours: plan of creates", ours.plan_of_creates)
-        for number in range(self._rounds.applies):
-            bare["apply"].append(self._told("bare loop: apply", self._bare))
-            if number + 1 == self._rounds.applies:
-                bare["again"] = self._told("bare loop: again", lambda: numbers(again(self._manifests)))
-                bare["commit"] = self._told("bare loop: 1 %", lambda: numbers(again(self._changed, "-wait")))
-            self._told("empty", lambda: ground.empty(self._plane))
-            mine["apply"].append(self._told("ours: apply", ours.apply_all))
-            if number + 1 < self._rounds.applies:
-                self._told("empty", lambda: ground.empty(self._plane))
-                forget(self._root)
-
-    def _bare(self) -> Result:
-        timing = self.contenders.bare_loop(self._manifests, "-wait")
-        return {**numbers(timing), **json.loads(timing.said)}
-
-    def _ours(self, ours: Ours) -> None:
-        mine = self.results["ours"]
+        if last:
+            seconds = self._rounds.steady_s
+            self.results["baseline_requests"] = self._told("ours: idle", lambda: baseline(self._plane, seconds))
+            mine["plan_of_creates"] = self._told("ours: plan of creates", ours.plan_of_creates)
+        mine["apply"].append(self._told("ours: apply", ours.apply_all))
+        if not last:
+            return
         mine["cold"] = self._told("ours: cold plans", ours.cold_plans)
         mine["apply_nothing"] = self._told("ours: apply of nothing", ours.apply_nothing)
         with Staying(self._plane, self._root, self._folder / "stay.log", self._rounds) as stay:
@@ -133,7 +136,6 @@ class Bench:
         mine["commits"] = self._told("ours: commits of 1 %", ours.commits)
         mine["creations"] = self._told("ours: creations", ours.creations)
         mine["updates"] = self._told("ours: updates", ours.updates)
-        self._told("empty", lambda: ground.empty(self._plane))
 
     def _kubectl(self) -> Mapping[str, Callable[[], Timing]]:
         act, (all_of, changed) = self.contenders, (self._manifests, self._changed)
@@ -162,8 +164,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000")
-    parser.add_argument("--skip", default="", help="peers to leave out, or steps of theirs, as kapp,kubectl.again")
+    parser.add_argument("--skip", default="", help="programs to leave out, or steps of peers, as kapp,kubectl.again")
     parser.add_argument("--raw", type=Path, help="where to keep all numbers as JSON, step by step")
+    parser.add_argument("--go-on", action="store_true", help="add to what --raw kept, as of a run that was cut short")
     parser.add_argument("--from-raw", type=Path, help="measure nothing: report what --raw kept earlier")
     parser.add_argument("--write", type=Path, help="the document to write the report into, between its marks")
     parser.add_argument("--quick", action="store_true", help="each thing once or twice: only to see that it works")
@@ -193,6 +196,7 @@ def _asked(options: argparse.Namespace) -> str:
 
 def _measured(options: argparse.Namespace) -> list[Result]:
     rounds = QUICK if options.quick else BRIEF if options.brief else Rounds()
+    known: list[Result] = json.loads(options.raw.read_text()) if options.go_on else []
     results: list[Result] = []
     skipped = frozenset(options.skip.split(","))
 
@@ -203,11 +207,10 @@ def _measured(options: argparse.Namespace) -> list[Result]:
             fresh.replace(options.raw)
 
     for size in map(int, options.sizes.split(",")):
-        results.append({"agents": size, "options": _asked(options)})
+        before = next((one for one in known if one["agents"] == size), {"agents": size, "options": _asked(options)})
+        results.append(before)
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
-            nodes = ground.nodes_for(size)
-            with ControlPlane.start(Path(folder) / "plane", name="bench", nodes=nodes) as plane:
-                Bench(plane, Path(folder), results[-1], keep, skipped, rounds).measure()
+            Bench(Path(folder), before, keep, skipped, rounds).measure()
         keep()
     return results
 
