@@ -40,6 +40,8 @@ CONFIRMED_WITHIN = 6
 """Sweeps after which what was raised before a restart has been raised again, or is over: thresholds have passed."""
 
 Active = Mapping[str, Alert]
+Keep = Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]]
+"""Runs some work by a task of its own, again where it breaks off."""
 Report = Callable[[Active], Sequence[Alert]]
 
 
@@ -66,6 +68,10 @@ class Alarming:
     measures: Measures
     seats: Callable[[], Collection[str]] = tuple
     """The seats of which something is kept on disk here: what waits there is sent by who sits there again."""
+    keep: Keep | None = None
+    """Keeps a task up, also before it leads: where the registry is away from the start, nobody is elected to say so."""
+    _alone: bool = True
+    """Whether nothing was heard of any daemon that leads, this one included."""
     _active: dict[str, Alert] = field(default_factory=dict)
     _kept: AlertState | None = None
     """As it stands on disk; None while that is not known."""
@@ -140,32 +146,41 @@ class Alarming:
         self._level(
             "registry", lambda active: made.of_state(made.REGISTRY, text, began, after, active, now_ms, daemon=seat)
         )
+        if began and self._alone and self._task is None and self.keep is not None and now_ms - began >= after:
+            self._start(self.keep)  # it was away since before anybody led: there may be nobody else to say so
 
-    def begin(
-        self, keep: Callable[[Callable[[], Awaitable[None]]], asyncio.Task[None]], scope: Scope | None = None
-    ) -> None:
+    def begin(self, keep: Keep, scope: Scope | None = None) -> None:
         """Begin to lead, all or what `scope` says: raise alerts, by a task that `keep` keeps up.
 
         It goes on while the registry cannot be asked, for somebody has to say so; it ends when another daemon leads.
         What was known before another one led is its doing since, and counts no more.
         """
-        before, self._scope = self._scope, scope or Scope()
+        before, self._scope, self._alone = self._scope, scope or Scope(), False
         if self._task is not None and before.seat == self._scope.seat:
+            self._doubt()
             return
         self.end()
         self._sweeps = 0
-        self._kept, self._active = None, {}
         self._levels.clear()
         self._events.clear()
         self._unread, self._failing_ms = {}, 0
         self.registry("")  # who leads has asked it: what was told of it before a restart is over
+        self._start(keep)
+
+    def _start(self, keep: Keep) -> None:
+        self._kept, self._active = None, {}
         self._task = keep(self.run)
+
+    def _doubt(self) -> None:
+        """What others raised and still knew to end is known to nobody any more: it ends unless it is raised again."""
+        self._sweeps = 0
+        self._unconfirmed = {key for key, one in self._active.items() if one.name not in made.OWN}
 
     def behind(self) -> None:
         """Another daemon leads: end, once whoever was told that the registry is away was told that it is over. Who
         leads now knows nothing of that. To be called again and again.
         """
-        now = self.clock.monotonic()
+        now, self._alone = self.clock.monotonic(), False
         if self._task is not None and self._has_told(made.REGISTRY):
             self._parting = self._parting or now + PARTING_S
             if now < self._parting:
@@ -214,7 +229,7 @@ class Alarming:
         if self._kept is None:
             self._kept = await book.state()
             self._active = dict(self._kept.active)
-            self._unconfirmed = {key for key, one in self._active.items() if one.name not in made.OWN}
+            self._doubt()
 
     async def step(self, book: AlertBook, senders: Senders) -> int | None:
         """Take in what was reported, decide, write it down, have it sent. Answers when to look again."""

@@ -109,6 +109,8 @@ class Service:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set: then what is under way writes down where it is."""
+        if self.alarming is not None and self.settings.mode is not Mode.PLAN_ONLY:
+            self.alarming.keep = partial(self._kept, "alerts")
         try:
             await self._run(stop)
         finally:

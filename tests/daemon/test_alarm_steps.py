@@ -171,6 +171,44 @@ async def test_who_leads_again_goes_by_what_it_looks_after_now(story: Story) -> 
     await story.alarm.close()
 
 
+async def test_what_nobody_knows_how_to_end_is_over_for_who_leads_again(story: Story) -> None:
+    """Who raised it was given up with the lead, and nobody else led meanwhile."""
+    story.alarm.begin(kept)
+    await story.standing.begin()
+    await story.sweep({})
+    story.alarm.raise_(alert("", name="FleetUnhealthy"))
+    assert await story.after(S) == ["FleetUnhealthy"]
+    story.alarm.begin(kept)
+    for _ in range(CONFIRMED_WITHIN - 1):
+        await story.sweep({}, records=NAMES)
+        assert await story.after(S) == []
+    await story.sweep({}, records=NAMES)
+    assert await story.after(S) == ["-FleetUnhealthy"]
+    await story.alarm.close()
+
+
+@pytest.mark.parametrize("another_leads", [False, True])
+async def test_a_registry_that_is_away_from_the_start_is_told_unless_another_one_leads(
+    story: Story, *, another_leads: bool
+) -> None:
+    begun: list[Any] = []
+
+    def keep(work: Any) -> asyncio.Task[None]:
+        begun.append(work)
+        return kept(work)
+
+    story.alarm.keep = keep
+    if another_leads:
+        story.alarm.behind()
+    story.alarm.registry("connection refused")
+    assert begun == []
+    await story.after(BLIND_AFTER_MS)
+    for _ in range(2):
+        story.alarm.registry("connection refused")
+    assert len(begun) == (0 if another_leads else 1)
+    await story.alarm.close()
+
+
 async def test_that_the_registry_was_away_before_a_restart_is_over_for_who_leads(story: Story) -> None:
     story.alarm.registry("connection refused")
     await story.after(BLIND_AFTER_MS)
