@@ -194,6 +194,36 @@ async def test_repeated_requests_that_come_at_once_wait_for_the_first_and_memory
     assert len(repeats) == 1
 
 
+async def test_what_outlasts_its_caller_is_done_once_all_the_same() -> None:
+    """A caller that was told "too slow" asks again with its key, as it is there for."""
+    from aiohttp import web
+
+    done, go = list[str](), asyncio.Event()
+    repeats = Repeats(monotonic=lambda: 0.0, age_s=10, most=3)
+
+    async def work() -> web.Response:
+        done.append("x")
+        await go.wait()
+        return web.Response(text="done")
+
+    first = asyncio.create_task(repeats.once("a", ["k"], ("r", "p", b""), work))
+    while not done:  # noqa: ASYNC110 - it begins by itself
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    again = asyncio.create_task(repeats.once("a", ["k"], ("r", "p", b""), work))
+    await asyncio.sleep(0)
+    go.set()
+    assert (await again).body == b"done"
+    assert done == ["x"]
+
+
+async def test_a_daemon_that_stands_by_takes_nobody_back(server: Daemon) -> None:
+    """What it knows of Git is as old as itself: it would place by clusters and limits of then."""
+    status, body = await change(server, f"{AT}/rollback")
+    assert (status, body["type"]) == (409, "urn:reconciler:problem:no-plan")
+
+
 async def test_what_a_plan_holds_is_approved_by_what_it_shows(server: Daemon) -> None:
     assert (await change(server, "/api/v1/approvals", {"approval": "0" * 12}))[0] == 409
     hold = Hold(code=HoldCode.DELETION_BUDGET, agents=(TRIAGE,), action=Action.DELETE, text="1 delete", lift="raise it")
@@ -211,6 +241,7 @@ async def test_what_a_plan_holds_is_approved_by_what_it_shows(server: Daemon) ->
 
 
 async def test_a_way_back_that_cannot_be_gone_is_told_before_it_begins(server: Daemon) -> None:
+    server.plan = plan()
     status, body = await change(server, f"{AT}/rollback", {"to": 9})
     assert (status, body["type"]) == (409, "urn:reconciler:problem:refused")
     assert "no revision 9" in body["detail"]
@@ -223,6 +254,7 @@ async def test_a_way_back_is_that_of_the_fleet_that_the_daemon_follows_whatever_
     source = server.world.source
     assert isinstance(source, MemorySource)
     source.commit({"fleet.yaml": "nonsense"})
+    server.plan = plan()
     status, body = await change(server, f"{AT}/rollback", {"to": 9})
     assert (status, body["detail"]) == (409, "support/triage has no revision 9")
 

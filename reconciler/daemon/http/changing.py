@@ -25,6 +25,7 @@ from reconciler.engine.operate import MAX_REPLICAS, Hand
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.events import ChangeFinished, ChangeStarted
 from reconciler.model.identity import AgentName
+from reconciler.model.plan import Plan
 from reconciler.model.registry import Record
 from reconciler.model.units import Duration
 from reconciler.shapes.records import ApprovalShape, RecordShape, approval_json, record_json
@@ -101,6 +102,7 @@ class Changing:
         """Go back to an earlier revision: answered when it has begun, and followed by reading the agent."""
         name = call.agent
         await record_of((await call.inside.stores()).registry, name)
+        _refuse_unless_it_plans(call)  # what a daemon that stands by knows of Git may be as old as itself
         if name in self._going:
             raise Problem(409, "under-way", f"{name} is on its way back already")
         if len(self._going) >= MOST_ROLLBACKS:
@@ -116,9 +118,7 @@ class Changing:
     async def approve(self, call: Call) -> Answer:
         """Allow what this daemon's last plan holds back."""
         given: Approve = call.given
-        plan = call.inside.plan()
-        if plan is None:
-            raise Problem(409, "no-plan", "this daemon has made no plan, or stands by", hint="ask the one that leads")
+        plan = _refuse_unless_it_plans(call)
         by = await _hand(call)
         span = {"for_ms": _span(given.for_)} if given.for_ else {}
         made = await approve(by, plan, given.approval, reason=given.reason, **span)
@@ -196,6 +196,14 @@ def _of_agent(name: str, summary: str, handle: Callable[[Call], Awaitable[Answer
         answers=RecordShape,
         problems={404: "There is no such agent", **_REFUSED},
     )
+
+
+def _refuse_unless_it_plans(call: Call) -> Plan:
+    """The last plan of a daemon that makes some. Raises Problem."""
+    plan = call.inside.plan()
+    if plan is None:
+        raise Problem(409, "no-plan", "this daemon has made no plan, or stands by", hint="ask the one that leads")
+    return plan
 
 
 async def _hand(call: Call) -> Hand:

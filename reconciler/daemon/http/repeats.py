@@ -25,6 +25,13 @@ class _Done:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[web.Response] | None = None
+
+
+def _heeded(task: asyncio.Task[web.Response]) -> None:
+    """What it ended with is its caller's, who may have gone: then it is nobody's, and no fault."""
+    if not task.cancelled():
+        task.exception()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +60,12 @@ class Repeats:
         if known is not None:
             return await self._again(known, digest)
         made = self._known[caller, key] = _Done(digest, self.monotonic())
+        # It goes on when its caller waits no longer: who asks again with its key then gets what comes of it.
+        made.task = asyncio.create_task(self._do(made, (caller, key), do))
+        made.task.add_done_callback(_heeded)
+        return await asyncio.shield(made.task)
+
+    async def _do(self, made: _Done, at: tuple[str, str], do: Callable[[], Awaitable[web.Response]]) -> web.Response:
         try:
             answer = await do()
             made.status, made.body = answer.status, bytes(answer.body) if isinstance(answer.body, bytes) else b""
@@ -60,7 +73,7 @@ class Repeats:
                 name: answer.headers[name] for name in ("Content-Type", "Location") if name in answer.headers
             }
         except BaseException:
-            self._known.pop((caller, key), None)
+            self._known.pop(at, None)
             raise
         finally:
             made.over.set()
