@@ -16,7 +16,10 @@ from reconciler.model.alert import Answer, Queued, Route, Verdict
 from reconciler.model.errors import ReconcilerError
 from reconciler.ports import AlertBook, AlertSink, Clock
 
-MOST_AT_ONCE = 16
+MOST_AT_ONCE, MOST_AGAIN = 64, 16
+"""How many are sent at once, and beside them how many to receivers that were not there last time: those take as long
+as they may, and others wait for none of them.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class Senders:
     _sinks: dict[str, tuple[AlertRoute, AlertSink]] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
+    _again: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AGAIN))
 
     async def follow(self, routes: Sequence[Route]) -> None:
         """These are the routes now. What is queued for others is dropped; what waits for a receiver that a route had
@@ -75,13 +79,17 @@ class Senders:
             await sink.close()
 
     async def _empty(self, route: Route) -> None:
-        failures = 0
+        failures, answered = 0, (0, Answer(verdict=Verdict.LATER, text=""))
         while True:
             try:
                 queued = await self.book.next(route.id)
                 if queued is None:
                     return
-                answer = await self._sent(route, queued)
+                if answered[0] == queued.number:  # it was taken, and that could not be written down
+                    answer = answered[1]
+                else:
+                    answer = await self._sent(route, queued, again=failures > 0)
+                    answered = (queued.number, answer) if answer.verdict is not Verdict.LATER else answered
                 await self.book.tried(queued, answer)
             except ReconcilerError as error:  # the queue itself; nothing is lost, it may be sent twice
                 answer = Answer(verdict=Verdict.LATER, text=error.message)
@@ -92,11 +100,11 @@ class Senders:
             failures += 1
             await self.clock.sleep(max(answer.again_s or 0.0, self.pace.pause(failures)))
 
-    async def _sent(self, route: Route, queued: Queued) -> Answer:
+    async def _sent(self, route: Route, queued: Queued, *, again: bool) -> Answer:
         told = queued.notification
         try:
             sink = await self._sink(route)
-            async with self._gate:
+            async with self._again if again else self._gate:
                 answer = await sink.send(told)
         except ReconcilerError as error:
             answer = Answer(verdict=Verdict.LATER, text=error.message)

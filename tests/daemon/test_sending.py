@@ -21,7 +21,7 @@ from reconciler.daemon.telling import Teller
 from reconciler.daemon.wakes import Pace
 from reconciler.model.agent import AlertRoute
 from reconciler.model.alert import AlertChange, Answer, Notification, Route, Verdict
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import RegistryError, UsageError
 from reconciler.model.fleet import Declaration, FleetSpec, SqliteRegistry
 from reconciler.model.source import Revision
 from tests.adapters.sqlite.test_alertbook import told
@@ -105,6 +105,25 @@ async def test_what_is_queued_is_sent_in_order_past_what_is_refused(post: Post) 
     assert (waiting.queued, waiting.sent, waiting.refused) == (0, 2, 1)
     assert [line["answer"] for line in post.lines if line["event"] == "alert-refused"] == ["404"]
     assert 'outcome="refused",receiver="webhook"} 1.0' in post.measures.text().decode()
+
+
+async def test_what_was_taken_and_cannot_be_written_down_is_not_sent_again(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, tried, full = post.sink("a"), post.book.tried, [True, True]
+
+    async def on_a_full_disk(*arguments: Any) -> None:
+        if full:
+            full.pop()
+            raise RegistryError("the disk is full")
+        await tried(*arguments)
+
+    monkeypatch.setattr(post.book, "tried", on_a_full_disk)
+    await post.queue(told(1, "a"), told(2, "a"))
+    await post.sent("a")
+    assert [one.id for one in sink.heard] == ["id1", "id2"]
+    (waiting,) = await post.book.waiting()
+    assert (waiting.queued, waiting.sent) == (0, 2)
 
 
 async def test_what_fails_is_tried_again_after_a_growing_while_or_when_it_is_asked_for(post: Post) -> None:
