@@ -59,9 +59,9 @@ async def lift(run: Run, plan: Plan, *, mine: Callable[[AgentName], bool] = lamb
 async def _lift(run: Run, record: Record) -> None:
     held = record.quarantine
 
-    def build(fresh: Record) -> Record:
+    def build(fresh: Record) -> Record | None:
         if fresh.quarantine != held:
-            return fresh
+            return None
         return replace(fresh, quarantine=None, message="")
 
     text = "the spec that was quarantined is declared no more"

@@ -134,7 +134,9 @@ async def note(run: Run, record: Record, state: RecoveryState, *, text: str = ""
     mended = runs and fresh.state is AgentState.DEGRADED
     left = fresh.state is AgentState.RECOVERING and state.under_way is None and not await _goes_back(run, fresh)
 
-    def build(latest: Record) -> Record:
+    def build(latest: Record) -> Record | None:
+        if not _as_decided_on(latest, record):
+            return None
         made = replace(latest, recovery=state)
         if left:  # no plan may ever go on with it: of a spec that is quarantined none has a change
             return _back_to_work(made, state.taken[-1].text if state.taken else "")
@@ -226,12 +228,21 @@ async def _quarantine(run: Run, means: Means, given: Treatment, record: Record) 
     text = f"{lead} after {given.where} remedies: {given.taken.because}"
     state = ended(given.state, given.agent.spec.recovery, Ended.DONE, text, at_ms=now, chance=means.chance())
 
-    def build(fresh: Record) -> Record:
+    def build(fresh: Record) -> Record | None:
+        if not _as_decided_on(fresh, record):
+            return None
         held = Quarantine(spec_hash=given.agent.spec_hash, since_ms=now, reason=text)
         return replace(fresh, state=AgentState.QUARANTINED, quarantine=held, recovery=state, message=text)
 
     made = await settle(run, record, build, audit=(_fact(run, record, f"{Remedy.QUARANTINE}: {text}"),))
+    if made.recovery != state:
+        text = "somebody resumed it meanwhile"
     return Treated(how=Ended.DONE, text=text, record=made)
+
+
+def _as_decided_on(latest: Record, record: Record) -> bool:
+    """Whether nobody has meanwhile resumed an agent, or quarantined it: a count by hand changes nothing for it."""
+    return (latest.recovery, latest.quarantine) == (record.recovery, record.quarantine)
 
 
 async def _measured(run: Run, means: Means, given: Treatment) -> Assessment:

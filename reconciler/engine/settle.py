@@ -21,7 +21,7 @@ POLL_S = 0.1
 async def settle(
     run: Run,
     record: Record,
-    build: Callable[[Record], Record],
+    build: Callable[[Record], Record | None],
     *,
     journal_entries: Iterable[JournalEntry] = (),
     revisions: Iterable[AgentRevision] = (),
@@ -29,12 +29,16 @@ async def settle(
 ) -> Record:
     """Write what `build` makes of the record, with journal, history and audit in one transaction; answers it.
 
-    Somebody may write the record meanwhile without the lock (suspend, scale): then it is read and built again.
+    Somebody may write the record meanwhile without the lock (suspend, scale): then it is read and built again. Where
+    `build` makes nothing of it then, nothing is written, and it is answered as it is.
     Raises RegistryConflict when it keeps changing, or when it became another agent's (a new id).
     """
     entries, history, facts = tuple(journal_entries), tuple(revisions), tuple(audit)
     for attempt in range(CONFLICTS):
-        made = replace(build(record), version=record.version + 1, updated_ms=run.clock.now_ms())
+        built = build(record)
+        if built is None:
+            return record
+        made = replace(built, version=record.version + 1, updated_ms=run.clock.now_ms())
         try:
             await run.commit(records=(made,), journal=entries, revisions=history, audit=facts)
         except RegistryConflict:

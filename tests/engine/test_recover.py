@@ -13,9 +13,10 @@ import pytest
 
 from reconciler.engine import journal
 from reconciler.engine.apply import locked
+from reconciler.engine.operate import Hand, resume
 from reconciler.engine.recover import Means, Treated, Treatment, note, treat
 from reconciler.engine.run import Run
-from reconciler.engine.world import Patience, Stores
+from reconciler.engine.world import Patience, Retry, Stores
 from reconciler.health.ladder import sequence
 from reconciler.model.agent import Remedy
 from reconciler.model.errors import ClusterUnavailable
@@ -23,7 +24,7 @@ from reconciler.model.health import HttpProbe, ProbeRequest
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import ClusterIdentity, Found, Precondition, Unreadable
 from reconciler.model.recovery import Ended, RecoveryState, Taken
-from reconciler.model.registry import AgentState, JournalPhase, Quarantine, Record
+from reconciler.model.registry import AgentState, JournalPhase, Quarantine, Record, Write
 from tests.doubles.clock import FakeClock
 from tests.doubles.pods_cluster import PodsCluster
 from tests.doubles.prober import TableProber
@@ -101,6 +102,49 @@ async def clinic(tmp_path: Path) -> AsyncIterator[Clinic]:
     yield made
     await made.cluster.close()
     await made.registry.close()
+
+
+def resumed_in_between(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody resumes the agent by hand between the next look at its record and the write that follows."""
+    commit, hand = clinic.registry.commit, Hand(registry=clinic.registry, clock=clinic.clock, actor="rita", retry=Retry())
+    first = [True]
+
+    async def late(write: Write) -> int:
+        if first:
+            first.clear()
+            await resume(hand, NAME)
+        return await commit(write)
+
+    monkeypatch.setattr(clinic.registry, "commit", late)
+
+
+async def test_what_was_decided_of_an_agent_is_not_written_once_somebody_resumed_it(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await clinic.have(1)
+    before = await clinic.record()
+    ill = RecoveryState(spec_hash=before.spec_hash, since_ms=1, step=2)
+    async with clinic.locked() as run:
+        assert await note(run, before, ill) is not None
+        resumed_in_between(clinic, monkeypatch)
+        await note(run, await clinic.record(), replace(ill, left=True), text="nothing is left to try")
+    assert (await clinic.record()).recovery is None
+    told = [entry.fact.message async for entry in clinic.registry.audit(name=NAME)]
+    assert "nothing is left to try" not in told
+
+
+async def test_a_quarantine_is_not_written_once_somebody_resumed_the_agent(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await clinic.have(1)
+    before = await clinic.record()
+    async with clinic.locked() as run:
+        await note(run, before, RecoveryState(spec_hash=before.spec_hash, since_ms=1, step=2))
+    known = await clinic.record()
+    resumed_in_between(clinic, monkeypatch)
+    treated = await clinic.treat(Remedy.QUARANTINE, known)
+    assert treated.text == "somebody resumed it meanwhile"
+    assert (await clinic.record()).quarantine is None
 
 
 async def test_those_that_do_not_answer_go_one_by_one_while_others_serve(clinic: Clinic) -> None:
