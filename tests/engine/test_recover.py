@@ -106,7 +106,10 @@ async def clinic(tmp_path: Path) -> AsyncIterator[Clinic]:
 
 def resumed_in_between(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody resumes the agent by hand between the next look at its record and the write that follows."""
-    commit, hand = clinic.registry.commit, Hand(registry=clinic.registry, clock=clinic.clock, actor="rita", retry=Retry())
+    commit, hand = (
+        clinic.registry.commit,
+        Hand(registry=clinic.registry, clock=clinic.clock, actor="rita", retry=Retry()),
+    )
     first = [True]
 
     async def late(write: Write) -> int:

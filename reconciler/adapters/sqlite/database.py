@@ -1,6 +1,8 @@
-"""One connection in one thread, and what SQLite's failures mean. No tables are known here.
+"""One connection in one thread, another for what may take long, and what SQLite's failures mean. No tables are known
+here.
 
-SQLite calls block, so all of them run on a thread of their own, one after another. Each failure is translated once:
+SQLite calls block, so all of them run on a thread of their own, one after another; searches have one for themselves, or
+whoever may ask could keep every write, and every lease, waiting. Each failure is translated once:
 refused (nothing was written), or unknown (the commit itself failed in a way that leaves both ends possible).
 """
 
@@ -25,8 +27,8 @@ U = TypeVar("U")
 BUSY_MS = 10_000
 CACHE_KIB = 16_384
 SEARCH_CACHE_KIB = 65_536
-"""How much of the file a connection keeps in memory, at most; the second once it was searched. Looking through the
-whole file when it is opened fills what there is, and most programs search nothing.
+"""How much of the file a connection keeps in memory, at most; the second is that of the one for searches, which most
+programs never open.
 """
 DAMAGED_HINT = (
     "keep a copy of the file for analysis, restore it from a backup, or move it away and run `reconciler apply`"
@@ -70,6 +72,14 @@ def _turn_to_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def _opened(path: Path, cache_kib: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, cached_statements=256)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    connection.execute("PRAGMA mmap_size = 0")
+    return connection
+
+
 class Database:
     """An open file. Make it with `open`; every call runs on its own thread."""
 
@@ -77,7 +87,8 @@ class Database:
         self.path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
         self._connection: sqlite3.Connection | None = None
-        self._searched = False
+        self._searching = ThreadPoolExecutor(1, thread_name_prefix="searches")
+        self._second: sqlite3.Connection | None = None
 
     @classmethod
     async def open(cls, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> Self:
@@ -103,13 +114,9 @@ class Database:
                 f"{self.path}: cannot open it: {error.strerror}",
                 hint="make the file and its folder writable for this user, or free some space",
             ) from error
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_MS / 1000, cached_statements=256)
-        self._connection = connection
+        self._connection = connection = _opened(self.path, CACHE_KIB)
         _turn_to_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("PRAGMA mmap_size = 0")
         self._check(connection)
         try:
             with self.transaction(connection):
@@ -132,6 +139,19 @@ class Database:
         if self._connection is None:
             raise RegistryError(f"{self.path} is closed", hint="open it again")
         return await self._call(doing, work, self._connection)
+
+    async def search(self, doing: str, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the thread for what may look at much. It writes nothing, and sees one state: that of now."""
+        if self._connection is None:
+            raise RegistryError(f"{self.path} is closed", hint="open it again")
+
+        def search(_nothing: None) -> T:
+            if self._second is None:
+                self._second = _opened(self.path, SEARCH_CACHE_KIB)
+            with self.reading(self._second):
+                return work(self._second)
+
+        return await asyncio.get_running_loop().run_in_executor(self._searching, self.guarded, doing, search, None)
 
     async def _call(self, doing: str, work: Callable[[U], T], value: U) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self.guarded, doing, work, value)
@@ -202,18 +222,17 @@ class Database:
             if connection.in_transaction:
                 connection.execute("COMMIT")
 
-    @contextmanager
-    def searching(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """The same for what may look at much: from the first time on with room for it in memory."""
-        if not self._searched:
-            connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
-            self._searched = True
-        with self.reading(connection):
-            yield
-
     async def close(self) -> None:
         """Close the file; the last process to do so folds the write-ahead log back into it."""
         connection, self._connection = self._connection, None
+        loop = asyncio.get_running_loop()
         if connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+            await loop.run_in_executor(self._searching, self._end_searching)
+            await loop.run_in_executor(self._thread, connection.close)
+        self._searching.shutdown(wait=False)
         self._thread.shutdown(wait=False)
+
+    def _end_searching(self) -> None:
+        second, self._second = self._second, None
+        if second is not None:
+            second.close()

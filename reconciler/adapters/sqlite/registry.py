@@ -137,32 +137,29 @@ class SqliteRegistry:
         place = _checked(query, limit, after)
 
         def work(connection: sqlite3.Connection) -> Page:
-            with self._database.searching(connection):
-                (seq,) = connection.execute("SELECT seq FROM head").fetchone()
-                names = Search(connection, query, place).names(limit)
-                records = tuple(_read_record(connection, *name) for name in names[:limit])
+            (seq,) = connection.execute("SELECT seq FROM head").fetchone()
+            names = Search(connection, query, place).names(limit)
+            records = tuple(_read_record(connection, *name) for name in names[:limit])
             following = ""
             if len(names) > limit:
                 following = tokens.written(place_of(query.order, facts_of(records[-1]), records[-1]), query)
             return Page(records=records, next=following, seq=seq)
 
-        return await self._database.run("search the records", work)
+        return await self._database.search("search the records", work)
 
     async def count(self, query: Query, *, by: str = "") -> tuple[GroupCount, ...]:
         def work(connection: sqlite3.Connection) -> tuple[GroupCount, ...]:
-            with self._database.searching(connection):
-                return Count(connection, query).counts(by)
+            return Count(connection, query).counts(by)
 
-        return await self._database.run("count the records", work)
+        return await self._database.search("count the records", work)
 
     async def explain(self, query: Query, *, limit: int, after: str = "") -> QueryPlan:
         place = _checked(query, limit, after)
 
         def work(connection: sqlite3.Connection) -> QueryPlan:
-            with self._database.reading(connection):
-                return Search(connection, query, place).plan(limit)
+            return Search(connection, query, place).plan(limit)
 
-        return await self._database.run("search the records", work)
+        return await self._database.search("search the records", work)
 
     async def commit(self, write: Write) -> int:
         """See the port. A record of an agent that is gone, or never was, must be new: version 1, state registered."""

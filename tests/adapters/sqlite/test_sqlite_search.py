@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.sqlite import SqliteRegistry, bounds
 from reconciler.adapters.sqlite.database import CACHE_KIB, SEARCH_CACHE_KIB
+from reconciler.adapters.sqlite.searching import Search
 from reconciler.model.identity import AgentName
 from reconciler.model.query import And, Comparator, Compare, Contains, Expression, Like, OneOf, Or, Query, Value, Words
 from reconciler.model.registry import AgentState
@@ -185,14 +187,32 @@ async def test_only_what_changes_is_written_and_nothing_is_left_over(registry, t
 
 
 async def test_room_to_search_in_is_taken_by_who_searches_alone(registry) -> None:
-    async def room() -> int:
-        asked = registry._database.run("ask", lambda opened: opened.execute("PRAGMA cache_size").fetchone()[0])
-        return -int(await asked)
+    def room(opened: sqlite3.Connection) -> int:
+        return -int(opened.execute("PRAGMA cache_size").fetchone()[0])
 
-    await registry.snapshot()
-    assert await room() == CACHE_KIB
     await registry.count(Query())
-    assert await room() == SEARCH_CACHE_KIB
+    assert await registry._database.run("ask", room) == CACHE_KIB
+    assert await registry._database.search("ask", room) == SEARCH_CACHE_KIB
+
+
+async def test_a_search_that_takes_long_keeps_no_write_and_no_lease_waiting(registry, monkeypatch) -> None:
+    go = threading.Event()
+
+    def long(_self: Search, _limit: int) -> list[tuple[str, str]]:
+        go.wait(60)
+        return []
+
+    monkeypatch.setattr(Search, "names", long)
+    searching = asyncio.create_task(registry.find(Query(), limit=5))
+    try:
+        async with asyncio.timeout(30):
+            assert (await registry.acquire("daemon", holder="one", ttl_ms=1000, now_ms=1)).holder == "one"
+            await registry.commit(write(record()))
+            assert len((await registry.snapshot()).value.records) == 1
+        assert not searching.done()
+    finally:
+        go.set()
+    assert (await searching).records == ()
 
 
 async def test_values_are_never_part_of_a_statement(registry) -> None:
