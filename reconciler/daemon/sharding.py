@@ -9,7 +9,7 @@ not be renewed in time is given up by the monotonic clock, before its lease can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -198,6 +198,7 @@ class Sharding:
         old = [(shard, held) for shard, held in self._shards.items() if self._age(held) >= standing.TTL_S / 3]
         await asyncio.gather(*(self._renew(shard, held) for shard, held in old))
         if not await self._seated():
+            self._begin_to_leave(self._shards.keys())  # whoever has the seats is to have the shards
             patient = self._patient_until is not None and self.clock.monotonic() < self._patient_until
             return "its seat is held by who had it before" if patient else f"all {self.count} seats are taken"
         now = self.clock.now_ms()
@@ -212,8 +213,7 @@ class Sharding:
         waits = ""
         for shard in sorted(wanted - self._shards.keys()):
             waits = await self._take(shard) or waits
-        for shard in sorted(self._shards.keys() - wanted - self._leaving.keys()):
-            self._leaving[shard] = asyncio.create_task(self._leave(shard))
+        self._begin_to_leave(self._shards.keys() - wanted)
         self.counted(len(self._shards), self.count)
         return waits
 
@@ -284,6 +284,10 @@ class Sharding:
             ending = asyncio.create_task(_ended(self.hand_over))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
+
+    def _begin_to_leave(self, shards: Iterable[int]) -> None:
+        for shard in sorted(set(shards) - self._leaving.keys()):
+            self._leaving[shard] = asyncio.create_task(self._leave(shard))
 
     async def _leave(self, shard: int) -> None:
         """Hand a shard over: when the work on its agents has ended, whoever it falls to may have it."""

@@ -346,6 +346,20 @@ async def test_more_daemons_than_shards_stand_by_until_a_seat_is_free(registry) 
     assert all(not lease.holder for lease in await registry.leases("daemon/")), "all is given up"
 
 
+async def test_who_has_no_seat_any_more_leaves_its_shards_to_those_who_have_one(registry) -> None:
+    one = Member(registry, "one")
+    task = one.start()
+    await until(lambda: len(one.held) == COUNT)
+    later = SystemClock().now_ms() + 3_600_000  # as if `one` had slept for an hour
+    for number in range(COUNT):
+        await registry.acquire(f"daemon/seat-{number}-of-{COUNT}", holder="two", ttl_ms=60_000, now_ms=later)
+    assert one.sharding._seat is not None
+    one.sharding._seat[1].asked -= standing.TTL_S / 3  # it is time to renew it
+    await asyncio.wait_for(task, PATIENTLY_S)
+    assert all(not lease.holder for lease in await registry.leases("daemon/shard-"))
+    assert any("shard-handed-over" in line for line in one.lines)
+
+
 async def test_who_was_killed_comes_back_to_its_seat_and_to_what_it_kept_there(registry) -> None:
     """Else what it was to tell people would wait for ever, at a seat that nobody takes."""
     clock = FakeClock()
