@@ -217,14 +217,14 @@ class Transport:
         if self._login is None:
             self._login = asyncio.create_task(self._load())
             self._login.add_done_callback(self._logged)
-        try:
-            async with asyncio.timeout(LOGIN_WAIT_S):
-                await asyncio.shield(self._login)
-        except TimeoutError as error:
+        login = self._login
+        done, _ = await asyncio.wait([login], timeout=LOGIN_WAIT_S)
+        if not done:
             text = f"{self._cluster}: its credentials had not come after {LOGIN_WAIT_S:g} s, and are waited for"
-            raise NoAccess(
-                text, hint="see what its credential plugin does: run it by hand, as kubectl would"
-            ) from error
+            raise NoAccess(text, hint="see what its credential plugin does: run it by hand, as kubectl would")
+        if login.cancelled():
+            raise ClusterUnavailable(f"{self._cluster}: its connections were closed meanwhile", cluster=self._cluster)
+        login.result()
 
     async def _load(self) -> None:
         self._logged_in = self._clock.monotonic()
