@@ -254,14 +254,17 @@ class Disruption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentShape:
-    """What a Deployment had before its agent was declared, and keeps: it could not be taken over otherwise.
+    """What a Deployment had before its agent was declared, and keeps: it could not be taken over otherwise; and how its
+    pods run.
 
-    `as_found`: nothing is added to its pods but the agent's own config: no security settings, no drain, no PORT.
+    `run_as_user`: a number of a user, None for the image's own. `as_found`: nothing is added to its pods but the
+    agent's own config: no security settings, no drain, no PORT.
     """
 
     selector: Mapping[str, str] = field(default_factory=dict)
     container: str = ""
     service_account: str = ""
+    run_as_user: int | None = None
     as_found: bool = False
 
 

@@ -57,9 +57,10 @@ _FIELDS: dict[Kind, str] = {
     Kind.NUMBER: """
         autoscaling.behavior.scaleDown.policies.percent autoscaling.behavior.scaleDown.policies.pods
         autoscaling.behavior.scaleUp.policies.percent autoscaling.behavior.scaleUp.policies.pods autoscaling.max
-        autoscaling.min health.failureThreshold health.successThreshold ports.port ports.servicePort
-        probes.liveness.failureThreshold probes.liveness.successThreshold probes.readiness.failureThreshold
-        probes.readiness.successThreshold probes.startup.failureThreshold probes.startup.successThreshold
+        autoscaling.min deployment.runAsUser health.failureThreshold health.successThreshold ports.port
+        ports.servicePort probes.liveness.failureThreshold probes.liveness.successThreshold
+        probes.readiness.failureThreshold probes.readiness.successThreshold probes.startup.failureThreshold
+        probes.startup.successThreshold
         recovery.attempts recovery.backoff.factor replicas wave
     """,
     Kind.PERCENT: """

@@ -46,7 +46,7 @@ def deployment(names: Names, agent: Agent, *, share: Share, config_hash: str) ->
             },
             "spec": {
                 "serviceAccountName": account_name(names, spec),
-                **({} if spec.as_found else HARDENED),
+                **_hardened(spec),
                 "terminationGracePeriodSeconds": max(1, spec.rollout.termination_grace.whole_seconds()) + drain,
                 "topologySpreadConstraints": [
                     {
@@ -67,6 +67,15 @@ def deployment(names: Names, agent: Agent, *, share: Share, config_hash: str) ->
     if spec.autoscaling is None or share.replicas == 0:
         body["replicas"] = share.replicas
     return {**names.head("apps", "v1", "Deployment"), "spec": body}
+
+
+def _hardened(spec: AgentSpec) -> dict[str, Any]:
+    """What pods may not do, and as whom they run."""
+    user = spec.deployment.run_as_user if spec.deployment else None
+    said = {} if user is None else {"runAsUser": user}
+    if spec.as_found:
+        return {"securityContext": said} if said else {}
+    return {**HARDENED, "securityContext": {**HARDENED["securityContext"], **said}}
 
 
 def account_name(names: Names, spec: AgentSpec) -> str:

@@ -29,6 +29,7 @@ from reconciler.spec.fields import (
     Segment,
     Text,
     Threshold,
+    UserNumber,
     exactly_one,
     one_of_schema,
 )
@@ -65,6 +66,7 @@ class DeploymentEntry(Model):
     selector: Labels = Field(default_factory=dict)
     container: Label | None = None
     service_account: ObjectName | None = None
+    run_as_user: UserNumber | None = None
     as_found: Flag = False
 
 

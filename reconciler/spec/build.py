@@ -336,6 +336,7 @@ def _deployment(entry: r.DeploymentEntry | None) -> DeploymentShape | None:
         selector=entry.selector,
         container=entry.container or "",
         service_account=entry.service_account or "",
+        run_as_user=entry.run_as_user,
         as_found=entry.as_found,
     )
 

@@ -108,6 +108,8 @@ TemplateText = Annotated[
 ]
 PortNumber = Annotated[StrictInt, Field(ge=1, le=65535)]
 PortReference = PortNumber | PortName
+UserNumber = Annotated[StrictInt, Field(ge=1, le=2**31 - 1)]
+"""Not that of root."""
 Threshold = Annotated[StrictInt, Field(ge=1, le=1000)]
 Replicas = Annotated[StrictInt, Field(ge=0, le=MAX_REPLICAS)]
 Weight = Annotated[StrictInt, Field(ge=0, le=1000)]

@@ -259,6 +259,8 @@ RUNNING: Mapping[str, Mapping[str, str]] = {
         "without them the agent's own label.",
         "container": "The name of the agent's container among others; `agent` unless said.",
         "serviceAccount": "An account that is there, for the pods to run as; without it the agent gets one of its own.",
+        "runAsUser": "The number of the user that pods run as, for an image that names none or root: as root they do "
+        "not start.",
         "asFound": "Adds nothing to the pods but the agent's config: security settings, account token, drain and PORT "
         "stay as the Deployment has them.",
     },

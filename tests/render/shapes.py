@@ -59,7 +59,7 @@ POD = {
     "automountServiceAccountToken!": bool,
     "enableServiceLinks!": bool,
     "terminationGracePeriodSeconds!": int,
-    "securityContext!": {"runAsNonRoot!": (True,), "seccompProfile!": {"type!": ("RuntimeDefault",)}},
+    "securityContext!": {"runAsNonRoot!": (True,), "runAsUser": int, "seccompProfile!": {"type!": ("RuntimeDefault",)}},
     "topologySpreadConstraints!": [
         {"maxSkew!": int, "topologyKey!": str, "whenUnsatisfiable!": ("ScheduleAnyway",), "labelSelector!": SELECTOR}
     ],

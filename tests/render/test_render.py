@@ -151,6 +151,14 @@ def container(declared: Agent) -> Any:
     return pod(declared)["containers"][0]
 
 
+@pytest.mark.parametrize("as_found", [False, True])
+def test_pods_run_as_the_user_that_is_said(*, as_found: bool) -> None:
+    shape = DeploymentShape(run_as_user=1000, as_found=as_found)
+    context = pod(agent("demo/hello", deployment=shape))["securityContext"]
+    assert context["runAsUser"] == 1000
+    assert context.get("runAsNonRoot") is (None if as_found else True)
+
+
 def test_what_was_taken_over_keeps_what_cannot_change_and_what_its_pods_were() -> None:
     found = bodies(TAKEN_OVER, 3)
     spec = found["Deployment"]["spec"]

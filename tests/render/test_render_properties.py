@@ -81,6 +81,7 @@ shapes = st.builds(
     selector=st.sampled_from([{}, {"app": "web"}, {"app.kubernetes.io/name": "theirs", "team": "them"}]),
     container=st.sampled_from(["", "main"]),
     service_account=st.sampled_from(["", "default", "robots.v1"]),
+    run_as_user=st.none() | st.integers(1, 2**31 - 1),
     as_found=st.booleans(),
 )
 

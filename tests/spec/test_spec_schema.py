@@ -97,7 +97,7 @@ alerts:
 suspend: false
 protect: true
 adopt: true
-deployment: {selector: {app: triage}, container: main, serviceAccount: robots.v1, asFound: true}
+deployment: {selector: {app: triage}, container: main, serviceAccount: robots.v1, runAsUser: 1000, asFound: true}
 """
 FULL_FLEET = (
     API

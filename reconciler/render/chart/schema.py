@@ -127,7 +127,7 @@ def _running() -> dict[str, Any]:
         "progressDeadlineSeconds": at_least_one,
         "revisionHistoryLimit": _COUNT,
         "serviceAccount": _object(("create",), create=_FLAG, name=_TEXT, annotations=_STRINGS),
-        "deployment": _object(selector=_STRINGS, container=_OWN_NAME, asFound=_FLAG),
+        "deployment": _object(selector=_STRINGS, container=_OWN_NAME, runAsUser=at_least_one, asFound=_FLAG),
         "nodeSelector": _STRINGS,
         "tolerations": _OBJECTS,
         "affinity": _ANYTHING,

@@ -105,8 +105,14 @@ spec:
       enableServiceLinks: false
       securityContext:
         runAsNonRoot: true
+        {{- with .Values.deployment.runAsUser }}
+        runAsUser: {{ int64 . }}
+        {{- end }}
         seccompProfile:
           type: RuntimeDefault
+      {{- else if .Values.deployment.runAsUser }}
+      securityContext:
+        runAsUser: {{ int64 .Values.deployment.runAsUser }}
       {{- end }}
       {{- with .Values.imagePullSecrets }}
       imagePullSecrets: {{ include "@NAME@.inline" . }}

@@ -132,7 +132,8 @@ def _shape(spec: AgentSpec) -> dict[str, Any]:
     shape = spec.deployment
     if shape is None:
         return {}
-    return {"selector": dict(shape.selector), "container": container_name(spec), "asFound": shape.as_found}
+    user = {} if shape.run_as_user is None else {"runAsUser": shape.run_as_user}
+    return {"selector": dict(shape.selector), "container": container_name(spec), **user, "asFound": shape.as_found}
 
 
 def _secret(secret: SecretRef | None) -> dict[str, Any]:
@@ -236,7 +237,8 @@ def _installers(spec: AgentSpec) -> list[Section]:
             key="deployment",
             value=_shape(spec),
             comment="What a Deployment had before it was an agent's, and keeps: selector, container, asFound (nothing\n"
-            "is added to its pods but the agent's config).",
+            "is added to its pods but the agent's config). runAsUser: the number of the user that pods run as, of an\n"
+            "image that names none or root: as root no pod starts.",
         ),
         Section(key="nodeSelector", value={}, comment="Where pods may run, as Kubernetes has it."),
         Section(key="tolerations", value=[]),
