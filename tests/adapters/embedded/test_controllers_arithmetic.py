@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from reconciler.adapters.embedded.controllers.arithmetic import (
     Bounds,
     Count,
+    Sample,
     bounds,
-    ratio_replicas,
+    replicas_by,
     rolling_step,
     scaled,
-    utilisation_replicas,
 )
 
 small = st.integers(min_value=0, max_value=12)
@@ -96,17 +96,30 @@ def test_pods_that_are_not_available_go_first() -> None:
     assert rolling_step(3, Bounds(surge=1, unavailable=0), Count(replicas=1, available=1), [well, broken])[1] == (2, 0)
 
 
+def pods(number: int, used: int | None, *, ready: bool = True, wanted: int = 50) -> list[Sample]:
+    """Pods that use so much each, and should use `wanted`; each requests 100."""
+    amount = None if used is None else Fraction(used)
+    return [Sample(used=amount, wanted=Fraction(wanted), most=Fraction(100), ready=ready)] * number
+
+
 @pytest.mark.parametrize(
-    ("current", "used", "requested", "target", "expected"),
-    [(2, 180, 200, 50, 4), (2, 105, 200, 50, 2), (4, 40, 400, 50, 1), (3, 0, 300, 50, 0), (3, 10, 0, 50, 3)],
+    ("current", "samples", "expected"),
+    [
+        (2, pods(2, 90), 4),
+        (2, pods(2, 52), 2),
+        (4, pods(4, 10), 1),
+        (3, pods(3, 0), 0),
+        (3, pods(3, 10, wanted=0), 3),
+        (3, [], 3),
+        (10, pods(10, 54), 10),
+        (10, pods(10, 56), 12),
+        (4, pods(5, 50), 4),  # a rollout has one more: that is no growth
+        (10, [*pods(5, 75), *pods(5, 500, ready=False)], 10),  # an overload, and half of them start
+        (10, [*pods(6, 50), *pods(4, 0, ready=False)], 10),
+        (3, [*pods(2, 100), *pods(1, None)], 4),  # more, though one that is not measured may be idle
+        (3, [*pods(2, 0), *pods(1, None)], 2),  # fewer, though one that is not measured may be busy
+        (4, [*pods(1, 0), *pods(3, None)], 4),
+    ],
 )
-def test_usage_over_requests_decides_replicas(
-    current: int, used: int, requested: int, target: int, expected: int
-) -> None:
-    found = utilisation_replicas(current, used=Fraction(used), requested=Fraction(requested), target_percent=target)
-    assert found == expected
-
-
-def test_within_the_tolerance_nothing_moves() -> None:
-    assert ratio_replicas(10, Fraction(109, 100)) == 10
-    assert ratio_replicas(10, Fraction(112, 100)) == 12
+def test_usage_over_what_is_wanted_decides_replicas(current: int, samples: list[Sample], expected: int) -> None:
+    assert replicas_by(current, samples) == expected

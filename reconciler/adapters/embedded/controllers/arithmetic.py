@@ -89,16 +89,41 @@ def _shrink(desired: int, limits: Bounds, new: Count, olds: Sequence[Count]) -> 
     return tuple(told)
 
 
-def utilisation_replicas(current: int, *, used: Fraction, requested: Fraction, target_percent: int) -> int:
-    """How many replicas bring usage over requests to the target; `current` within the tolerance.
-
-    `used` and `requested` are sums over the pods that were measured.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What one pod uses (None: not measured), what it should (`wanted`), and what it is taken to use where it was not
+    measured and fewer are asked for (`most`). A pod that is not `ready` may be starting: its usage says nothing yet.
     """
-    if requested <= 0 or target_percent <= 0:
+
+    used: Fraction | None
+    wanted: Fraction
+    most: Fraction
+    ready: bool
+
+
+def replicas_by(current: int, samples: Sequence[Sample]) -> int:
+    """How many replicas bring usage to what is wanted of it; `current` within the tolerance, or where nothing is known.
+
+    Pods that say nothing weigh against a change, and never turn one into its opposite.
+    """
+    known = [(one.used, one.wanted) for one in samples if one.used is not None and one.ready]
+    missing = [one for one in samples if one.used is None]
+    starting = [one for one in samples if one.used is not None and not one.ready]
+    ratio = _ratio(known)
+    if ratio is None:
         return current
-    return ratio_replicas(current, used / requested * 100 / target_percent)
+    if not missing and not (starting and ratio > 1):
+        return current if abs(ratio - 1) <= TOLERANCE else math.ceil(len(known) * ratio)
+    known += [(one.most if ratio < 1 else Fraction(0), one.wanted) for one in missing]
+    if ratio > 1:
+        known += [(Fraction(0), one.wanted) for one in starting]
+    weighed = _ratio(known)
+    if weighed is None or abs(weighed - 1) <= TOLERANCE or (weighed > 1) is not (ratio > 1):
+        return current
+    asked = math.ceil(len(known) * weighed)
+    return max(asked, current) if weighed > 1 else min(asked, current)
 
 
-def ratio_replicas(current: int, ratio: Fraction) -> int:
-    """`ceil(current * ratio)`, or `current` when the ratio is within the tolerance of 1."""
-    return current if abs(ratio - 1) <= TOLERANCE else math.ceil(current * ratio)
+def _ratio(known: Sequence[tuple[Fraction, Fraction]]) -> Fraction | None:
+    wanted = sum((one for _used, one in known), Fraction(0))
+    return sum((used for used, _wanted in known), Fraction(0)) / wanted if wanted > 0 else None

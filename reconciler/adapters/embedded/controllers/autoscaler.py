@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from reconciler.adapters.embedded.controllers import pods as pod_facts
-from reconciler.adapters.embedded.controllers.arithmetic import ratio_replicas, utilisation_replicas
+from reconciler.adapters.embedded.controllers.arithmetic import Sample, replicas_by
 from reconciler.adapters.embedded.controllers.view import View
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.adapters.embedded.times import stamp
@@ -45,7 +45,7 @@ class Wish:
 
 
 def wish(autoscaler: Body, *, current: int, pods: list[Body], usage: dict[ObjectRef, PodUsage]) -> Wish:
-    """The most that any readable metric asks for, over the ready pods that were measured."""
+    """The most that any readable metric asks for."""
     asked: list[int] = []
     seen: list[Body] = []
     unreadable: list[str] = []
@@ -85,31 +85,40 @@ def _resource(source: Body, current: int, pods: list[Body], usage: dict[ObjectRe
     name, target = str(source["name"]), source.get("target", {})
     if name not in ("cpu", "memory"):
         return f"resource {name} is not measured here"
-    used, requested, measured = Fraction(0), Fraction(0), 0
+    percent = target.get("averageUtilization")
+    try:
+        value = stored_amount(str(target.get("averageValue", ""))) if percent is None else Fraction(0)
+    except ValueError as error:
+        return str(error)
+    samples: list[Sample] = []
+    requested = Fraction(0)
     for pod in pods:
         metadata = pod["metadata"]
         sample = usage.get(ObjectRef(group="", kind="Pod", namespace=metadata["namespace"], name=metadata["name"]))
-        if sample is None or not pod_facts.is_ready(pod):
-            continue
         request = _requested(pod, name)
-        if request is None and target.get("averageUtilization") is not None:
+        if request is None and percent is not None:
             return f"missing request for {name} in pod {metadata['name']}"
-        measured += 1
-        requested += request or 0
-        used += Fraction(sample.cpu).limit_denominator(1_000_000) if name == "cpu" else sample.memory
+        wanted = value if percent is None else (request or 0) * Fraction(int(percent), 100)
+        most = value if percent is None else (request or 0) * Fraction(max(100, int(percent)), 100)
+        ready = pod_facts.is_ready(pod)
+        if sample is not None and ready:
+            requested += request or 0
+        samples.append(Sample(used=_used(sample, name), wanted=wanted, most=most, ready=ready))
+    measured = [one.used for one in samples if one.used is not None and one.ready]
     if not measured:
         return "no ready pod has been measured yet"
-    average = used / measured
+    used = sum(measured, Fraction(0))
+    average = used / len(measured)
     shown: Body = {"averageValue": f"{int(average * 1000)}m" if name == "cpu" else str(int(average))}
-    if (percent := target.get("averageUtilization")) is not None:
-        if requested:
-            shown["averageUtilization"] = int(used / requested * 100)
-        return utilisation_replicas(measured, used=used, requested=requested, target_percent=int(percent)), shown
-    try:
-        wanted = stored_amount(str(target.get("averageValue", "")))
-    except ValueError as error:
-        return str(error)
-    return (ratio_replicas(measured, average / wanted) if wanted else current), shown
+    if percent is not None and requested:
+        shown["averageUtilization"] = int(used / requested * 100)
+    return replicas_by(current, samples), shown
+
+
+def _used(sample: PodUsage | None, name: str) -> Fraction | None:
+    if sample is None:
+        return None
+    return Fraction(sample.cpu).limit_denominator(1_000_000) if name == "cpu" else Fraction(sample.memory)
 
 
 def _requested(pod: Body, name: str) -> Fraction | None:
