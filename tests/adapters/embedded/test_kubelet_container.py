@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 from reconciler.adapters.embedded.kubelet import pod as pods
 from reconciler.adapters.embedded.kubelet.container import Container, Surroundings
 from reconciler.adapters.embedded.kubelet.files import ConfigError, Sources
-from reconciler.adapters.embedded.kubelet.machine import Identity
+from reconciler.adapters.embedded.kubelet.machine import Identity, identify
 from reconciler.adapters.embedded.kubelet.pod import Pod, Surface
 from reconciler.adapters.embedded.kubelet.ports import PortBook
 from reconciler.adapters.embedded.kubelet.probes import attempt
@@ -52,7 +55,7 @@ class Threads:
     async def prepare(self, _spec: Any) -> Launch:
         self.preparing.set()
         await self.prepared.wait()
-        return Launch(executable="sleep", argv=("sleep",), env={}, cwd=Path(), log=Path())
+        return Launch(executable="sleep", argv=("sleep",), env={"PATH": "/usr/bin:/bin"}, cwd=Path(), log=Path())
 
     async def start(self, _launch: Launch) -> Any:
         return await asyncio.shield(asyncio.ensure_future(self._fork()))
@@ -68,7 +71,7 @@ async def nobody_else(_spec: Any) -> bool:
     return False
 
 
-def container(threads: Threads) -> Container:
+def container(threads: Threads, **more: Any) -> Container:
     around = Surroundings(
         name="ns/p",
         grace=1.0,
@@ -78,7 +81,7 @@ def container(threads: Threads) -> Container:
         taken=nobody_else,
         changed=lambda: None,
     )
-    return Container(SPEC, ContainerFacts(name="c", image="none"), around, policy="Always")
+    return Container({**SPEC, **more}, ContainerFacts(name="c", image="none"), around, policy="Always")
 
 
 async def test_a_process_that_was_being_started_when_its_pod_was_ended_is_ended_too() -> None:
@@ -107,6 +110,26 @@ async def test_a_container_that_was_being_prepared_when_its_pod_was_ended_is_not
     threads.prepared.set()  # others of the pod take their time to end, and it is not cancelled before
     await running
     assert not threads.forking.is_set()
+
+
+async def test_a_hook_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    threads, told = Threads(), tmp_path / "pid"
+    threads.prepared.set()
+    threads.forked.set()
+    command = ["/bin/sh", "-c", f"sleep 600 & echo $! > {told}; wait"]
+    made = container(threads, lifecycle={"preStop": {"exec": {"command": command}}})
+    running = asyncio.create_task(made.run())
+    await threads.forking.wait()
+    await made.stop(1.0)
+    await running
+    helper = int(told.read_text())
+    try:
+        async with asyncio.timeout(10):
+            while identify(helper):  # noqa: ASYNC110 - nobody tells of a grandchild's end
+                await asyncio.sleep(0.01)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(helper, signal.SIGKILL)
 
 
 async def test_a_container_that_fails_us_does_not_have_the_others_started_twice(

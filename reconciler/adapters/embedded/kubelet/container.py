@@ -6,7 +6,9 @@ Its facts are for the pod's status; every change of them is told by `changed`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -335,7 +337,9 @@ class Container:
                 log.warning("%s: preStop of container %s: %s", self._around.name, self.spec["name"], error)
 
     async def _run(self, command: list[str]) -> int:
-        """A command in the container's surroundings (exec probes, hooks), ended with the task that waits for it."""
+        """A command in the container's surroundings (exec probes, hooks). It is ended with the task that waits for it,
+        and with it whatever it has started: its group is not the container's, where the end would find them.
+        """
         launch = self._launch or await self._around.prepare(self.spec)
         try:
             child = await asyncio.create_subprocess_exec(
@@ -352,5 +356,6 @@ class Container:
         try:
             return await child.wait()
         finally:
-            if child.returncode is None:
-                child.kill()
+            if child.returncode is None:  # not reaped: the number is still that of its group
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGKILL)
