@@ -304,6 +304,10 @@ class Container:
         since = 0.0
         while True:
             result = await probes.attempt(probe, self._around.ports(), self._run)
+            if result.ok is None:
+                log.warning("%s: container %s not probed: %s", self._around.name, self.spec["name"], result.message)
+                await asyncio.sleep(timing.period)
+                continue
             early = not result.ok and tally.verdict is None and soon < timing.period
             if not early or since >= timing.period:
                 tally.count(ok=result.ok)
@@ -352,7 +356,7 @@ class Container:
                 start_new_session=True,
             )
         except OSError as error:
-            raise OSError(f"{command[:1]}: {error.strerror}") from error
+            raise OSError(error.errno, f"{command[:1]}: {error.strerror}") from error
         try:
             return await child.wait()
         finally:

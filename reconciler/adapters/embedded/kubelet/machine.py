@@ -6,6 +6,7 @@ A process is known by its pid, its start time and the boot it belongs to, never 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import Self
 LINUX = sys.platform.startswith("linux")
 _PS_SECONDS = 5.0
 _PREFIX = "process://"
+_NO_SUCH = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR, errno.EACCES, errno.EPERM})
+"""How the system says that there is no such process, or that it is somebody else's. Any other error says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +65,32 @@ class ProcessRow:
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of a process that runs now; None when there is none, or it has ended and only waits to be read."""
+    """The identity of a process that runs now; None when there is none, or it has ended and only waits to be read.
+
+    Raises OSError where that cannot be told, as without a descriptor left.
+    """
     row = _row(pid)
     return None if row is None or row.state in "ZX" else Identity(pid=pid, start=row.start, boot=boot())
 
 
 def is_running(identity: Identity) -> bool:
-    return identify(identity.pid) == identity
+    """Whether it runs now. Raises OSError where that cannot be told."""
+    return identity.boot == boot() and identify(identity.pid) == identity
 
 
 @lru_cache(maxsize=1)
 def boot() -> str:
-    """What tells this boot of the machine from others; "" where the system does not say."""
+    """What tells this boot of the machine from others; "" where the system does not say. Raises OSError."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NO_SUCH:
+            raise
         return ""
 
 
 def table() -> list[ProcessRow]:
-    """All processes that can be seen. Takes some 20 us each on Linux."""
+    """All processes that can be seen. Takes some 20 us each on Linux. Raises OSError."""
     if not LINUX:
         return _ps(["-A"])
     rows = (_row(int(name)) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - fifty times quicker
@@ -125,7 +134,9 @@ def _row(pid: int) -> ProcessRow | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123 - called for every process, every second
             data = stream.read()
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NO_SUCH:
+            raise
         return None
     fields = data[data.rindex(b")") + 2 :].split()
     return ProcessRow(
@@ -159,7 +170,10 @@ def _page() -> int:
 
 
 def _ps(which: list[str]) -> list[ProcessRow]:
-    """The same from `ps`, as macOS and the BSDs have it: lstart is five words, times are [[dd-]hh:]mm:ss."""
+    """The same from `ps`, as macOS and the BSDs have it: lstart is five words, times are [[dd-]hh:]mm:ss.
+
+    Raises OSError.
+    """
     columns = "pid=,pgid=,sess=,state=,rss=,time=,lstart="
     try:
         done = subprocess.run(
@@ -169,8 +183,8 @@ def _ps(which: list[str]) -> list[ProcessRow]:
             check=False,
             env={"LC_ALL": "C", "PATH": os.defpath},
         )
-    except (OSError, subprocess.SubprocessError):
-        return []
+    except subprocess.SubprocessError as error:
+        raise TimeoutError("`ps` does not answer") from error
     rows = []
     for line in done.stdout.decode(errors="replace").splitlines():
         words = line.split()

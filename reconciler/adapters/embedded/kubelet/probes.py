@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ MAX_HEAD_BYTES = 64 * 1024
 FIRST_LOOK_SECONDS = 0.05
 """Until its first success a probe looks sooner than its period: after this time, doubling. People wait for it."""
 _OK_LOW, _OK_HIGH = 200, 400
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""What this machine has run out of: no fault of a container."""
 
 Runner = Callable[[list[str]], Awaitable[int]]
 """Runs a command in the container's surroundings and answers its exit code."""
@@ -27,7 +30,9 @@ Runner = Callable[[list[str]], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    ok: bool
+    """`ok` is None where the container could not be asked: neither a success nor a failure of it."""
+
+    ok: bool | None
     message: str = ""
 
 
@@ -79,7 +84,8 @@ async def attempt(probe: Body, ports: Mapping[str, int], run: Runner) -> Result:
     except TimeoutError:
         return Result(ok=False, message=f"no answer within {timing.timeout:g} s")
     except Exception as error:  # noqa: BLE001 - whatever it is, the probe has failed, and is to go on
-        return Result(ok=False, message=_reason(error))
+        ours = isinstance(error, OSError) and error.errno in _OURS
+        return Result(ok=None if ours else False, message=_reason(error))
 
 
 async def _attempt(probe: Body, ports: Mapping[str, int], run: Runner) -> Result:

@@ -75,12 +75,18 @@ class Process:
             )
         finally:
             os.close(log)
-        return cls(machine.identify(child.pid) or Identity(pid=child.pid, start="?", boot=machine.boot()), child)
+        try:
+            identity = machine.identify(child.pid) or Identity(pid=child.pid, start="?", boot=machine.boot())
+        except OSError:  # nobody could know it again
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        return cls(identity, child)
 
     @classmethod
     def adopt(cls, identity: Identity) -> Process | None:
         """Take over a process that runs already; None when it is gone."""
-        return cls(identity, None) if machine.is_running(identity) else None
+        return cls(identity, None) if _runs(identity) else None
 
     async def wait(self) -> Ended:
         """Until it has ended; then what is left of its group is ended too."""
@@ -106,13 +112,14 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Signal the whole group, if it is still this process's."""
-        if self._ended is None and (self._child is not None or machine.is_running(self.identity)):
+        if self._ended is None and (self._child is not None or _runs(self.identity)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     async def _see_end(self) -> Ended:
         await self._until_gone()
-        self._end_rest()
+        while not self._end_rest():  # noqa: ASYNC110 - nobody tells when the system can be asked again
+            await asyncio.sleep(POLL_SECONDS)
         self._ended = self._reap()
         return self._ended
 
@@ -125,7 +132,7 @@ class Process:
         loop = asyncio.get_running_loop()
         rung = asyncio.Event()
         try:
-            if self._child is None and not machine.is_running(self.identity):
+            if self._child is None and not _runs(self.identity):
                 return
             loop.add_reader(bell.fileno(), rung.set)
             await rung.wait()
@@ -135,26 +142,44 @@ class Process:
 
     def _gone(self) -> bool:
         if self._child is None:
-            return not machine.is_running(self.identity)
-        return machine.identify(self.pid) is None
+            return not _runs(self.identity)
+        try:
+            return machine.identify(self.pid) is None
+        except OSError:
+            return False
 
-    def _end_rest(self) -> None:
-        """End what is left of the group: while a child is not reaped, its pid (the group's id) is not given again."""
+    def _end_rest(self) -> bool:
+        """End what is left of the group: while a child is not reaped, its pid (the group's id) is not given again.
+
+        False when it cannot be told now what is left.
+        """
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            return
-        if machine.identify(self.pid) is None:
-            for row in machine.table():
-                if row.group == row.session == self.pid and row.pid != self.pid:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(row.pid, signal.SIGKILL)
+            return True
+        try:
+            rows = machine.table() if machine.identify(self.pid) is None else []
+        except OSError:
+            return False
+        for row in rows:
+            if row.group == row.session == self.pid and row.pid != self.pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(row.pid, signal.SIGKILL)
+        return True
 
     def _reap(self) -> Ended:
         if self._child is None:
             return Ended(code=None)
         code = self._child.wait()
         return Ended(code=128 - code, signal=-code) if code < 0 else Ended(code=code)
+
+
+def _runs(identity: Identity) -> bool:
+    """Whether it runs, as far as can be told: of what cannot be looked at, the end will be seen later."""
+    try:
+        return machine.is_running(identity)
+    except OSError:
+        return True
 
 
 class _Bell(Protocol):
