@@ -142,7 +142,7 @@ class EmbeddedCluster:
         return await self._read(self._warm.observe, scope)
 
     async def _see_to_supervisor(self) -> None:
-        """Start the supervisor when there is none and workloads want one. Never fails: observing goes on, and the next
+        """Start the supervisor when there is none and pods want one. Never fails: observing goes on, and the next
         write says why.
         """
         with contextlib.suppress(OSError, ClusterError):
@@ -275,8 +275,12 @@ def live_object(ref: ObjectRef, body: dict[str, Any]) -> LiveObject:
 
 
 def _wants_pods(store: ObjectStore) -> bool:
+    """Whether pods are to run, or are to be ended: those of what was deleted run on until somebody does that."""
     deployments, _ = store.list("apps", "Deployment")
-    return any(item["spec"].get("replicas", 1) for item in deployments)
+    if any(item["spec"].get("replicas", 1) for item in deployments):
+        return True
+    pods, _ = store.list("", "Pod")
+    return any(not _ended(pod) or "deletionTimestamp" in pod["metadata"] for pod in pods)
 
 
 def _ended(pod: dict[str, Any]) -> bool:

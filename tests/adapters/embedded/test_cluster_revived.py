@@ -13,6 +13,7 @@ import pytest
 from reconciler.adapters.embedded import cluster
 from reconciler.adapters.embedded.cluster import EmbeddedCluster
 from reconciler.adapters.embedded.lifecycle import end_everything, ensure_running, is_locked, read_said
+from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.objects import AnyState, Found, Manifest, Scope
 
@@ -83,6 +84,25 @@ async def test_whoever_has_looked_all_along_brings_it_back_as_well(
     assert isinstance(await opened_once.observe(Scope()), Found)
     assert is_locked(state)
     await opened_once.close()
+
+
+@pytest.mark.parametrize(("phase", "started"), [("Running", True), ("Succeeded", False)])
+async def test_a_pod_that_has_not_ended_brings_it_back_when_nothing_is_deployed_any_more(
+    state: Path, phase: str, *, started: bool
+) -> None:
+    asked: list[Path] = []
+    looking = EmbeddedCluster.open("local", state, run="processes", ensure_supervisor=asked.append)
+    ref = ObjectRef(group="", kind="Pod", namespace="demo", name="sleeper")
+    store = ObjectStore.open(state / cluster.DATABASE)
+    spec = {"containers": [{"name": "c", "image": "none"}]}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sleeper", "namespace": "demo"}, "spec": spec}
+    uid = store.apply(body, manager="test", force=True)["metadata"]["uid"]
+    store.patch_status(ref, {"phase": phase}, manager="kubelet")
+    assert isinstance(await looking.observe(Scope()), Found)
+    assert asked == ([state] if started else [])
+    store.remove(ref, uid)
+    store.close()
+    await looking.close()
 
 
 async def test_looking_at_a_cluster_with_nothing_to_run_starts_nothing(state: Path) -> None:
