@@ -58,7 +58,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """The loop. Returns when it is time to end."""
-        loop = asyncio.get_running_loop()
+        loop, files = asyncio.get_running_loop(), _files(self._state)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._told.set)
         self._say(Phase.READY)  # from here on every signal is heard, and every write is seen by the first pass
@@ -66,7 +66,7 @@ class Supervisor:
         try:
             while not self._told.is_set():
                 pause = await self._pass()
-                if not self._here():
+                if not self._here(files):
                     log.warning("%s is gone: all that runs is ended", self._state)
                     await self._kubelet.end_all()
                     return
@@ -134,12 +134,22 @@ class Supervisor:
         except ClusterError:
             return False
 
-    def _here(self) -> bool:
-        return (self._state / lifecycle.LOCK).exists() and (self._state / lifecycle.DATABASE).exists()
+    def _here(self, files: list[tuple[int, int]]) -> bool:
+        """Whether the state folder is still the one that it began with; one that took its name is not its business."""
+        try:
+            return _files(self._state) == files
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _say(self, phase: Phase) -> None:
         own = machine.identify(os.getpid())
         lifecycle.say(self._state, Said(pid=os.getpid(), start=own.start if own else "", phase=phase))
+
+
+def _files(state_dir: Path) -> list[tuple[int, int]]:
+    """Which files its lock and its database are, whatever their names. Raises OSError."""
+    found = [(state_dir / name).stat() for name in (lifecycle.LOCK, lifecycle.DATABASE)]
+    return [(each.st_dev, each.st_ino) for each in found]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler.adapters.embedded import lifecycle
 from reconciler.adapters.embedded.kubelet.machine import identify
+from reconciler.adapters.embedded.store import ObjectStore
 from tests.adapters.embedded.supervised import Machine, eventually, is_alive, machine
 
 SLEEP = ["sleep", "600"]
@@ -118,6 +119,24 @@ def test_when_its_folder_is_removed_it_ends_all_that_runs(here: Machine) -> None
     shutil.rmtree(here.state)
     eventually(lambda: not is_alive(pid))
     eventually(lambda: not is_alive(supervisor))
+
+
+def test_when_its_folder_is_replaced_it_leaves_the_new_one_to_another(here: Machine) -> None:
+    here.deployment("web", {"command": SLEEP})
+    here.ready("web")
+    (pid,) = here.pids("web")
+    first = here.start()
+    os.kill(first, signal.SIGSTOP)  # all of it happens between two looks
+    here.store.close()
+    shutil.rmtree(here.state)
+    here.state.mkdir()
+    here.store = ObjectStore.open(here.state / lifecycle.DATABASE)
+    here.deployment("web", {"command": SLEEP})
+    os.kill(first, signal.SIGCONT)
+    eventually(lambda: not is_alive(first))
+    assert not is_alive(pid)
+    here.ready("web")
+    assert lifecycle.is_locked(here.state)
 
 
 def test_a_process_that_was_started_but_not_written_down_is_ended(here: Machine) -> None:
