@@ -185,12 +185,13 @@ async def test_an_answer_before_the_end_of_a_request_is_passed_on() -> None:
 async def test_what_is_no_http_is_carried_as_bytes() -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
-            writer.write(data[::-1])
+            writer.write(data.swapcase())
 
-    for start in (b"\x16\x03\x01", b"PING\n", b"GET nothing\r\n"):
+    for start in (b"\x16\x03\x01", b"PING\n", b"GET nothing\r\n", b"AMQP\0\0\x09\x01", b"A" * 33):
         async with proxied(Pod(echo)) as (reader, writer):
             writer.write(start)
-            assert await reader.readexactly(len(start)) == start[::-1]
+            async with asyncio.timeout(10):
+                assert await reader.readexactly(len(start)) == start.swapcase()
 
 
 async def test_a_server_that_speaks_first_is_heard() -> None:

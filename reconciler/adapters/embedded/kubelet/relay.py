@@ -21,6 +21,7 @@ CHUNK = 64 * 1024
 LOOK_SECONDS = 0.25
 """How often a connection that waits for its next request looks whether its pod still serves."""
 _ATTEMPTS = 4
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ?")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) [^\r\n ]+ HTTP/1\.[01]\r\n")
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 
@@ -235,8 +236,8 @@ def _heard(task: asyncio.Task[None]) -> None:
 
 async def _read_head(first: bytes, reader: asyncio.StreamReader) -> tuple[bytes, bool]:
     """All lines up to the blank one, and True; what is there so far and False, once it cannot be HTTP/1.x."""
-    data = first
-    if not first.isalpha():
+    data, method = await _read_method(first, reader)
+    if not method:
         return data, False
     while len(data) < MAX_HEAD_BYTES:
         try:
@@ -245,13 +246,28 @@ async def _read_head(first: bytes, reader: asyncio.StreamReader) -> tuple[bytes,
             return data + error.partial, False
         except asyncio.LimitOverrunError as error:
             return data + await reader.readexactly(error.consumed), False
-        began = data == first
+        began = b"\n" not in data
         data += line
         if (began and not _REQUEST.fullmatch(data)) or not line.endswith(b"\r\n"):
             return data, False
         if line == b"\r\n":
             return data, True
     return data, False
+
+
+async def _read_method(first: bytes, reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """A method with the space after it, and True. Byte by byte: what is none may be all that its client says for now,
+    as the protocol header of AMQP is, and has no end of line.
+    """
+    data = first
+    if not first.isalpha():
+        return data, False
+    while not data.endswith(b" "):
+        byte = await reader.read(1)
+        data += byte
+        if not byte or not _METHOD.fullmatch(data):
+            return data, False
+    return data, True
 
 
 async def _small_body(head: Head, reader: asyncio.StreamReader) -> bytes | None:
