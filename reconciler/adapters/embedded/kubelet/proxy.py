@@ -30,6 +30,7 @@ MANAGER = "kube-proxy"
 MAX_CONNECTIONS = 4096
 CONNECT_SECONDS = 2.0
 WAIT_FOR_READY_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,9 @@ class Proxies:
             if service is None:
                 service = self._services[uid] = Service(uid, self._book)
                 service.take(body)
-                self._spawn(self._open(service, body))
+                self._spawn(self._open(service))
             elif service.take(body):
-                self._spawn(self._open(service, body))
+                self._spawn(self._open(service))
             service.choose(pods)
 
     def changed(self) -> None:
@@ -70,13 +71,21 @@ class Proxies:
             task.cancel()
         await asyncio.gather(*(service.close() for service in self._services.values()), return_exceptions=True)
 
-    async def _open(self, service: Service, body: Body) -> None:
-        try:
-            addresses = await service.open(body)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._publish, body, addresses)
-        except (OSError, ClusterError) as error:
-            log.warning("service %s/%s: %s", body["metadata"]["namespace"], body["metadata"]["name"], error)
+    async def _open(self, service: Service) -> None:
+        """Open and publish a Service, tried until it succeeds or the Service is gone: no later look would do it."""
+        loop, said = asyncio.get_running_loop(), ""
+        while self._services.get(service.uid) is service:
+            body = service.body
+            try:
+                addresses = await service.open(body)
+                await loop.run_in_executor(self._writer, self._publish, body, addresses)
+            except (OSError, ClusterError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("service %s/%s: %s", body["metadata"]["namespace"], body["metadata"]["name"], said)
+            else:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
     def _publish(self, body: Body, addresses: dict[str, str]) -> None:
         metadata = body["metadata"]
@@ -102,6 +111,7 @@ class Service:
 
     def __init__(self, uid: str, book: PortBook) -> None:
         self.uid = uid
+        self.body: Body = {}
         self.news = asyncio.Event()
         self._book = book
         self._ports: list[Body] = []
@@ -116,7 +126,7 @@ class Service:
 
     def take(self, body: Body) -> bool:
         """Take in a changed Service; True when its listeners must be looked at."""
-        metadata = body["metadata"]
+        self.body, metadata = body, body["metadata"]
         self._namespace, self._name = metadata["namespace"], f"{metadata['namespace']}/{metadata['name']}"
         self._selector = body["spec"].get("selector") or {}
         ports, self._ports = self._ports, body["spec"].get("ports", [])
