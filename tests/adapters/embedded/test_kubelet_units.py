@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -321,6 +322,32 @@ def test_a_log_is_cut_while_it_is_written_and_no_line_is_lost(tmp_path: Path) ->
     found += log.read_text().splitlines()
     assert cuts > 0
     assert found == [f"{number:06d}" for number in range(60000)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to be had")
+def test_on_a_full_disk_a_log_is_cut_to_its_newest_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_CHUNK", 8)
+    log, aside, copy = (tmp_path / name for name in ("c.log", "c.log.1", "c.log.tmp"))
+    log.write_text("old\n" * 10 + "new\nest\n")
+    aside.write_text("what was cut before")
+    copy.symlink_to("/dev/full")
+    assert logs.rotate(log, -1, limit=10)
+    assert log.read_text() == ""
+    assert aside.read_text() == "est\n"
+    assert not copy.is_symlink()
+
+
+def test_a_log_that_cannot_be_copied_leaves_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_group: int) -> list[int]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(logs, "_halt", refuse)
+    log = tmp_path / "c.log"
+    log.write_text("text\n" * 10)
+    with pytest.raises(OSError, match="too many"):
+        logs.rotate(log, -1, limit=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.log"]
+    assert log.read_text() == "text\n" * 10
 
 
 def test_logs_of_the_last_run_are_put_aside_and_old_ones_of_the_gone_removed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ so nothing is lost when the supervisor ends. Logs of a pod that is gone are kept
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ MAX_BYTES = 10 * 1024 * 1024
 KEEP_GONE_SECONDS = 86_400.0
 _CHUNK = 1024 * 1024
 _STOP_SECONDS = 0.05
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def log_file(state: Path, namespace: str, pod: str, container: str, *, previous: bool = False) -> Path:
@@ -40,7 +42,7 @@ def rotate(path: Path, group: int, *, limit: int = MAX_BYTES) -> bool:
     """Cut a log that has grown over `limit` bytes: its text moves to `.1`, the file goes on empty.
 
     All but the last bytes are copied while the process writes on; for those and the cut its group is stopped, so that
-    no line falls between. Blocks. True when it was cut.
+    no line falls between. On a full disk only the newest part is kept. Blocks. True when it was cut. Raises OSError.
     """
     try:
         if path.stat().st_size <= limit:
@@ -49,16 +51,45 @@ def rotate(path: Path, group: int, *, limit: int = MAX_BYTES) -> bool:
         return False
     aside = path.with_name(path.name + ".1")
     temporary = path.with_name(path.name + ".tmp")
-    with path.open("rb") as source, temporary.open("wb") as target:
-        shutil.copyfileobj(source, target, _CHUNK)
+    try:
+        try:
+            _move(path, temporary, group)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            temporary.unlink(missing_ok=True)
+            _shorten(path, temporary, group)
+        temporary.replace(aside)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # it may hold the last bytes that were free
+        raise
+    return True
+
+
+def _move(path: Path, target: Path, group: int) -> None:
+    """All of a log into another file."""
+    with path.open("rb") as source, target.open("wb") as stream:
+        shutil.copyfileobj(source, stream, _CHUNK)
         members = _halt(group)
         try:
-            shutil.copyfileobj(source, target, _CHUNK)
+            shutil.copyfileobj(source, stream, _CHUNK)
+            stream.flush()  # a disk that is full says so here, before anything is cut
             os.truncate(path, 0)
         finally:
             _signal(members, signal.SIGCONT)
-    temporary.replace(aside)
-    return True
+
+
+def _shorten(path: Path, target: Path, group: int) -> None:
+    """The newest whole lines of a log into another file, for which the cut itself makes room."""
+    with path.open("rb") as source:
+        members = _halt(group)
+        try:
+            source.seek(max(0, path.stat().st_size - _CHUNK))
+            newest = source.read(_CHUNK)
+            os.truncate(path, 0)
+        finally:
+            _signal(members, signal.SIGCONT)
+    target.write_bytes(newest[newest.find(b"\n") + 1 :])
 
 
 def _halt(group: int) -> list[int]:
