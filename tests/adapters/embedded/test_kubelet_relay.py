@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
@@ -169,6 +171,76 @@ async def test_a_pod_hears_that_its_client_went_in_the_middle_of_a_request(start
         writer.close()
         async with asyncio.timeout(30):
             await ended.wait()
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"], ids=["unbegun", "begun"])
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall!\r\n0\r\n\r\n"],
+    ids=["without a body", "with a body"],
+)
+async def test_a_pod_hears_that_its_client_went_before_it_had_answered(request_: bytes, begun: bytes) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def thinks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(begun)
+        asked.set()
+        while await reader.read(1000):
+            pass
+        ended.set()
+
+    pod, other = Pod(thinks), Pod(http(b"other"))
+    async with proxied(pod, other) as (_reader, writer):
+        writer.write(request_)
+        await asked.wait()
+        pod.ready = False  # it would be repeated there, were there anybody to be answered
+        writer.close()
+        async with asyncio.timeout(10):
+            await ended.wait()
+        await asyncio.sleep(0.05)
+    assert (pod.seen, other.seen) == (1, 0)
+
+
+async def test_what_is_left_of_a_request_that_its_pod_did_not_take_is_no_new_one() -> None:
+    class Deaf:
+        """The way to a pod that reads no more, but has an answer yet."""
+
+        def write(self, _data: bytes) -> None: ...
+
+        async def drain(self) -> None:
+            raise ConnectionResetError
+
+        def close(self) -> None: ...
+
+        def is_closing(self) -> bool:
+            return False
+
+    made: list[asyncio.StreamReader] = []
+
+    async def connect() -> Link:
+        made.append(asyncio.StreamReader())
+        return Link(target=Pod(http(b"")), reader=made[-1], writer=cast("asyncio.StreamWriter", Deaf()))
+
+    client, answers = asyncio.StreamReader(), io.BytesIO()
+
+    class Answers(Deaf):
+        def write(self, data: bytes) -> None:
+            answers.write(data)
+
+        async def drain(self) -> None: ...
+
+    client.feed_data(b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+    carrying = asyncio.create_task(carry(client, cast("asyncio.StreamWriter", Answers()), connect))
+    await asyncio.sleep(0)
+    client.feed_data(b"half of it")
+    await asyncio.sleep(0.01)
+    client.feed_data(b"GET /other HTTP/1.1\r\n\r\n")
+    made[0].feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+    async with asyncio.timeout(10):
+        await carrying
+    assert len(made) == 1
+    assert answers.getvalue().endswith(b"no")
 
 
 async def test_an_answer_before_the_end_of_a_request_is_passed_on() -> None:

@@ -2,7 +2,8 @@
 
 HTTP/1.x is carried request by request: between two of them the connection may move to another pod, so that a client
 that keeps its connection loses nothing when its pod is ended. Bytes are passed on as they are; of HTTP only the framing
-is read (RFC 9112, sections 6 and 7). Anything else (TLS, HTTP/2, an upgrade, heads over 64 KiB) is carried as bytes.
+is read (RFC 9112, sections 6 and 7). A client that ends its side before it is answered has gone, and its pod is let go
+of. Anything else (TLS, HTTP/2, an upgrade, heads over 64 KiB) is carried as bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -19,7 +20,7 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_REPLAY_BYTES = 64 * 1024
 CHUNK = 64 * 1024
 LOOK_SECONDS = 0.25
-"""How often a connection that waits for its next request looks whether its pod still serves."""
+"""How often a connection that waits looks whether its pod still serves, or its client is still there."""
 _ATTEMPTS = 4
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ?")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) [^\r\n ]+ HTTP/1\.[01]\r\n")
@@ -160,23 +161,49 @@ class _Carrier:
                 return False
             sending: asyncio.Task[None] | None = None
             try:
-                link.writer.write(raw + (body or b""))
-                if body is None:
-                    sending = asyncio.create_task(_copy_body(head, self._reader, link.writer))
-                    sending.add_done_callback(_heard)
-                    answer = await self._answer_to(sending, head, link)
-                else:
-                    answer = await self._answer(head, link)
+                with self._heeding_client(link):
+                    link.writer.write(raw + (body or b""))
+                    if body is None:
+                        sending = asyncio.create_task(_copy_body(head, self._reader, link.writer))
+                        sending.add_done_callback(_heard)
+                        answer = await self._answer_to(sending, head, link)
+                    else:
+                        answer = await self._answer(head, link)
             except _BrokenError:
                 self.drop()
-                if not again or attempt == _ATTEMPTS - 1:
+                if not again or attempt == _ATTEMPTS - 1 or self._left():
                     return False
-            else:  # when it answered before it read all of the request, what follows is no new one
-                return not (answer.last or head.last or (sending is not None and not sending.done()))
+            else:  # when it answered before it took all of the request, what follows is no new one
+                if answer.upgrade:
+                    await self._tunnel(b"", link)
+                return not (answer.last or answer.upgrade or head.last) and (sending is None or _succeeded(sending))
             finally:
                 if sending is not None:
                     sending.cancel()
         return False
+
+    def _left(self) -> bool:
+        """Whether the client has ended its side, with nothing of it still to be read."""
+        return self._reader.at_eof() or self._reader.exception() is not None
+
+    @contextlib.contextmanager
+    def _heeding_client(self, link: Link) -> Iterator[None]:
+        """Lets go of the pod when the client leaves meanwhile: it would go on with what nobody waits for."""
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if self._left():
+                link.writer.close()
+            else:
+                timer = loop.call_later(LOOK_SECONDS, look)
+
+        timer = loop.call_later(LOOK_SECONDS, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def _answer_to(self, sending: asyncio.Task[None], head: Head, link: Link) -> Head:
         """As `_answer`, while the request is still being sent; a pod waits for ever for the rest that its client owes.
@@ -187,15 +214,17 @@ class _Carrier:
         try:
             await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
             broken = sending.exception() if sending.done() else None
-            gone = self._reader.at_eof() or self._reader.exception() is not None
-            if broken is not None and not answering.done() and (gone or not isinstance(broken, OSError)):
+            if broken is not None and not answering.done() and (self._left() or not isinstance(broken, OSError)):
                 raise broken
             return await answering
         finally:
             answering.cancel()
 
     async def _answer(self, head: Head, link: Link) -> Head:
-        """Pass the answer on, interim ones too. Raises _BrokenError before its first byte, OSError after."""
+        """Pass the answer on, interim ones too; of an upgrade its head only.
+
+        Raises _BrokenError before its first byte, OSError after.
+        """
         begun = False
         while True:
             try:
@@ -208,7 +237,6 @@ class _Carrier:
             self._writer.write(raw)
             begun = True
             if answer.upgrade:
-                await self._tunnel(b"", link)
                 return answer
             if answer.status // 100 != 1:
                 await _copy_body(answer, link.reader, self._writer)
@@ -226,6 +254,10 @@ class _Carrier:
         finally:
             for task in both:
                 task.cancel()
+
+
+def _succeeded(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _heard(task: asyncio.Task[None]) -> None:
