@@ -24,6 +24,7 @@ from reconciler.adapters.embedded.controllers.loop import Controllers
 from reconciler.adapters.embedded.controllers.view import View
 from reconciler.adapters.embedded.kubelet import machine
 from reconciler.adapters.embedded.kubelet.kubelet import Kubelet
+from reconciler.adapters.embedded.kubelet.process import open_more_files
 from reconciler.adapters.embedded.lifecycle import Phase, Said
 from reconciler.adapters.embedded.store import ObjectStore
 from reconciler.model.errors import ClusterError
@@ -168,6 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
     if lock is None:
         return 0
     _set_up_logging(told.state_dir)
+    open_more_files()
     lifecycle.say(told.state_dir, Said(pid=os.getpid(), start="", phase=Phase.STARTING))
     try:
         asyncio.run(_serve(told.state_dir, told.fleet_dir, told.idle))

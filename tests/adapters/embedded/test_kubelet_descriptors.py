@@ -8,7 +8,9 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,19 @@ from reconciler.adapters.embedded.kubelet import machine, probes
 from reconciler.adapters.embedded.kubelet.machine import Identity
 from reconciler.adapters.embedded.kubelet.process import Process
 from tests.adapters.embedded.test_kubelet_container import Threads, container
+
+RAISED = """
+import asyncio, pathlib, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1024))
+from reconciler.adapters.embedded.kubelet import process
+process.open_more_files()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (1024, 1024)
+async def main():
+    argv, here = ("sh", "-c", "sleep 0.3; ulimit -S -n; ulimit -H -n"), pathlib.Path(sys.argv[1])
+    launch = process.Launch(executable="/bin/sh", argv=argv, env={}, cwd=here, log=here / "log")
+    await process.Process.start(launch).wait()
+asyncio.run(main())
+"""
 
 
 @contextlib.contextmanager
@@ -79,3 +94,9 @@ async def test_a_process_that_cannot_be_looked_at_is_still_there(sleeper: Identi
     assert machine.is_running(sleeper)
     os.kill(sleeper.pid, signal.SIGKILL)
     await waiting
+
+
+@pytest.mark.skipif(not machine.LINUX, reason="elsewhere limits of other processes cannot be set")
+def test_a_supervisor_opens_as_many_files_as_it_may_and_its_processes_as_many_as_before(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", RAISED, str(tmp_path)], check=True, timeout=60)
+    assert (tmp_path / "log").read_text() == "256\n1024\n"

@@ -20,7 +20,7 @@ from reconciler.adapters.embedded.kubelet.environment import LaunchError
 from reconciler.adapters.embedded.kubelet.files import ConfigError
 from reconciler.adapters.embedded.kubelet.machine import Identity
 from reconciler.adapters.embedded.kubelet.probes import Tally, Timing
-from reconciler.adapters.embedded.kubelet.process import Ended, Launch, Process
+from reconciler.adapters.embedded.kubelet.process import Ended, Launch, Process, limit_files
 from reconciler.adapters.embedded.kubelet.status import ContainerFacts, waiting
 from reconciler.adapters.embedded.times import stamp
 
@@ -357,6 +357,7 @@ class Container:
             )
         except OSError as error:
             raise OSError(error.errno, f"{command[:1]}: {error.strerror}") from error
+        limit_files(child.pid)
         try:
             return await child.wait()
         finally:

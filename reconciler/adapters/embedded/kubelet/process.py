@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -23,6 +24,25 @@ from reconciler.adapters.embedded.kubelet.machine import Identity
 
 POLL_SECONDS = 0.2
 """How often the end of a process is looked for where the system cannot tell."""
+MOST_FILES = 65_536
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+"""How many files a process may open, soft and hard, before `open_more_files`: what is started gets the same."""
+
+
+def open_more_files() -> None:
+    """Let this process open as many files as the system lets it, up to MOST_FILES: it holds connections of all pods."""
+    soft, hard = _FILES
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def limit_files(pid: int) -> None:
+    """Hold a child to what this process began with: programs that `select` break with more. Linux only."""
+    if sys.platform == "linux" and resource.getrlimit(resource.RLIMIT_NOFILE) != _FILES:
+        with contextlib.suppress(OSError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, _FILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +95,7 @@ class Process:
             )
         finally:
             os.close(log)
+        limit_files(child.pid)
         try:
             identity = machine.identify(child.pid) or Identity(pid=child.pid, start="?", boot=machine.boot())
         except OSError:  # nobody could know it again
