@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.importing.checking import Unusable, settle
-from reconciler.importing.consequences import consequences
+from reconciler.importing.consequences import consequences, is_replaced, rendered, with_losses
 from reconciler.importing.families import Choice, Family, gather
 from reconciler.importing.kagent import fill_from_agent, fill_from_wish
 from reconciler.importing.notes import Draft, Fate, Note
@@ -87,8 +87,9 @@ def _import(family: Family, options: Options) -> Imported:
         agent, document = _read_back(draft, options)
     except Unusable as error:
         return Imported(name=family.name, sources=sources, problem=str(error))
-    notes = (*draft.notes, *(consequences(agent, family, fleet=options.fleet) if draft.live else ()))
-    notes = tuple(dict.fromkeys(notes))
+    made = rendered(agent, fleet=options.fleet)
+    notes = with_losses(family, draft.notes) if is_replaced(family, made) else tuple(draft.notes)
+    notes = tuple(dict.fromkeys((*notes, *(consequences(family, made) if draft.live else ()))))
     where = ", ".join(sorted({item.source for item in family.members}))
     head = f"Imported from {', '.join(sources)} ({where})."
     text = text_of(document, head=head, notes=notes)

@@ -17,6 +17,8 @@ class Fate(StrEnum):
 
     LEFT_OUT = "left-out"
     """Not in the file. On an object that runs it stays as it is, and is its other manager's."""
+    LOST = "lost"
+    """Not in the file, and gone with the object that it stands on: that is deleted, and made anew."""
     CHANGES = "changes"
     """An adoption writes something else there."""
     TO_DO = "to-do"

@@ -26,6 +26,7 @@ _TURNS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MAX_COMMENT = 400
 _HEADINGS = {
     Fate.TO_DO: "To be done by hand:",
+    Fate.LOST: "Lost, for the Deployment is replaced:",
     Fate.CHANGES: "What an adoption changes:",
     Fate.LEFT_OUT: "Not in this file; on what runs it stays as it is:",
 }

@@ -153,7 +153,7 @@ def _as_changed(found: _Found, entry: InventoryEntry | None) -> ObjectVerdict:
     """Something else is wanted than was applied last, or it is not known that it was."""
     told = [seen for item, seen in zip(found.lost, found.drift, strict=True) if not (item.shared and seen.undone)]
     drift = tuple(item for item in told if item.manager and not (found.taking and item.undone))
-    if _immutable(found.manifest.body, found.live.body):
+    if replaces(found.manifest.body, found.live.body):
         code = ReasonCode.FOREIGN_OBJECT if found.taking else ReasonCode.IMMUTABLE_FIELD
         return ObjectVerdict(change=_replace(found), code=code, drift=drift)
     change = _apply(found, shared_surplus(found.manifest.body, found.live.body))
@@ -260,7 +260,8 @@ def _forgotten(cluster: str, ref: ObjectRef) -> Drift:
     )
 
 
-def _immutable(wanted: JsonObject, live: JsonObject) -> bool:
+def replaces(wanted: JsonObject, live: JsonObject) -> bool:
+    """Whether `live` has to be deleted for `wanted` to come: it has another value in a field that never changes."""
     if live.get("immutable") and wanted.get("kind") == "ConfigMap":
         return _data_changes(wanted, live)
     for path in _IMMUTABLE.get(str(wanted.get("kind")), ()):

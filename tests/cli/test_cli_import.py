@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from tests.importing.objects import deployment
 
 from .conftest import Program
 
@@ -38,3 +42,13 @@ def test_what_the_fleet_has_no_file_of_any_more_is_offered(running: Program) -> 
     done = running("import", "--cluster", "local", "-n", "demo", code=0)
     assert "agents/demo/hello.yaml: from Deployment hello" in done.out
     assert "adopt: true" in file.read_text()
+
+
+def test_what_is_lost_with_a_deployment_is_told_to_people_and_to_programs(fleet: Program) -> None:
+    body = deployment(pod={"hostNetwork": True}, selector={"matchExpressions": [{"key": "app", "operator": "Exists"}]})
+    (fleet.folder.parent / "dump.json").write_text(json.dumps(body))
+    given = ("import", "-f", str(fleet.folder.parent / "dump.json"))
+    notes = json.loads(fleet(*given, "-o", "json", code=0).out)["agents"][0]["notes"]
+    path = "Deployment spec.template.spec.hostNetwork"
+    assert [note["path"] for note in notes if note["fate"] == "lost"] == [path]
+    assert f"  lost: {path}: " in fleet(*given, code=0).out

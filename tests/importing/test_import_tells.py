@@ -158,3 +158,50 @@ def test_objects_that_no_agent_is_made_of_are_named() -> None:
     assert others(objects(deployment()), asked()) == ()
     (many,) = others(objects(*(made("batch/v1", "Job", f"job-{number}", {}) for number in range(25))), asked())
     assert many.endswith("and 5 more")
+
+
+CANNOT: list[dict[str, Any]] = [
+    {"matchLabels": SELECTOR, "matchExpressions": [{"key": "app", "operator": "Exists"}]},
+    {"matchLabels": {AGENT_LABEL: "another"}},
+]
+"""Selectors that no agent can have."""
+
+
+@pytest.mark.parametrize("selector", CANNOT)
+def test_of_a_deployment_that_is_replaced_what_the_file_cannot_say_is_said_to_be_lost(selector: dict[str, Any]) -> None:
+    pod = {
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        "initContainers": [{"name": "prepare"}],
+        "imagePullSecrets": [{"name": "pull"}],
+    }
+    main = container(
+        ports=[{"name": "web", "containerPort": 8080}],
+        envFrom=[{"secretRef": {"name": "all"}}],
+        env=[{"name": "API_TOKEN", "value": "hunter2"}, {"name": "d.e", "value": "x"}],
+    )
+    front = service({"name": "web", "port": 80, "targetPort": "web"}, sessionAffinity="ClientIP")
+    one = imported(deployment(main, pod=pod, selector=selector), front)
+    lost = {note.path for note in one.of(Fate.LOST)}
+    assert {path.removeprefix(POD) for path in lost} == {
+        "volumes", "initContainers", "imagePullSecrets", "containers[main].envFrom", "containers[main].env[API_TOKEN]",
+        "spec.env[d.e]",
+    }  # fmt: skip
+    assert [note.path for note in one.of(Fate.LEFT_OUT)] == ["Service spec.sessionAffinity"], "that stays as it is"
+    assert "before applying" in told(one)["Deployment triage"]
+    assert "Deployment triage" in {note.path for note in one.of(Fate.TO_DO)}
+    assert f"# Lost, for the Deployment is replaced:\n#   {POD}containers[main].env[API_TOKEN]: " in one.text
+
+
+def test_nothing_is_said_to_be_lost_where_the_deployment_is_taken_over_or_not_there() -> None:
+    pod = {"volumes": [{"name": "data", "emptyDir": {}}]}
+    for one in (imported(deployment(pod=pod)), imported(deployment(pod=pod, selector=CANNOT[0], live=False))):
+        assert [note.path for note in one.of(Fate.LEFT_OUT)] == [f"{POD}volumes"]
+        assert not one.of(Fate.LOST)
+        assert "Deployment triage" not in told(one)
+
+
+def test_what_is_lost_with_a_deployment_is_what_a_plan_replaces() -> None:
+    """A selector may be of an agent's kind, and still be one that no file can say."""
+    one = imported(deployment(selector={"matchLabels": {"app": "x" * 64}}))
+    assert [note.path for note in one.of(Fate.LOST)] == ["spec.deployment.selector"]
+    assert "Deployment triage" in told(one)

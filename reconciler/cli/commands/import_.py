@@ -17,7 +17,7 @@ from reconciler.cli.views.diagnostics import plural
 from reconciler.importing import Fate, Imported
 from reconciler.model.errors import UsageError
 
-_WORDS = {Fate.TO_DO: "to do", Fate.CHANGES: "changes", Fate.LEFT_OUT: "left out"}
+_WORDS = {Fate.TO_DO: "to do", Fate.LOST: "lost", Fate.CHANGES: "changes", Fate.LEFT_OUT: "left out"}
 
 
 def import_(  # noqa: PLR0917 - options of a command
@@ -58,10 +58,10 @@ def import_(  # noqa: PLR0917 - options of a command
     """Write agents' files for Deployments that run already, and for agents of kagent (kagent.dev/v1alpha2).
 
     A Deployment is read with what belongs to it: the Service, autoscaler, disruption budget, account and ConfigMap of
-    its name. What an agent cannot say is listed, and stays on the object. Where objects are there to be taken over, the
-    file says `adopt: true`, and the next plan shows the adoption. Of what a cluster runs, agents that the fleet has
-    already are left alone, unless they are named. Nothing on a cluster is changed, no Secret is read, and no literal
-    value that looks secret is written.
+    its name. What an agent cannot say is listed, and stays on the object, or is lost with one that has to be replaced.
+    Where objects are there to be taken over, the file says `adopt: true`, and the next plan shows the adoption. Of what
+    a cluster runs, agents that the fleet has already are left alone, unless they are named. Nothing on a cluster is
+    changed, no Secret is read, and no literal value that looks secret is written.
     """
     if bool(files) == bool(cluster):
         raise UsageError(
