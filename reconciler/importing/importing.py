@@ -16,6 +16,7 @@ from reconciler.importing.families import Choice, Family, gather
 from reconciler.importing.kagent import fill_from_agent, fill_from_wish
 from reconciler.importing.notes import Draft, Fate, Note
 from reconciler.importing.objects import KubeObject
+from reconciler.importing.others import others
 from reconciler.importing.told import fill_from_config
 from reconciler.importing.workload import fill_from_deployment
 from reconciler.importing.writing import document_of, text_of
@@ -88,7 +89,9 @@ def _import(family: Family, options: Options) -> Imported:
     except Unusable as error:
         return Imported(name=family.name, sources=sources, problem=str(error))
     made = rendered(agent, fleet=options.fleet)
-    notes = with_losses(family, draft.notes) if is_replaced(family, made) else tuple(draft.notes)
+    replaced = is_replaced(family, made)
+    notes = with_losses(family, draft.notes) if replaced else tuple(draft.notes)
+    notes = (*notes, *others(agent, family, made, stays=draft.live and not replaced))
     notes = tuple(dict.fromkeys((*notes, *(consequences(family, made) if draft.live else ()))))
     where = ", ".join(sorted({item.source for item in family.members}))
     head = f"Imported from {', '.join(sources)} ({where})."

@@ -78,7 +78,6 @@ def fill_from_deployment(draft: Draft, family: Family, body: Body) -> None:
     hardening(draft, pod, container, (_POD, path), found=found)
     beside(draft, family)
     _labels(draft, body, template, mapping(spec, "selector", "matchLabels"))
-    _others(draft, family)
 
 
 def main_container(name: AgentName, template: Body) -> Body:
@@ -216,26 +215,3 @@ def _labels(draft: Draft, body: Body, template: Body, selector: Body) -> None:
         own = key in _OWN_LABELS or key.startswith(_TOOLS_LABELS) or key in (AGENT_LABEL, "pod-template-hash")
         if not own and key not in selector:
             draft.labels[key] = value
-
-
-def _others(draft: Draft, family: Family) -> None:
-    """Objects about the same pods that have another name than the agent's."""
-    where = f"-n {draft.name.namespace}"
-    for other in family.others:
-        kind, name = other.ref.kind, other.ref.name
-        if kind == "PodDisruptionBudget" and (draft.spec.get("replicas") != 1 or "autoscaling" in draft.spec):
-            draft.to_do(
-                f"PodDisruptionBudget {name}",
-                "the agent gets a budget of its own, and two over the same pods stop every drain: after the adoption, "
-                f"kubectl delete poddisruptionbudget {name} {where}",
-            )
-        elif kind == "HorizontalPodAutoscaler":
-            draft.left(
-                f"HorizontalPodAutoscaler {name}",
-                f"it keeps the replicas. To have it in Git: kubectl delete horizontalpodautoscaler {name} {where}, and "
-                "say `autoscaling` instead of `replicas`",
-            )
-        else:
-            draft.left(
-                f"{kind} {name}", "it is about the same pods under another name: it stays, and is not the agent's"
-            )

@@ -205,3 +205,58 @@ def test_what_is_lost_with_a_deployment_is_what_a_plan_replaces() -> None:
     one = imported(deployment(selector={"matchLabels": {"app": "x" * 64}}))
     assert [note.path for note in one.of(Fate.LOST)] == ["spec.deployment.selector"]
     assert "Deployment triage" in told(one)
+
+
+def labelled(**labels: str) -> dict[str, Any]:
+    """The Deployment, its pods with more labels."""
+    body = deployment(WEB)
+    body["spec"]["template"]["metadata"]["labels"] |= labels
+    return body
+
+
+NAME = "app.kubernetes.io/name"
+FRONT = service({"port": 80}, name="shop", selector={NAME: "shop"})
+
+
+def test_another_service_that_finds_no_pods_after_the_adoption_is_told_with_what_mends_it() -> None:
+    one = imported(labelled(**{NAME: "shop"}), FRONT)
+    (note,) = one.of(Fate.TO_DO)
+    assert note.path == "Service shop"
+    assert f"{NAME}=shop becomes {NAME}=triage" in note.text
+    assert "before applying, kubectl set selector service shop app=triage -n support" in note.text
+    assert not one.of(Fate.LEFT_OUT)
+
+
+@pytest.mark.parametrize("selector", [SELECTOR, {"team": "support"}, {"helm.sh/chart": "shop-1"}])
+def test_another_service_that_selects_by_what_stays_on_the_pods_stays(selector: dict[str, Any]) -> None:
+    body = labelled(**{"helm.sh/chart": "shop-1", NAME: "shop"})
+    one = imported(body, service({"port": 80}, name="shop", selector=selector))
+    assert [note.path for note in one.of(Fate.LEFT_OUT)] == ["Service shop"]
+    assert not one.of(Fate.TO_DO)
+
+
+def test_labels_that_stay_beside_an_agents_do_not_stay_on_a_deployment_that_is_replaced() -> None:
+    body = labelled(**{"helm.sh/chart": "shop-1"})
+    body["spec"]["selector"] = CANNOT[0]
+    one = imported(body, service({"port": 80}, name="shop", selector={"helm.sh/chart": "shop-1"}))
+    text = told(one)["Service shop"]
+    assert "helm.sh/chart=shop-1 goes" in text
+    assert f"once it is applied, kubectl set selector service shop {AGENT_LABEL}=triage -n support" in text
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": SELECTOR | {NAME: "shop"}},
+        {"matchLabels": SELECTOR, "matchExpressions": [{"key": NAME, "operator": "In", "values": ["shop"]}]},
+        {"matchLabels": SELECTOR, "matchExpressions": [{"key": NAME, "operator": "NotIn", "values": ["triage"]}]},
+        {"matchLabels": SELECTOR, "matchExpressions": [{"key": AGENT_LABEL, "operator": "DoesNotExist"}]},
+    ],
+)
+def test_another_budget_that_protects_no_pods_after_the_adoption_is_told(selector: dict[str, Any]) -> None:
+    one = imported(labelled(**{NAME: "shop"}), budget(name="shop", minAvailable=1, selector=selector))
+    (note,) = one.of(Fate.TO_DO)
+    assert note.path == "PodDisruptionBudget shop"
+    assert "none of the agent's pods" in note.text
+    assert "kubectl delete poddisruptionbudget shop -n support" in note.text
+    assert "stop every drain" not in note.text, "that needs two over the same pods"
