@@ -20,13 +20,13 @@ CHANGES = (0.3, 1.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class Measures:
-    """The metrics of one daemon, in a registry of their own."""
+    """The metrics of one daemon, in a registry of their own. One that never `leads` is not measured as standing by."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leads: bool = True) -> None:
         self.registry = kept = prometheus.CollectorRegistry()
 
-        def gauge(name: str, text: str, *labels: str) -> prometheus.Gauge:
-            return prometheus.Gauge(name, text, labels, namespace="reconciler", registry=kept)
+        def gauge(name: str, text: str, *labels: str, shown: bool = True) -> prometheus.Gauge:
+            return prometheus.Gauge(name, text, labels, namespace="reconciler", registry=kept if shown else None)
 
         def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> prometheus.Histogram:
             return prometheus.Histogram(name, text, labels, namespace="reconciler", registry=kept, buckets=buckets)
@@ -34,10 +34,10 @@ class Measures:
         def counter(name: str, text: str, *labels: str) -> prometheus.Counter:
             return prometheus.Counter(name, text, labels, namespace="reconciler", registry=kept)
 
-        self._leads = gauge("leader", "Whether this daemon leads (1) or stands by (0)")
-        self._shards = gauge("shards", "Parts that daemons divide the fleet into; 1 where one leads")
+        self._leads = gauge("leader", "Whether this daemon leads (1) or stands by (0)", shown=leads)
+        self._shards = gauge("shards", "Parts that daemons divide the fleet into; 1 where one leads", shown=leads)
         self._shards.set(1)
-        self._held_shards = gauge("shards_held", "Parts of the fleet that this daemon looks after")
+        self._held_shards = gauge("shards_held", "Parts of the fleet that this daemon looks after", shown=leads)
         self._passes = histogram("pass_seconds", "How long passes took", buckets=PASSES)
         self._failed = counter("pass_failures", "Passes that made no plan")
         self._pending = gauge("planned_changes", "Changes in the last plan", "action")

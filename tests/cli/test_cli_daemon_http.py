@@ -56,6 +56,16 @@ def test_a_push_is_seen_at_once_and_who_is_known_reads_of_it(fleet: Program, edi
     assert TOKEN not in said
 
 
+def test_one_that_only_plans_is_measured_as_no_leader_that_is_missing(fleet: Program) -> None:
+    with started(fleet, "--mode", "plan-only", "--listen", "127.0.0.1:0") as daemon:
+        address = daemon.until("listens")["address"]
+        daemon.until("planned")
+        measured = ask(address, "/metrics")[1]
+        assert "reconciler_agents " in measured
+        assert "reconciler_leader" not in measured
+        assert daemon.end() == 0
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -382,3 +382,12 @@ def test_one_that_stands_by_measures_nothing_of_the_fleet() -> None:
     measures.leads(False)
     assert b"reconciler_planned_changes{" not in measures.text()
     assert b"reconciler_leader 0.0" in measures.text()
+
+
+def test_one_that_only_plans_is_measured_as_neither_leader_nor_standby() -> None:
+    measures = Measures(leads=False)
+    measures.planned(plan(change()))
+    text = measures.text()
+    assert b'reconciler_planned_changes{action="update"} 1.0' in text
+    assert b"reconciler_leader" not in text
+    assert b"reconciler_shards" not in text

@@ -21,7 +21,7 @@ from reconciler.daemon.measures import Measures
 from reconciler.model.events import Outcome
 from reconciler.model.health import HealthState
 from reconciler.model.plan import Action, HoldCode
-from tests.deploy.promql import asked
+from tests.deploy.promql import asked, tokens
 from tests.deploy.shipped import BASE, CHART, DEPLOY, kustomized, only
 from tests.deploy.test_daemon import GIVEN
 from tests.helm.helm import Helm
@@ -113,6 +113,39 @@ def test_rules_say_how_bad_it_is_what_it_is_and_what_to_do() -> None:
         grouped = set(asked(rule["expr"]).grouped)
         told = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
         assert told <= grouped, "only what the query keeps can be told"
+
+
+def test_rules_look_at_each_namespace_by_itself() -> None:
+    """A fleet that is well must not hide another one that is not."""
+    for rule in rules():
+        parts = list(tokens(rule["expr"]))
+        for at, part in enumerate(parts):
+            if part in {"sum", "max", "min", "count", "avg"}:
+                assert parts[at + 1 : at + 4] == ["by", "(", "namespace"], rule["alert"]
+
+
+def test_the_chart_lets_rules_look_at_the_namespace_of_its_release_alone() -> None:
+    """As Helm does it: its regular expressions are read by Go, which has these in common with Python."""
+    template = (CHART / "templates" / "monitoring.yaml").read_text()
+    steps = re.findall(r"regexReplaceAll `([^`]+)` \$rules \(printf `([^`]+)` \.Release\.Namespace\)", template)
+    assert len(steps) == 2
+    text = RULES.read_text()
+    for pattern, made in steps:
+        text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", made.replace("%q", '"ops"')), text)
+    of_one_namespace(yaml.safe_load(text))
+
+
+def of_one_namespace(spec: Mapping[str, Any]) -> None:
+    """The rules that are shipped, but each of their series is of the namespace `ops`."""
+    given = [rule["expr"] for rule in rules()]
+    for rule in (rule for group in spec["groups"] for rule in group["rules"]):
+        found = asked(rule["expr"])
+        mine = [matcher for matcher in found.matchers if matcher[1:] == ("namespace", "=", "ops")]
+        assert [metric for metric, *_ in mine] == found.metrics, rule["alert"]
+        plain = rule["expr"].replace('{namespace="ops",', "{").replace('{namespace="ops"}', "")
+        assert plain == given[0], rule["alert"]
+        rule["expr"] = given.pop(0)
+    assert spec == yaml.safe_load(RULES.read_text())
 
 
 def test_a_legend_names_labels_that_the_query_keeps() -> None:
@@ -229,7 +262,7 @@ def test_the_chart_adds_what_measures_it_where_that_is_wished(helm: Helm) -> Non
     (container,) = pod["spec"]["containers"]
     assert service["spec"]["ports"][0]["targetPort"] in [port["name"] for port in container["ports"]]
     assert {"--access=/etc/reconciler/access/access", "--trusted-proxies=10.244.0.0/16"} <= {*container["args"]}
-    assert only(objects, "PrometheusRule")["spec"] == yaml.safe_load(RULES.read_text())
+    of_one_namespace(only(objects, "PrometheusRule")["spec"])
     board = only(objects, "ConfigMap")
     assert json.loads(board["data"]["reconciler.json"]) == json.loads(DASHBOARD.read_text())
     assert board["metadata"]["labels"]["grafana_dashboard"] == "1"

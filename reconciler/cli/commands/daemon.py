@@ -135,13 +135,14 @@ def _service(settings: Settings, world: Session, prober: Prober) -> Service:
     tell = Teller(
         clock=world.clock, write=_line, as_json=settings.text("log") == "json", level=settings.text("logLevel")
     )
-    measures = Measures()
+    mode = Mode(settings.text("mode"))
+    measures = Measures(leads=mode is not Mode.PLAN_ONLY)
     world.keep_answers(measures.cached)
     service = Service(
         world=world,
         settings=Daemon(
             ref=settings.text("branch"),
-            mode=Mode(settings.text("mode")),
+            mode=mode,
             policy=options.policy(None, None, settings.text("maxDeletes"), allow_empty=False, accept_rewind=False),
             poll_s=settings.length("poll"),
             resync_s=settings.length("resync"),
