@@ -314,7 +314,15 @@ def _at_the_end(case: Case, state: RecoveryState) -> Rest | Leave:
 def _taking(case: Case, state: RecoveryState, remedy: Remedy) -> RecoveryState:
     why = because(case.assessment)
     taken = Taken(remedy=remedy, at_ms=case.now_ms, because=why, clusters=case.clusters)
-    return replace(state, due_ms=0, taken=(*state.taken, taken)[-KEPT:])
+    return replace(state, due_ms=0, taken=_kept((*state.taken, taken)))
+
+
+def _kept(taken: tuple[Taken, ...]) -> tuple[Taken, ...]:
+    """At most KEPT of them, the last one always. The oldest that is no act goes first: acts are counted for a day."""
+    if len(taken) > KEPT:
+        goes = next((index for index, item in enumerate(taken[:-1]) if item.remedy not in ACTS), 0)
+        taken = (*taken[:goes], *taken[goes + 1 :])
+    return taken[-KEPT:]
 
 
 def _spent(case: Case, state: RecoveryState) -> bool:

@@ -41,7 +41,8 @@ class RecoveryState:
     """One agent's way through its ladder, kept on its record so that a restart goes on with it.
 
     `step` counts the remedies of this illness, so which comes next follows from it and the declaration. `taken` are the
-    last KEPT remedies, those of earlier illnesses too, oldest first. Times are Unix milliseconds, 0 for never.
+    last remedies, at most KEPT, those of earlier illnesses too, oldest first; of more, those that touch nothing are the
+    first to go. Times are Unix milliseconds, 0 for never.
     """
 
     spec_hash: str

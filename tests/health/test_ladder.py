@@ -479,6 +479,31 @@ def test_one_that_falls_ill_after_each_spell_is_not_restarted_for_ever() -> None
     assert remedies == [RESTART] * (A_DAY * 5) + [QUARANTINE]
 
 
+@pytest.mark.parametrize(("attempts", "most"), [(12, 2 * 12), (20, KEPT)])
+def test_probes_in_between_do_not_make_what_it_had_in_a_day_forgotten(attempts: int, most: int) -> None:
+    life = Life(rules=recovery(REPROBE, RESTART, attempts=attempts))
+    for _ in range(60):
+        for state in (*[HealthState.UNHEALTHY] * 4, *[HealthState.HEALTHY] * 25):
+            life.sweep(state)
+            kept = life.state.taken if life.state else ()
+            assert len(kept) <= KEPT
+            assert list(kept) == sorted(kept, key=lambda item: item.at_ms)
+    assert life.now_ms - BEGAN < DAY_MS
+    assert [remedy for _, remedy in life.took].count(RESTART) == most
+
+
+def test_of_remedies_that_are_kept_the_oldest_probe_goes_first_and_never_the_one_that_is_taken() -> None:
+    spread = [RESTART, REPROBE, *[RESTART] * (KEPT - 3), REPROBE]
+    step = decide(case(after(*spread, since_ms=0, step=0), recovery=recovery(REPROBE, attempts=40)))
+    assert isinstance(step, Take)
+    assert [item.remedy for item in step.state.taken] == [*[RESTART] * (KEPT - 2), REPROBE, REPROBE]
+    acts = replace(after(*[RESTART] * KEPT), since_ms=0, step=0)
+    old = replace(acts, taken=tuple(replace(item, at_ms=BEGAN - DAY_MS) for item in acts.taken))
+    step = decide(case(old, recovery=recovery(REPROBE, attempts=40)))
+    assert isinstance(step, Take)
+    assert [item.remedy for item in step.state.taken] == [*[RESTART] * (KEPT - 1), REPROBE]
+
+
 def test_without_a_quarantine_it_is_left_to_people_until_the_day_is_over() -> None:
     life = Life(rules=recovery(RESTART, attempts=1))
     for _ in range(10):
