@@ -72,7 +72,11 @@ def availability(known: Iterable[Stretch], *, window_ms: int, now_ms: int) -> Av
 
 
 def outages(changes: Sequence[HealthChange], *, window_ms: int, now_ms: int) -> Outages:
-    """Times to detect and to recover of what was found in the window that ends now; `changes` ascend by time."""
+    """Times to detect and to recover of what was found in the window that ends now; `changes` ascend by time.
+
+    What was so already before the first of them is left out, with its recovery: that it is ill of something else by
+    now is no other outage.
+    """
     count = 0
     detect: list[int] = []
     recover: list[int] = []
@@ -81,12 +85,12 @@ def outages(changes: Sequence[HealthChange], *, window_ms: int, now_ms: int) -> 
         if change.state is HealthState.UNHEALTHY:
             if fell is None:
                 fell = change
-                if change.at_ms > now_ms - window_ms:
+                if _is_found(fell, now_ms - window_ms):
                     count += 1
                     if change.well_ms:
                         detect.append(change.at_ms - change.well_ms)
         elif fell is not None:
-            if change.state in UP and fell.at_ms > now_ms - window_ms:
+            if change.state in UP and _is_found(fell, now_ms - window_ms):
                 recover.append(change.at_ms - fell.at_ms)
             fell = None
     return Outages(
@@ -96,6 +100,11 @@ def outages(changes: Sequence[HealthChange], *, window_ms: int, now_ms: int) -> 
         detect=_spans(detect),
         recover=_spans(recover),
     )
+
+
+def _is_found(fell: HealthChange, since_ms: int) -> bool:
+    """Whether an outage began with a change, after `since_ms`."""
+    return fell.was is not HealthState.UNHEALTHY and fell.at_ms > since_ms
 
 
 def _spans(lengths: Sequence[int]) -> Spans:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.health.changes import change_between
 from reconciler.health.plain import change_json, trend_json, window
 from reconciler.health.trends import (
     GRACE_MS,
@@ -23,7 +24,7 @@ from reconciler.health.trends import (
     trend_of,
 )
 from reconciler.model.agent import Dimension, HealthCheck
-from reconciler.model.health import HealthState
+from reconciler.model.health import Assessment, CheckState, HealthState
 from reconciler.model.series import DAY_MS, FINE_MS, HOUR_MS, CheckMark, HealthChange, HealthPoint, latencies_of
 from reconciler.model.trend import Course, Forecast, Limit, Trend
 from reconciler.model.units import Duration
@@ -42,6 +43,16 @@ def changes(*given_: tuple[float, HealthState], first: HealthState = X) -> list[
         made.append(HealthChange(agent=NAME, at_ms=NOW - round(minutes * MINUTE), state=state, was=was))
         was = state
     return made
+
+
+def assessed(minutes: float, state: HealthState, *ill: str) -> Assessment:
+    """What was found so many minutes before now, and which checks were ill."""
+    at_ms = NOW - round(minutes * MINUTE)
+    checks = [CheckState(name=name, dimension=Dimension.CONNECTIVITY, state=U, text="", since_ms=at_ms) for name in ill]
+    return Assessment(
+        agent=NAME, at_ms=at_ms, state=state, is_healthy=state is H, requires_recovery=False, critical=False,
+        checks=tuple(checks),
+    )  # fmt: skip
 
 
 def looked(minutes_ago: float = 0) -> list[HealthPoint]:
@@ -142,6 +153,23 @@ class TestOutages:
     def test_what_was_found_before_the_window_does_not_count(self) -> None:
         found = outages(changes((90, U), (30, H)), window_ms=HOUR_MS, now_ms=NOW)
         assert (found.count, found.recover.count) == (0, 0)
+
+    def test_an_outage_from_before_what_is_given_is_not_found_again_when_another_check_falls_ill(self) -> None:
+        given_ = changes((90, U), (60, U), (30, H), (20, U), (10, H), first=U)
+        found = outages(given_, window_ms=DAY_MS, now_ms=NOW)
+        assert (found.count, found.lasting, found.recover.count) == (1, False, 1)
+        assert found.recover.max_ms == 10 * MINUTE
+
+    def test_an_outage_from_before_what_is_given_lasts_all_the_same(self) -> None:
+        found = outages(changes((30, U), first=U), window_ms=DAY_MS, now_ms=NOW)
+        assert (found.count, found.lasting, found.recover.count) == (0, True, 0)
+
+    def test_what_change_between_writes_of_one_outage_is_one_outage_from_wherever_it_is_read(self) -> None:
+        seen = [assessed(60, H), assessed(50, U, "a"), assessed(40, U, "a", "b"), assessed(30, H)]
+        written = [made for before, now in pairwise(seen) if (made := change_between(before, now)) is not None]
+        assert [change.state for change in written] == [U, U, H]
+        counts = [outages(written[first:], window_ms=DAY_MS, now_ms=NOW) for first in range(3)]
+        assert [(found.count, found.recover.max_ms) for found in counts] == [(1, 20 * MINUTE), (0, 0), (0, 0)]
 
 
 def hours(*values_ms: float) -> list[HealthPoint]:
