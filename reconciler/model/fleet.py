@@ -104,6 +104,8 @@ class Frozen:
     diagnostics: tuple[Diagnostic, ...] = ()
     paths: tuple[str, ...] = ()
     """The files that declare an invalid agent."""
+    words: frozenset[str] | None = field(default=None, repr=False)
+    """All that may be a name in a file that cannot be read; None where nobody can tell: any may stand there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ May live here: rules that turn wishes into holds. When unsure they hold. Must no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from reconciler.model.fleet import Declaration, DeletionBudget, Frozen
@@ -26,21 +26,21 @@ def names_text(names: Sequence[AgentName], most: int = 5) -> str:
 
 
 def departures(
-    names: Iterable[AgentName], declaration: Declaration, records: Mapping[AgentName, Record], policy: Policy
+    names: Collection[AgentName], declaration: Declaration, records: Mapping[AgentName, Record], policy: Policy
 ) -> tuple[list[Record], list[Hold]]:
     """Of `names`, on record and declared nowhere or all to be destroyed: those that may go, and those that are kept.
 
     Invalid is not missing: an agent that is declared but broken stays, and so does one whose file cannot be read.
     """
     going, holds = [], []
-    moved, renamed = _where_else(declaration, records), _newcomers(declaration, records)
+    moved, renamed = _where_else(names, declaration, records), _newcomers(declaration, records)
     for name in names:
         record = records[name]
         if not policy.destroy:
             if name in declaration.frozen_agents:
                 continue
             frozen, other = declaration.frozen_paths.get(record.source_path), renamed.get(record.source_path)
-            hold = _kept(record, frozen, other, moved)
+            hold = _kept(record, frozen, other, moved.get(name, ""))
             if hold is not None:
                 holds.append(hold)
                 continue
@@ -53,12 +53,23 @@ def departures(
     return going, holds
 
 
-def _where_else(declaration: Declaration, records: Mapping[AgentName, Record]) -> str:
-    """A file that cannot be read and that no record came from: agents may have been moved into it. "" for none."""
-    if not declaration.frozen_paths:
-        return ""
-    known = {record.source_path for record in records.values()}
-    return next((path for path in sorted(declaration.frozen_paths) if path not in known), "")
+def _where_else(
+    names: Collection[AgentName], declaration: Declaration, records: Mapping[AgentName, Record]
+) -> dict[AgentName, str]:
+    """By agent, a file that cannot be read and that it may have been moved into.
+
+    That is one in which its name stands. Into one that no record came from, or of which nobody can tell what stands in
+    it, anybody may have been moved; one that is broken for long keeps nobody else.
+    """
+    if not names or not declaration.frozen_paths:
+        return {}
+    known, wanted = {record.source_path for record in records.values()}, {name.name for name in names}
+    anywhere, named = "", {}
+    for path, frozen in sorted(declaration.frozen_paths.items(), reverse=True):
+        if frozen.words is None or path not in known:
+            anywhere = path
+        named.update(dict.fromkeys(wanted & (frozen.words or frozenset()), path))
+    return {name: path for name in names if (path := named.get(name.name, anywhere))}
 
 
 def _newcomers(declaration: Declaration, records: Mapping[AgentName, Record]) -> dict[str, AgentName]:

@@ -311,7 +311,7 @@ class _Step:
             agents=self._agents(before),
             frozen_agents=self._frozen(),
             frozen_paths={
-                path: Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable)
+                path: Frozen(reason=reading.unreadable[0].message, diagnostics=reading.unreadable, words=reading.words)
                 for path, reading in sorted(cache.files.items() if cache.noise else ())
                 if reading.unreadable
             },

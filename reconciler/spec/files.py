@@ -5,6 +5,8 @@ May live here: envelopes (apiVersion, kind, metadata) and identities. Must not: 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +31,11 @@ _METADATA: dict[str, type[BaseModel]] = {
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _GROUP = API_VERSION.partition("/")[0]
 _OURS = f"{_GROUP}/v".encode()
-_OF_THE_FILE = frozenset({"symlink", "file-too-large", "not-utf8", "empty-file"})
+_NO_TEXT = frozenset({"symlink", "file-too-large", "not-utf8"})
+"""Findings after which nobody can tell from its bytes which names a file holds."""
+_OF_THE_FILE = _NO_TEXT | {"empty-file"}
 """Findings after which nobody can tell from its bytes whether a file held agents."""
+_WORD = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +50,10 @@ class AgentEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReading:
-    """`unreadable` is set when agents may have been in here that cannot be told any more."""
+    """`unreadable` is set when agents may have been in here that cannot be told any more.
+
+    `words` then are all in it that may be a name, in lower case; None where that cannot be told either.
+    """
 
     path: str
     data: bytes
@@ -54,6 +62,7 @@ class FileReading:
     fleets: tuple[Document, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     unreadable: tuple[Diagnostic, ...] = ()
+    words: frozenset[str] | None = None
 
 
 def is_fleet_file(path: str) -> bool:
@@ -76,7 +85,8 @@ def read_file(path: str, blob: Blob, revision: str) -> FileReading:
     if found and _foreign(path, blob.data, found):
         return FileReading(path=path, data=blob.data)
     if found:
-        return FileReading(path=path, data=blob.data, diagnostics=found, unreadable=found)
+        words = _words(blob.data, found)
+        return FileReading(path=path, data=blob.data, diagnostics=found, unreadable=found, words=words)
     reader = _FileReader(path, blob.data)
     for document in documents:
         reader.document(document)
@@ -88,7 +98,15 @@ def read_file(path: str, blob: Blob, revision: str) -> FileReading:
         fleets=tuple(reader.fleets),
         diagnostics=tuple(reader.diagnostics),
         unreadable=tuple(reader.unreadable),
+        words=_words(blob.data, reader.unreadable) if reader.unreadable else None,
     )
+
+
+def _words(data: bytes, found: Iterable[Diagnostic]) -> frozenset[str] | None:
+    """What may be a name in a file of which not all is read: a name that stands in it may be an agent's."""
+    if any(each.code in _NO_TEXT for each in found):
+        return None
+    return frozenset(_WORD.findall(data.decode().lower()))
 
 
 def _foreign(path: str, data: bytes, found: tuple[Diagnostic, ...]) -> bool:

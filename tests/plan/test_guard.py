@@ -22,7 +22,8 @@ from reconciler.model.registry import (
 )
 from reconciler.model.source import Diagnostic
 from reconciler.plan import guard
-from tests.plan.builders import agent, declare, fleet_files, path_of, running
+from tests.plan.builders import World, actions, agent, declare, fleet_files, path_of, running
+from tests.plan.builders import held as kept_by
 
 BUDGET = DeletionBudget(max=3, percent=10)
 
@@ -90,10 +91,10 @@ def test_what_is_declared_nowhere_goes_in_order_of_names() -> None:
 
 
 def test_what_cannot_be_read_keeps_the_agents_that_came_from_it_and_those_that_may_have_moved_there() -> None:
-    broken = Frozen(reason="no YAML")
+    broken = Frozen(reason="no YAML", words=frozenset({"a0", "name"}))
     declaration = declared(paths={path_of("x/a0"): broken})
     going, holds = departed(declaration, records(2), Policy())
-    assert [one.name.name for one in going] == ["a1"], "all broken files are known: nothing moved into them"
+    assert [one.name.name for one in going] == ["a1"], "the broken file is known, and says nothing of a1"
     text = "x/a0 stays as it is: agents/x/a0.yaml cannot be read (no YAML)"
     assert held(holds) == [(HoldCode.INVALID, text, "mend the file, or delete it to delete the agent")]
 
@@ -102,6 +103,34 @@ def test_what_cannot_be_read_keeps_the_agents_that_came_from_it_and_those_that_m
     assert going == []
     text = "x/a0 stays as it is: it may have been moved to a.yaml, which cannot be read"
     assert held(holds) == [(HoldCode.INVALID, text, "mend a.yaml")]
+
+
+def test_an_agent_whose_name_stands_in_a_broken_file_may_have_moved_there_though_others_came_from_it() -> None:
+    given = records(4)
+    paths = {path_of("x/a1"): Frozen(reason="-", words=frozenset({"a1", "a2"})), path_of("x/a0"): Frozen(reason="-")}
+    (one, other) = ({path: paths[path]} for path in sorted(paths, reverse=True))
+    going, holds = departed(declared(paths=one), given, Policy())
+    assert [one.name.name for one in going] == ["a0", "a3"]
+    text = "x/a2 stays as it is: it may have been moved to agents/x/a1.yaml, which cannot be read"
+    assert held(holds)[1:] == [(HoldCode.INVALID, text, "mend agents/x/a1.yaml")]
+
+    going, holds = departed(declared(paths=other), given, Policy())
+    assert going == [], "nobody knows what stands in it"
+    assert held(holds)[-1][2] == "mend agents/x/a0.yaml"
+    going, holds = departed(declared(paths=paths), given, Policy())
+    assert [lift for _, _, lift in held(holds)[2:]] == ["mend agents/x/a1.yaml", "mend agents/x/a0.yaml"]
+
+
+def test_an_agent_moved_into_a_file_that_breaks_in_the_same_commit_is_not_deleted() -> None:
+    world = World(files=fleet_files("x/b", "x/c", "x/d"))
+    world.files["agents/x/all.yaml"] = f"{agent('x/a')}\n"
+    world.converge()
+    moved = world.files.pop(path_of("x/b"))
+    del world.files[path_of("x/c")]
+    world.files["agents/x/all.yaml"] = f"{agent('x/a')}\n---\n{moved}\n---\nkind: Agent\nkind: Agent\n"
+    plan = world.plan()
+    assert actions(plan) == {"x/c": "delete"}
+    assert kept_by(plan) == {"invalid": ["x/a", "x/b"]}
 
 
 def test_an_agent_whose_file_declares_an_invalid_newcomer_may_be_it() -> None:

@@ -503,6 +503,17 @@ def test_a_file_that_may_have_held_agents_is_told_when_it_cannot_be_read(path: s
     assert path in declaration.frozen_paths
 
 
+def test_the_words_of_a_file_that_cannot_be_read_are_told_and_none_where_it_is_no_text() -> None:
+    path = "agents/demo/a.yaml"
+    said = "kind: Agent\nmetadata: {name:one-2, namespace: 'Demo'}\nx: &one-3- *b.c\n# -four-\n["
+    words = {"kind", "agent", "metadata", "name", "one-2", "namespace", "demo", "x", "one-3", "b", "c", "four"}
+    assert read({path: said}).frozen_paths[path].words == words
+    assert read({path: "kind: Agnet\nmetadata: {name: one}"}).frozen_paths[path].words >= {"agnet", "one"}
+    assert read({path: "\n# one\n"}).frozen_paths[path].words == {"one"}
+    for untold in (blob("one", mode="120000"), blob(b"one \xff"), blob(b"one #" + b"x" * 1024 * 1024)):
+        assert read({path: untold}).frozen_paths[path].words is None
+
+
 def test_a_fleet_with_an_unknown_field_cannot_be_used() -> None:
     declaration = read({"fleet.yaml": API + "kind: Fleet\nmetadata: {name: acme}\nspec:\n  deletion: {max: 1}\n"})
     found = only(declaration)
