@@ -74,6 +74,7 @@ async def begin(run: Run, change: Change, agent: Agent, record: Record | None, d
         return replace(
             fresh,
             state=AgentState.DEPLOYING,
+            begun=agent.spec_hash,
             reservations=journal.intended_reservations(change.reservations, fresh),
             inventory=journal.intended_inventory(change, fresh),
             message=reasons_of(change),

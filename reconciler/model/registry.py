@@ -146,6 +146,8 @@ class Record:
     behind: tuple[str, ...] = ()
     """Clusters on which something of the last change is still to be done: they could not be read, or were not asked
     for. What the inventory holds there may run as it did before."""
+    begun: str = ""
+    """The spec hash of the change that was begun last, ended or not; "" where nobody noted it."""
     home: str = ""
     """The cluster that a failover left, to which the agent goes back when that is well; "" where it is at home."""
     recovery: RecoveryState | None = None

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from reconciler.model.identity import AgentName
 from reconciler.model.plan import Change, Hold, HoldCode, ReasonCode
-from reconciler.model.registry import Record
+from reconciler.model.registry import AgentState, Record
 from reconciler.model.window import DAYS, Effect, Opening, Window, opening
 
 FROM_GIT = frozenset(
@@ -43,11 +43,22 @@ class Bound:
     holds: tuple[Hold, ...]
 
 
-def waits(change: Change) -> bool:
-    """Whether a change goes out in change windows only."""
+def waits(change: Change, record: Record | None) -> bool:
+    """Whether a change goes out in change windows only. `record` is its agent's."""
     codes = {reason.code for reason in change.reasons}
     in_file = any(reason.code in _BOTH_WAYS and reason.origin is not None for reason in change.reasons)
-    return ReasonCode.UNFINISHED not in codes and (in_file or not codes.isdisjoint(FROM_GIT))
+    finishes = ReasonCode.UNFINISHED in codes and _was_begun(change, record)
+    return not finishes and (in_file or not codes.isdisjoint(FROM_GIT))
+
+
+def _was_begun(change: Change, record: Record | None) -> bool:
+    """Whether what Git asks for is what is under way, or what was applied last; not a commit that came after.
+
+    A remedy begins no spec. What an earlier version of this program began is not noted: that is gone on with.
+    """
+    if change.agent is None or record is None or change.agent.spec_hash == record.spec_hash:
+        return True
+    return record.state is not AgentState.RECOVERING and record.begun in ("", change.agent.spec_hash)
 
 
 def bound(
@@ -65,7 +76,8 @@ def bound(
     kept: list[Change] = []
     held: dict[tuple[str, ...], list[AgentName]] = {}
     for change in changes:
-        concerned = [window for window in windows if waits(change) and _concerns(window, change, records)]
+        bound_by = windows if waits(change, records.get(change.name)) else ()
+        concerned = [window for window in bound_by if _concerns(window, change, records)]
         key = tuple(window.name for window in concerned)
         if key not in openings:
             openings[key] = opening(concerned, now_ms)

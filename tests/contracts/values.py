@@ -77,6 +77,7 @@ def record(
         last_seen_ms=3,
         message="because",
         behind=("eu-1",),
+        begun="abc",
         home="us-1",
         recovery=RecoveryState(
             spec_hash="ab" * 32,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
-from reconciler.model.events import Outcome
+from reconciler.engine.passes import apply_plan
+from reconciler.model.events import Outcome, RolloutProgress
 from reconciler.model.plan import HoldCode, Policy
-from tests.engine.fleets import NOTHING, agent, applied, finished, plan_of, snapshot
+from tests.doubles.never_ready import SILENT
+from tests.engine.fleets import NOTHING, OPTIONS, agent, applied, finished, plan_of, snapshot
 
 NEVER = NOTHING + "  windows: [{name: freeze, effect: deny, match: {namespaces: [support]}}]\n"
 
@@ -46,3 +49,19 @@ async def test_a_change_whose_window_has_closed_before_its_turn_does_not_begin(w
     (end,) = finished(await applied(world, late)).values()
     assert (end.outcome, end.reason) == (Outcome.SKIPPED, "its change window has closed")
     assert (await snapshot(world)).records == {}
+
+
+async def test_what_was_interrupted_goes_on_after_its_window_closed_and_what_came_since_waits(world) -> None:
+    world.commit(a=agent("a"))
+    await applied(world)
+    world.commit(a=agent("a", image=f"acme/{SILENT}"))
+    stop = asyncio.Event()
+    async for event in apply_plan(world, await plan_of(world), options=OPTIONS, stop=stop):
+        if isinstance(event, RolloutProgress):
+            stop.set()
+    world.memory.commit({"fleet.yaml": NEVER})
+    plan = await plan_of(world)
+    assert (len(plan.changes), plan.holds) == (1, ())
+    world.commit(a=agent("a", image="acme/newer:1"))
+    plan = await plan_of(world)
+    assert (plan.changes, [hold.code for hold in plan.holds]) == ((), [HoldCode.WINDOW])

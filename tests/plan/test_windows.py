@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 
+from reconciler.model.identity import AgentName
 from reconciler.model.plan import Action, HoldCode, Plan, Policy
 from reconciler.model.registry import AgentState, ScaleOverride
 from reconciler.plan.planfile import dump, load
@@ -94,6 +95,33 @@ def test_what_was_begun_is_finished_though_its_window_has_closed() -> None:
     world.files[path_of("x/a")] = agent("x/a", replicas=3)
     world.alter("x/a", state=AgentState.DEPLOYING)
     assert len(world.plan().changes) == 1
+
+
+def test_a_commit_that_comes_while_another_one_is_under_way_waits() -> None:
+    world = standing("x/a")
+    for image, waiting in (("e/begun:1", 0), ("e/newer:1", 1)):
+        world.files[path_of("x/a")] = agent("x/a", image=image)
+        if not waiting:
+            begun = world.declaration.agents[AgentName.parse("x/a")].spec_hash
+            world.alter("x/a", state=AgentState.DEPLOYING, begun=begun)
+        plan = world.plan()
+        assert (len(plan.changes), len(held(plan))) == (1 - waiting, waiting)
+
+    world.files[path_of("x/a")] = agent("x/a")
+    assert len(world.plan().changes) == 1, "what was applied last is nothing new"
+
+
+def test_a_commit_that_comes_while_an_agent_recovers_waits_and_its_remedy_does_not() -> None:
+    world = standing("x/a")
+    world.alter("x/a", state=AgentState.RECOVERING)
+    assert len(world.plan().changes) == 1
+    world.files[path_of("x/a")] = agent("x/a", image="e/newer:1")
+    newer = world.declaration.agents[AgentName.parse("x/a")].spec_hash
+    for begun in ("", newer):
+        world.alter("x/a", begun=begun)
+        plan = world.plan()
+        assert plan.changes == ()
+        assert len(held(plan)) == 1
 
 
 def test_what_people_ask_for_by_hand_does_not_wait_and_what_a_file_says_does() -> None:
