@@ -128,8 +128,8 @@ def decide(
         text = f"{name}: {found.foreign[0]}"
         lift = "say `adopt: true` in the agent to take it over, or remove it from the other tool"
         return Verdict(holds=(_hold(name, HoldCode.FOREIGN_OWNER, text, lift),), unseen=unseen)
-    if found.behind and not found.changes:
-        return Verdict(unseen=unseen)
+    if found.behind and not found.changes and wanted.desired.keys() <= set(found.behind):
+        return Verdict(unseen=unseen)  # nothing of it is as it is wanted anywhere: none of it is on record
     change = _change(wanted, record, found, reach)
     left = tuple(item for item in found.drift if not item.undone)
     return Verdict(change=change, left=left, unseen=unseen)

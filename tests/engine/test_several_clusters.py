@@ -68,6 +68,48 @@ async def test_an_update_reaches_the_others_and_the_rest_follows(world):
     assert (await world.record()).behind == ()
 
 
+async def test_what_changes_no_object_is_recorded_though_a_cluster_is_behind_and_protects_from_then_on(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    await world.apply()
+    world.commit(triage=spread(4, image="acme/agent:2") + "  protect: true\n")
+    (change,) = (await world.plan()).changes
+    assert ([item.path for item in change.attributes], change.objects) == ([("protect",)], ())
+    assert change.behind == ("eu-1",)
+    assert finished(await world.apply())["support/triage"].outcome is Outcome.APPLIED
+    record = await world.record()
+    assert (record.protect, record.state, record.behind) == (True, AgentState.RUNNING, ("eu-1",))
+    plan = await world.plan()
+    assert plan.changes == ()
+    assert len(texts(plan, "unreadable")) == 1, "what is still to be done there is told"
+
+    world.commit(triage=None)
+    world.turn(Sky.WELL, "eu-1")
+    assert (await world.plan()).changes == ()
+    world.commit(triage=spread(4, image="acme/agent:2") + "  protect: true\n")
+    await world.settle()
+    assert (await image(world, "eu-1"), (await world.record()).behind) == ("acme/agent:2", ())
+
+
+async def test_what_was_interrupted_is_finished_where_it_can_be_though_a_cluster_is_behind(world):
+    world.commit(triage=spread(4))
+    await world.settle()
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=spread(4, image="acme/agent:2"))
+    await world.apply()
+    record = await world.record()
+    stopped = replace(record, version=record.version + 1, state=AgentState.DEPLOYING)
+    await world.registry.commit(Write(op_id="stopped", at_ms=0, records=(stopped,)))
+    (change,) = (await world.plan()).changes
+    assert [reason.code for reason in change.reasons] == [ReasonCode.UNFINISHED]
+    await world.apply()
+    record = await world.record()
+    assert (record.state, record.behind) == (AgentState.RUNNING, ("eu-1",))
+    assert (await world.plan()).changes == ()
+
+
 async def test_its_share_stays_and_what_is_added_goes_to_the_others(world):
     world.commit(triage=spread(4))
     await world.settle()

@@ -194,6 +194,21 @@ def test_after_an_apply_there_is_nothing_left_to_do(events):
 
 
 @relaxed
+@given(steps, st.sampled_from(["all", "spread"]), st.booleans())
+def test_after_an_apply_there_is_nothing_left_to_do_where_something_can_be_seen(events, policy, half):
+    world = World(files=fleet_files(*NAMES[:5], fleet=TWO, base=BASE + f"  placement: {{policy: {policy}}}\n"))
+    world.converge()
+    for event in events:
+        happen(world, *event)
+    world.unreadable = {} if half else {"east": "connection refused"}
+    world.partly = {"east": {("Deployment", "support"): "forbidden"}} if half else {}
+    everything = Policy(max_deletes=100, allow_empty=True)
+    world.apply(world.plan(everything))
+    again = [change for change in world.plan(everything).changes if change.action is not Action.DELETE]
+    assert [(str(change.name), change.action, change.reasons) for change in again] == []
+
+
+@relaxed
 @given(steps)
 def test_destroy_plans_towards_nothing_but_what_is_protected(events):
     world = lived(events)
