@@ -115,8 +115,13 @@ class FleetBody(Model):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for what, some in (("cluster", self.clusters), ("window", self.windows), ("alert route", self.alerts)):
-            names = [one.name for one in some]
+        declared = {
+            "cluster": [one.name for one in self.clusters],
+            "window": [one.name for one in self.windows],
+            "alert route": [one.name for one in self.alerts],
+            "quota of": [one.namespace for one in self.quotas],
+        }
+        for what, names in declared.items():
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 text = "the {what} {name} is declared twice"

@@ -535,6 +535,7 @@ def test_a_fleet_with_an_unknown_field_cannot_be_used() -> None:
         ("{registry: {arango: {url: 'ftp://x', database: d, usernameEnv: U, passwordEnv: P}}}", "bad-text"),
         ("{registry: {sqlite: {path: ../../x}}}", "bad-text"),
         ("{quotas: [{namespace: a, cpu: 1}]}", "wrong-type"),
+        ("{quotas: [{namespace: a, agents: 1}, {namespace: b}, {namespace: a, replicas: 2}]}", "duplicate-name"),
         ("{deletions: {percent: 101}}", "out-of-range"),
         ("{alerts: [{name: a, match: {severity: critcal}, webhook: {urlEnv: U}}]}", "not-one-of"),
         ("{alerts: [{name: a, slack: {urlEnv: U}}, {name: a, slack: {urlEnv: V}}]}", "duplicate-name"),
