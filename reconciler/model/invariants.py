@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconciler.model.identity import AgentName, ObjectRef
 from reconciler.model.registry import AgentRevision, AgentState, Record, RegistrySnapshot
-from reconciler.model.units import Quantity
+from reconciler.model.units import stored_amount
 from reconciler.model.upkeep import Fault
 
 
@@ -85,15 +85,21 @@ def _reservations(where: str, record: Record) -> Iterator[Fault]:
         if held.replicas < 0:
             yield Fault(where=where, what=f"it reserves {held.replicas} replicas on {held.cluster}")
         for name, text in sorted(held.requests.items()):
-            try:
-                Quantity.parse(text)
-            except ValueError:
+            if not _is_amount(text):
                 yield Fault(where=where, what=f"it reserves {text[:40]!r} of {name} on {held.cluster}: no quantity")
     placed = Counter(share.cluster for share in record.placement)
     for cluster in sorted(name for name, count in placed.items() if count > 1):
         yield Fault(where=where, what=f"it is placed on {cluster} more than once")
     if record.state is AgentState.RUNNING:
         yield from _settled(where, record)
+
+
+def _is_amount(text: str) -> bool:
+    """Whether it is what a server stores for what an agent asks for."""
+    try:
+        return stored_amount(text) >= 0
+    except ValueError:
+        return False
 
 
 def _settled(where: str, record: Record) -> Iterator[Fault]:

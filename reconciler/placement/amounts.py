@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from reconciler.model.agent import Resources
 from reconciler.model.registry import Reservation
-from reconciler.model.units import Quantity
+from reconciler.model.units import Quantity, stored_amount
 
 PODS = "pods"
 
@@ -51,7 +52,7 @@ def _reserved(items: tuple[tuple[str, str], ...]) -> Mapping[str, int]:
     amounts: dict[str, int] = {}
     for name, text in items:
         try:
-            amounts[name] = needed(Quantity.parse(text))
+            amounts[name] = max(0, _milli(stored_amount(text)))
         except ValueError:
             continue
     return amounts
@@ -67,7 +68,11 @@ def held_by(reservation: Reservation) -> dict[str, int]:
 
 def needed(quantity: Quantity) -> int:
     """Milli-units, rounded up."""
-    return -(-quantity.value.numerator * 1000 // quantity.value.denominator)
+    return _milli(quantity.value)
+
+
+def _milli(value: Fraction) -> int:
+    return -(-value.numerator * 1000 // value.denominator)
 
 
 def offered(quantity: Quantity) -> int:

@@ -30,6 +30,12 @@ def test_records_in_order_have_no_faults() -> None:
     assert told(running, miner()) == []
 
 
+def test_what_is_reserved_may_be_as_little_as_servers_store() -> None:
+    running = replace(record(), state=AgentState.RUNNING)
+    held = tuple(replace(one, requests={"cpu": "1000100u"}) for one in running.reservations)
+    assert told(replace(running, reservations=held), miner()) == []
+
+
 RESERVED = Reservation(cluster="local", replicas=2, requests={"cpu": "100m"})
 MISTAKES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "no id": (lambda one: replace(one, id=""), "its record has no id"),
@@ -49,6 +55,10 @@ MISTAKES: dict[str, tuple[Callable[[Record], Record], str]] = {
     "no quantity": (
         lambda one: replace(one, reservations=(replace(RESERVED, requests={"cpu": "much"}),)),
         "it reserves 'much' of cpu on local: no quantity",
+    ),
+    "less than no cpu": (
+        lambda one: replace(one, reservations=(replace(RESERVED, requests={"cpu": "-1"}),)),
+        "it reserves '-1' of cpu on local: no quantity",
     ),
     "placed twice": (
         lambda one: replace(one, placement=(PlacedReplicas(cluster="local", replicas=1),) * 2),

@@ -592,6 +592,20 @@ class TestQuotas:
             assert where(result, "a/c") is None
             assert where(result, "b/other") == {"local": 1}
 
+    def test_amounts_below_a_thousandth_count_rounded_up_as_servers_store_them(self) -> None:
+        tiny = resources({"cpu": "1.0001", "memory": "1Gi"})
+        one, two = (agent(f"a/{short}", resources=tiny) for short in ("one", "two"))
+        first = place(request(one))
+        (held,) = first.reservations[one.name]
+        assert held.requests["cpu"] == "1000100u"
+        known = record(one, {"local": 1}, state=AgentState.REGISTERED)
+        result = place(request(one, two, records=[known], quotas=(Quota(namespace="a", cpu=Quantity.parse("2")),)))
+        assert only_hold(result) == "needs 0.002 cpu more than the quota of a allows: 1.001 of 2 are taken"
+        result = place(request(one, two, records=[known], capacities={"local": capacity(node(cpu="2"))}))
+        assert where(result, "a/two") is None, "what is claimed and not seen yet counts as well"
+        result = place(request(one, records=[known], capacities={"local": capacity(node(cpu="1"))}))
+        assert (where(result, "a/one"), result.holds) == ({"local": 1}, ()), "it holds what it asks for"
+
     def test_what_is_there_is_not_taken_away_by_a_lower_quota(self) -> None:
         known = agent("a/one", replicas=3)
         result = place(
