@@ -142,7 +142,8 @@ def _from_record(
         return _zero(policy, weights, current)
     running = sum(current.values())
     if policy is PlacementPolicy.ALL:
-        return _everywhere(world, total, weights, current) or None
+        target = _everywhere(world, total, weights, current)
+        return target if any(target.values()) else None
     here = busiest(current) if running and stay else ""
     if policy is PlacementPolicy.FAILOVER and here:
         return None if world.overdue(here, agent) else {here: total}
@@ -178,7 +179,7 @@ def _everywhere(world: World, total: int, weights: Mapping[str, int], current: M
         if not isinstance(world.rooms[name], Closed):
             target[name] = total
         elif name in current:
-            target[name] = min(total, current[name]) or total
+            target[name] = min(total, current[name])
     return target
 
 
@@ -243,9 +244,10 @@ class Bench:
         names = {cluster.name: 1 for cluster in self.want.clusters}
         target = _everywhere(self.world, self.want.total, names, self.want.current)
         short = [name for name, count in target.items() if count > self._fit(name)]
-        if not target and self._all_blind():
+        nowhere = not any(target.values())
+        if nowhere and self._all_blind():
             return dict.fromkeys(names, self.want.total)
-        if short or not target:
+        if short or nowhere:
             return self._refused(dict.fromkeys(short or names, self.want.total))
         return target
 

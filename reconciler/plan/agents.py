@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from reconciler.model.agent import Agent
+from reconciler.model.agent import Agent, PlacementPolicy
 from reconciler.model.identity import AgentName
 from reconciler.model.objects import OPTIONAL_KINDS, Found, LiveSet, Manifest, Observation
 from reconciler.model.plan import (
@@ -121,8 +121,9 @@ def decide(
     name = agent.name
     if record and record.quarantine and record.quarantine.spec_hash == agent.spec_hash:
         return Verdict(holds=(_quarantined(record),))
+    owed = _owed(wanted)
     wanted = _kept(wanted, record, observations, reach.fleet)
-    found = _objects(wanted, record, observations, reach)
+    found = _objects(wanted, record, observations, reach, owed)
     unseen = tuple(sorted(found.problems.items()))
     if found.foreign:
         text = f"{name}: {found.foreign[0]}"
@@ -133,6 +134,16 @@ def decide(
     change = _change(wanted, record, found, reach)
     left = tuple(item for item in found.drift if not item.undone)
     return Verdict(change=change, left=left, unseen=unseen)
+
+
+def _owed(wanted: Wanted) -> set[str]:
+    """Clusters on which fewer replicas are placed than on others, where the rule wants all everywhere: they take
+    nothing new now.
+    """
+    if wanted.agent.spec.placement.policy is not PlacementPolicy.ALL:
+        return set()
+    most = max((share.replicas for share in wanted.placed), default=0)
+    return {share.cluster for share in wanted.placed if share.replicas < most}
 
 
 def _kept(
@@ -172,7 +183,11 @@ def _quarantined(record: Record) -> Hold:
 
 
 def _objects(
-    wanted: Wanted, record: Record | None, observations: Mapping[str, Observation[LiveSet]], reach: Reach
+    wanted: Wanted,
+    record: Record | None,
+    observations: Mapping[str, Observation[LiveSet]],
+    reach: Reach,
+    owed: set[str],
 ) -> _Findings:
     held = record.inventory if record else ()
     forgotten = {entry.cluster for entry in held if entry.cluster in reach.forget}
@@ -182,7 +197,7 @@ def _objects(
     retaking = {entry.cluster for entry in gone if entry.ref.kind == scaling.AUTOSCALER}
     verdicts: list[tuple[str, ObjectVerdict]] = []
     problems: dict[str, str] = {}
-    behind = {cluster for cluster, ref in inventory if (cluster, ref) not in seen and reach.leaves_out(cluster)}
+    behind = {cluster for cluster, ref in inventory if (cluster, ref) not in seen and reach.leaves_out(cluster)} | owed
     replicas = 0
     for cluster, manifests in wanted.desired.items():
         terms = Terms(
@@ -200,7 +215,8 @@ def _objects(
                 continue
             unknown = unknown_because(observation, cluster, manifest.ref)
             if unknown or not isinstance(observation, Found):
-                if entry is None or entry.hash != manifest.hash:
+                more = cluster in owed and not isinstance(observation, Found)
+                if more or entry is None or entry.hash != manifest.hash:
                     problems.setdefault(cluster, unknown)
                 continue
             there = observation.value.objects.get(manifest.ref)

@@ -110,6 +110,30 @@ async def test_what_was_interrupted_is_finished_where_it_can_be_though_a_cluster
     assert (await world.plan()).changes == ()
 
 
+async def test_who_runs_everywhere_is_resumed_on_the_others_and_follows_where_it_could_not(world):
+    everywhere = spread(2, policy="all")
+    world.commit(triage=everywhere)
+    await world.settle()
+    world.commit(triage=everywhere + "  suspend: true\n")
+    await world.settle()
+    assert await world.running() == {"eu-1": 0, "us-1": 0}
+    world.turn(Sky.AWAY, "eu-1")
+    world.commit(triage=everywhere)
+    (change,) = (await world.plan()).changes
+    assert change.behind == ("eu-1",)
+    await world.apply()
+    assert await world.running() == {"eu-1": 0, "us-1": 2}
+    plan = await world.plan()
+    assert plan.changes == ()
+    assert len(texts(plan, "unreadable")) == 1, "what is still to be done there is told"
+    assert (await world.record()).behind == ("eu-1",)
+
+    world.turn(Sky.WELL, "eu-1")
+    await world.settle()
+    assert await world.running() == {"eu-1": 2, "us-1": 2}
+    assert (await world.record()).behind == ()
+
+
 async def test_its_share_stays_and_what_is_added_goes_to_the_others(world):
     world.commit(triage=spread(4))
     await world.settle()

@@ -246,6 +246,27 @@ class TestUnreadableClusters:
         )
         assert where(place(asked), "a/one") == {"eu": 1, "us": 2}
 
+    @pytest.mark.parametrize("away", [frozenset(), frozenset({"eu"})], ids=["counts nothing", "blind"])
+    def test_all_is_resumed_on_the_others_and_stays_at_none_there(self, away: frozenset[str]) -> None:
+        known = agent("a/one", replicas=2, placement=rule("all"))
+        held = record(known, {"eu": 0, "us": 0}, state=AgentState.SUSPENDED)
+        asked = request(known, clusters=(EU, US), capacities={"eu": self.GONE}, records=[held], unreachable=away)
+        result = place(asked)
+        assert (where(result, "a/one"), result.holds) == ({"eu": 0, "us": 2}, ())
+        assert [one.cluster for one in result.reservations[known.name]] == ["us"]
+        applied = replace(asked, records=recorded(result, asked))
+        assert place(applied).placed == result.placed
+        well = replace(applied, capacities={"eu": capacity(), "us": capacity()}, unreachable=frozenset())
+        assert where(place(well), "a/one") == {"eu": 2, "us": 2}
+
+    def test_all_that_could_be_resumed_nowhere_is_held_or_waits_where_nothing_can_be_read(self) -> None:
+        known = agent("a/one", replicas=2, placement=rule("all"))
+        held = record(known, {"eu": 0}, state=AgentState.SUSPENDED)
+        asked = request(known, clusters=(EU,), capacities={"eu": self.GONE}, records=[held])
+        assert only_hold(place(asked)) == "eu takes nothing new now: connection refused"
+        dark = place(replace(asked, unreachable=frozenset({"eu"})))
+        assert (where(dark, "a/one"), dark.holds) == ({"eu": 2}, ())
+
     def test_heavier_replicas_wait_for_its_capacity(self) -> None:
         before, after = (
             agent("a/one", resources=resources({"cpu": "1"})),
