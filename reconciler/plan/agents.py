@@ -234,11 +234,12 @@ def _objects(
     # An autoscaler goes before its replicas are taken back: until then it would write them again.
     first = [change for change in removed if change.ref.kind == scaling.AUTOSCALER]
     codes = {_code(verdict) for verdict in kept if verdict.code is not None}
+    applied = record.document if record else {}
     concerned = wanted.desired.keys() | {cluster for cluster, _ in inventory}
     return _Findings(
         changes=(*first, *changes, *(change for change in removed if change not in first)),
         codes=frozenset(code for code in (*codes, ReasonCode.OBJECT_SURPLUS if removed else None) if code is not None),
-        drift=tuple(masked(item, wanted.agent) for verdict in kept for item in verdict.drift),
+        drift=tuple(masked(item, wanted.agent, applied) for verdict in kept for item in verdict.drift),
         foreign=tuple(verdict.foreign for verdict in kept if verdict.foreign) + claims,
         problems=problems,
         untouched=tuple(

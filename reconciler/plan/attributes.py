@@ -15,15 +15,15 @@ from reconciler.model.plan import AttributeChange, Drift, Masked, Missing, Risk
 from reconciler.model.source import JsonObject, Provenance
 from reconciler.model.units import Duration, Quantity
 from reconciler.spec.documents import item_name
-from reconciler.spec.validate import looks_secret
+from reconciler.spec.validate import looks_secret, secrets
 
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _duration = lru_cache(maxsize=4096)(Duration.parse)
 _path = attrgetter("path")
 _Leaf = tuple[FieldPath, Any, Any]
 OriginOf = Callable[[FieldPath], Provenance | None]
-_FREE = (("config",), ("modelConfig",))
-"""Fields in which people name things as they like."""
+_FREE = (("config",), ("modelConfig", "parameters"))
+"""Fields in which people name things as they like. What is called a secret elsewhere is a reference to one."""
 
 
 def compare(
@@ -38,7 +38,7 @@ def compare(
         if old is not Missing.FIELD and new is not Missing.FIELD and _equal(old, new):
             same += 1
             continue
-        hidden = _is_sensitive(path, sensitive) or (path[:1] in _FREE and (_hides(old) or _hides(new)))
+        hidden = _is_sensitive(path, sensitive) or (_is_free(path) and (_hides(old) or _hides(new)))
         changes.append(
             AttributeChange(
                 path=path,
@@ -97,7 +97,11 @@ def _is_sensitive(path: FieldPath, sensitive: frozenset[FieldPath]) -> bool:
         return True
     if path[:1] == ("env",) and path[-1] == "value":
         return looks_secret(path[1].strip("[]"))
-    return path[:1] in _FREE and "secret" not in path and any(map(looks_secret, path[1:]))
+    return _is_free(path) and any(map(looks_secret, path[1:]))
+
+
+def _is_free(path: FieldPath) -> bool:
+    return any(path[: len(free)] == free for free in _FREE)
 
 
 def _hides(leaf: Any) -> bool:
@@ -107,29 +111,25 @@ def _hides(leaf: Any) -> bool:
     return isinstance(leaf, list | tuple) and any(map(_hides, leaf))
 
 
-def masked(drift: Drift, agent: Agent) -> Drift:
-    """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not."""
+def masked(drift: Drift, agent: Agent, before: JsonObject) -> Drift:
+    """A drift whose values are fit to be shown: those of secret-looking names, and the agent's own secrets, are not.
+
+    `before` is the document that was applied last: what it held may run still.
+    """
     names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
     secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
-    literals = [text for path in agent.sensitive if (text := _at(agent.document, path))]
-    before, after = (
+    literals = [text for document in (agent.document, before) for _, text in secrets(document)]
+    wanted, live = (
         side
         if side is Missing.FIELD or isinstance(side, bool) or not (secret or _holds(side, literals))
         else Masked.SENSITIVE
         for side in (drift.before, drift.after)
     )
-    return dataclasses.replace(drift, before=before, after=after)
+    return dataclasses.replace(drift, before=wanted, after=live)
 
 
 def _holds(value: Any, literals: list[str]) -> bool:
     return any(literal in str(value) for literal in literals)
-
-
-def _at(value: Any, path: FieldPath) -> str:
-    """The text at a path of a document; "" where there is none."""
-    for part in path:
-        value = value.get(part) if isinstance(value, dict) else _by_name(value).get(part.strip("[]"))
-    return value if isinstance(value, str) else ""
 
 
 def _leaves(before: Any, after: Any, path: FieldPath, found: list[_Leaf]) -> None:

@@ -26,7 +26,7 @@ from reconciler.spec.nearest import Suggestions
 from reconciler.spec.provenance import place
 from reconciler.spec.shape import PARTIAL, Problem, problems
 from reconciler.spec.templates import ChainError, parents, without_nulls
-from reconciler.spec.validate import coherent, complete, literals
+from reconciler.spec.validate import coherent, complete, secrets
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -71,7 +71,7 @@ def resolve(name: AgentName, metadata: AgentMetadata, document: Document, base: 
     if found:
         return _invalid(found, layers, source)
     shown = agent_document(laid.shown, spec)
-    sensitive = tuple(literals(laid.body))
+    sensitive = tuple(path for path, _ in secrets(shown))
     agent = Agent(
         name=name,
         labels=metadata.labels,

@@ -15,6 +15,7 @@ from reconciler.model.agent import AgentSpec, ClusterSelector, ExecTarget, Expre
 from reconciler.model.fleet import ClusterDeclaration
 from reconciler.model.identity import FieldPath
 from reconciler.model.objects import API_VERSION
+from reconciler.model.source import JsonObject
 from reconciler.spec.authoring import AgentBody
 from reconciler.spec.documents import item_name
 from reconciler.spec.nearest import did_you_mean
@@ -143,24 +144,26 @@ def _target_field(target: ProbeTarget) -> str:
     return type(target).__name__.removesuffix("Target").lower()
 
 
-def literals(body: AgentBody) -> Iterator[FieldPath]:
-    """Paths of literal values whose names look secret: shown nowhere, and better given by reference."""
-    for item in body.env:
-        if item.value is not None and item.value and looks_secret(item.name):
-            yield ("env", f"[{item.name}]", "value")
-    yield from _secret_keys(body.config, ("config",))
-    if body.model_settings is not None:
-        yield from _secret_keys(body.model_settings.parameters, ("modelConfig", "parameters"))
+def secrets(document: JsonObject) -> Iterator[tuple[FieldPath, str]]:
+    """Literal values of an agent's document whose names look secret, with their paths: shown nowhere, and better given
+    by reference.
+    """
+    for item in document.get("env") or ():
+        if item.get("value") and looks_secret(item["name"]):
+            yield ("env", f"[{item['name']}]", "value"), item["value"]
+    yield from _secret_keys(document.get("config"), ("config",))
+    parameters = (document.get("modelConfig") or {}).get("parameters")
+    yield from _secret_keys(parameters, ("modelConfig", "parameters"))
 
 
-def _secret_keys(value: object, path: FieldPath) -> Iterator[FieldPath]:
+def _secret_keys(value: object, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(item, str) and item and looks_secret(key):
-                yield (*path, key)
+                yield (*path, key), item
             else:
                 yield from _secret_keys(item, (*path, key))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _secret_keys(item, (*path, f"[{item_name(item) or index}]"))
 

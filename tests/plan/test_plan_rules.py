@@ -454,6 +454,34 @@ def test_a_secret_inside_a_list_of_several_kinds_is_masked_with_all_of_the_list(
         assert "(sensitive value)" not in told[("config", "modes")]
 
 
+@pytest.mark.parametrize(
+    "removed",
+    [
+        {"config": {"secret": "hunter2"}},
+        {"config": {"secret": {"token": "hunter2"}}},
+        {"config": {"secret": {"value": "hunter2"}}},
+        {"config": {"auth": {"secret": ["hunter2"]}}},
+        {"modelConfig": {"parameters": {"secret": {"value": "hunter2"}}}},
+        {"env": [{"name": "CLIENT_SECRET", "value": "hunter2"}]},
+    ],
+)
+def test_what_stands_below_a_secret_is_masked_when_it_comes_and_when_it_goes(removed: dict[str, object]) -> None:
+    for before, after in ((removed, {}), ({}, removed)):
+        changes, _ = compare(before, after, sensitive=frozenset(), origin=lambda _: None)
+        assert changes
+        assert "hunter2" not in str(changes)
+        assert "(sensitive value)" in str(changes)
+
+
+def test_references_to_secrets_are_shown() -> None:
+    reference = {"secret": {"name": "vault", "key": "token"}}
+    document = {"modelConfig": {"provider": "a", **reference}, "env": [{"name": "TOKEN", **reference}]}
+    changes, _ = compare({}, document, sensitive=frozenset(), origin=lambda _: None)
+    told = {change.path: change.after for change in changes}
+    assert told[("modelConfig", "secret", "key")] == "token"
+    assert told[("env", "[TOKEN]", "secret", "name")] == "vault"
+
+
 def test_equal_quantities_and_durations_are_no_change() -> None:
     before = {"cpu": "1000m", "wait": "60s", "version": "1.0"}
     after = {"cpu": "1", "wait": "1m", "version": "1.0"}
@@ -519,10 +547,13 @@ def test_a_drift_that_holds_a_secret_of_the_agent_is_masked() -> None:
         before='{"api_key": "hunter2"}',
         after="{}",
     )
-    shown = masked(drift, item)
+    shown = masked(drift, item, {})
     assert (shown.before, shown.after) == ("(sensitive value)", "{}")
+    removed = dataclasses.replace(drift, before="{}", after='{"secret": "swordfish"}')
+    shown = masked(removed, item, {"config": {"secret": "swordfish"}})
+    assert (shown.before, shown.after) == ("{}", "(sensitive value)"), "what the spec before had runs still"
     mount = dataclasses.replace(drift, path="automountServiceAccountToken", before=False, after=True)
-    assert masked(mount, item) == mount, "yes and no are no secrets, whatever the question"
+    assert masked(mount, item, {}) == mount, "yes and no are no secrets, whatever the question"
 
 
 def test_an_unreadable_registry_names_whom_it_holds() -> None:
