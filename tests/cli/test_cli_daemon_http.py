@@ -73,7 +73,7 @@ def test_one_that_only_plans_is_measured_as_no_leader_that_is_missing(fleet: Pro
         (["--access", "nothing"], "without --listen"),
         (["--trusted-proxies", "10.0.0.7"], "without --listen"),
         (["--listen", "127.0.0.1:0", "--trusted-proxies", "proxy.example"], "does not appear to be an IPv4 or IPv6"),
-        (["--listen", "127.0.0.1:0", "--access", "nothing"], "cannot read nothing"),
+        (["--listen", "127.0.0.1:0", "--access", "nothing"], "nothing: No such file"),
         (["--listen", "0.0.0.0:0", "--anonymous-read"], "without being known"),
         (["--listen", "127.0.0.1:0", "--tls-cert", "a.pem"], "go together"),
         (["--listen", "127.0.0.1:0", "--client-ca", "a.pem"], "goes with --tls-cert"),
