@@ -7,11 +7,13 @@ secret in any text. The second is a net with holes: who prints secrets should st
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from reconciler.model.agent import Agent
 from reconciler.model.plan import Masked
+from reconciler.spec.documents import item_name
+from reconciler.spec.validate import texts_of
 
 LEAST = 4
 """Letters from which on a declared value is a secret and no coincidence."""
@@ -47,28 +49,17 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
 
 def secrets_of(agent: Agent) -> frozenset[str]:
     """The values that an agent declares as they are and that look secret."""
-    return frozenset(value for path in agent.sensitive for value in _texts(_at(agent.document, path)))
+    return frozenset(value for path in agent.sensitive for value in texts_of(_at(agent.document, path)))
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
-    """What stands at a path of a document, where `[name]` is the entry of a list by its name; None for nothing."""
+    """What stands at a path of a document, where `[name]` is a list's entry, by name or number; None for nothing."""
     for step in path:
         if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, (list, tuple)):
-            name = step.strip("[]")
-            value = next((one for one in value if isinstance(one, dict) and one.get("name") == name), None)
+            label = step.strip("[]")
+            value = next((one for index, one in enumerate(value) if label in (item_name(one), str(index))), None)
         else:
             return None
     return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _texts(one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -24,6 +24,9 @@ _Leaf = tuple[FieldPath, Any, Any]
 OriginOf = Callable[[FieldPath], Provenance | None]
 _FREE = (("config",), ("modelConfig", "parameters"))
 """Fields in which people name things as they like. What is called a secret elsewhere is a reference to one."""
+
+_LONG = 4
+"""Letters from which on a secret is found inside of words too."""
 
 
 def compare(
@@ -118,7 +121,7 @@ def masked(drift: Drift, agent: Agent, before: JsonObject) -> Drift:
     """
     names = re.findall(r"\[([^\]]*)\]", drift.path) if ".env[" in drift.path else ()
     secret = any(map(looks_secret, names)) or any(map(looks_secret, drift.path.split(".")[-1:]))
-    literals = [text for document in (agent.document, before) for _, text in secrets(document)]
+    literals = {text for document in (agent.document, before) for _, texts in secrets(document) for text in texts}
     wanted, live = (
         side
         if side is Missing.FIELD or isinstance(side, bool) or not (secret or _holds(side, literals))
@@ -128,8 +131,18 @@ def masked(drift: Drift, agent: Agent, before: JsonObject) -> Drift:
     return dataclasses.replace(drift, before=wanted, after=live)
 
 
-def _holds(value: Any, literals: list[str]) -> bool:
-    return any(literal in str(value) for literal in literals)
+def _holds(value: Any, literals: Iterable[str]) -> bool:
+    """Whether a secret stands in a value. A short one is looked for as a whole word: letters of it are everywhere.
+
+    Numbers are none: those of objects are counts and ports, secrets are in their texts.
+    """
+    if isinstance(value, int | float):
+        return False
+    shown = str(value)
+    return any(
+        literal in shown and (len(literal) >= _LONG or re.search(rf"(?<!\w){re.escape(literal)}(?!\w)", shown))
+        for literal in literals
+    )
 
 
 def _leaves(before: Any, after: Any, path: FieldPath, found: list[_Leaf]) -> None:

@@ -144,28 +144,42 @@ def _target_field(target: ProbeTarget) -> str:
     return type(target).__name__.removesuffix("Target").lower()
 
 
-def secrets(document: JsonObject) -> Iterator[tuple[FieldPath, str]]:
-    """Literal values of an agent's document whose names look secret, with their paths: shown nowhere, and better given
-    by reference.
+def secrets(document: JsonObject) -> Iterator[tuple[FieldPath, tuple[str, ...]]]:
+    """Paths of literal values of an agent's document whose names look secret, each with all texts at and below it.
+
+    They are shown nowhere, and better given by reference. What holds no text and no number is none.
     """
     for item in document.get("env") or ():
         if item.get("value") and looks_secret(item["name"]):
-            yield ("env", f"[{item['name']}]", "value"), item["value"]
+            yield ("env", f"[{item['name']}]", "value"), (item["value"],)
     yield from _secret_keys(document.get("config"), ("config",))
     parameters = (document.get("modelConfig") or {}).get("parameters")
     yield from _secret_keys(parameters, ("modelConfig", "parameters"))
 
 
-def _secret_keys(value: object, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+def _secret_keys(value: object, path: FieldPath) -> Iterator[tuple[FieldPath, tuple[str, ...]]]:
     if isinstance(value, dict):
+        named = path[-1].startswith("[") and looks_secret(path[-1])
         for key, item in value.items():
-            if isinstance(item, str) and item and looks_secret(key):
-                yield (*path, key), item
-            else:
+            if not (looks_secret(key) or (named and key == "value")):
                 yield from _secret_keys(item, (*path, key))
+            elif texts := tuple(texts_of(item)):
+                yield (*path, key), texts
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _secret_keys(item, (*path, f"[{item_name(item) or index}]"))
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """All texts at and below a value, numbers as they are written: what is to be found again where it may be shown."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from texts_of(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_of(item)
+    elif value not in (None, "") and not isinstance(value, bool):
+        yield str(value)
 
 
 def selects(selector: ClusterSelector, cluster: ClusterDeclaration) -> bool:

@@ -93,7 +93,8 @@ def test_declared_secrets_are_masked_letter_by_letter_and_short_ones_are_not() -
         agent("x/a"),
         document={
             "env": [{"name": "TOKEN", "value": "abc-secret"}, {"name": "N", "value": "1"}],
-            "config": {"nested": {"keys": ["one-key", {"deep": "two-key"}], "n": 5}},
+            "config": {"nested": {"keys": ["one-key", {"deep": "two-key"}], "n": 20260731, "on": True}},
+            "modelConfig": {"parameters": {"list": [{"id": "x", "token": "three-key"}, {"token": "four-key"}]}},
         },
         sensitive=(
             ("env", "[TOKEN]", "value"),
@@ -101,11 +102,13 @@ def test_declared_secrets_are_masked_letter_by_letter_and_short_ones_are_not() -
             ("env", "[GONE]", "value"),
             ("config", "nested"),
             ("config", "nested", "n", "deeper"),
+            ("modelConfig", "parameters", "list", "[x]", "token"),
+            ("modelConfig", "parameters", "list", "[1]", "token"),
         ),
     )
     secrets = secrets_of(one)
-    assert secrets == {"abc-secret", "1", "one-key", "two-key"}
-    assert masked("1 abc-secret two-key", secrets) == f"1 {MASK} {MASK}"
+    assert secrets == {"abc-secret", "1", "one-key", "two-key", "20260731", "three-key", "four-key"}
+    assert masked("1 abc-secret two-key 20260731", secrets) == f"1 {MASK} {MASK} {MASK}"
 
 
 def test_a_trial_says_that_it_is_one_and_ends_where_receivers_keep_alerts() -> None:

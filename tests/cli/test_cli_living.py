@@ -124,7 +124,10 @@ def test_explain_says_where_a_value_was_written(fleet: Program) -> None:
 def test_render_and_explain_mask_what_looks_secret(fleet: Program, edit: Edit) -> None:
     edit("agents/demo/hello.yaml", "  replicas: 1\n", "  env: [{name: API_TOKEN, value: hush-hush}]\n")
     edit(
-        "agents/demo/hello.yaml", "  skills:", "  config: {deep: [{password: hush-hush}], open: yes-please}\n  skills:"
+        "agents/demo/hello.yaml",
+        "  skills:",
+        "  config: {deep: [{password: hush-hush}], open: yes-please, pin_key: 20260731, api_key: [hush-hush, b],"
+        " credentials: {user: a, value: hush-hush}}\n  skills:",
     )
     for arguments in (
         ["render", "demo/hello", "--working-tree"],
@@ -137,6 +140,7 @@ def test_render_and_explain_mask_what_looks_secret(fleet: Program, edit: Edit) -
     ):
         done = fleet(*arguments, code=0)
         assert "hush-hush" not in done.out + done.err
+        assert "20260731" not in done.out + done.err
         assert "yes-please" in done.out
         assert "(sensitive value)" in done.out
 

@@ -552,6 +552,11 @@ def test_a_drift_that_holds_a_secret_of_the_agent_is_masked() -> None:
     removed = dataclasses.replace(drift, before="{}", after='{"secret": "swordfish"}')
     shown = masked(removed, item, {"config": {"secret": "swordfish"}})
     assert (shown.before, shown.after) == ("{}", "(sensitive value)"), "what the spec before had runs still"
+    numbered = dataclasses.replace(drift, before='{"api_key": [7, 20260731]}', after="image:17")
+    shown = masked(numbered, item, {"config": {"api_key": [7, 20260731, True]}})
+    assert (shown.before, shown.after) == ("(sensitive value)", "image:17"), "a short one counts as a whole word alone"
+    count = dataclasses.replace(drift, path="spec.replicas", before=7, after=8)
+    assert masked(count, item, {"config": {"api_key": 7}}) == count
     mount = dataclasses.replace(drift, path="automountServiceAccountToken", before=False, after=True)
     assert masked(mount, item, {}) == mount, "yes and no are no secrets, whatever the question"
 

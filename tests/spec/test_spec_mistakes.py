@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.model.identity import AgentName
+from reconciler.model.identity import AgentName, FieldPath
 from reconciler.model.source import Blob, Severity
 from tests.spec.writing import API, BASE, agent, blob, codes, only, read, spec_of, template
 
@@ -406,6 +406,24 @@ def test_secret_looking_literals_are_a_warning_and_listed() -> None:
         ("config", "keys", "[a]", "accessKey"),
         ("modelConfig", "parameters", "api_key"),
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "sensitive"),
+    [
+        ("{password: 20260731}", [("password",)]),
+        ("{password: 0.25}", [("password",)]),
+        ("{api_key: [k1, k2]}", [("api_key",)]),
+        ("{credentials: {user: a, value: hunter2}}", [("credentials",)]),
+        ("{secret: {tokens: [{token: a}]}}", [("secret",)]),
+        ("{headers: [{name: api-key, value: hunter2}, {name: lang, value: en}]}", [("headers", "[api-key]", "value")]),
+        ("{password: '', token: [], secret: {key: {}}, credentials: {required: true}}", []),
+    ],
+)
+def test_all_that_stands_below_a_secret_looking_key_is_a_secret(config: str, sensitive: list[FieldPath]) -> None:
+    declaration = spec_of(f"image: x\nconfig: {config}")
+    assert declaration.agents[ONE].sensitive == tuple(("config", *path) for path in sensitive)
+    assert codes(declaration) == ["literal-secret"] * len(sensitive)
 
 
 def test_unknown_fields_of_the_envelope() -> None:
