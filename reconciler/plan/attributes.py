@@ -9,6 +9,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from reconciler.model.agent import Agent
 from reconciler.model.identity import FieldPath
 from reconciler.model.plan import AttributeChange, Drift, Masked, Missing, Risk
@@ -19,12 +21,20 @@ from reconciler.spec.validate import looks_secret, secrets
 
 _quantity = lru_cache(maxsize=4096)(Quantity.parse)
 _duration = lru_cache(maxsize=4096)(Duration.parse)
+_canonical = msgspec.json.Encoder(order="sorted").encode
 _path = attrgetter("path")
 _Leaf = tuple[FieldPath, Any, Any]
 OriginOf = Callable[[FieldPath], Provenance | None]
 _FREE = (("config",), ("modelConfig", "parameters"))
 """Fields in which people name things as they like. What is called a secret elsewhere is a reference to one."""
 
+_LETTERS = frozenset({"config", "env", "modelConfig", "systemMessage"})
+"""Fields that are passed on to the agent as they are."""
+_MEASURED = frozenset({
+    "average", "failbackAfter", "failoverAfter", "initial", "initialDelay", "interval", "max", "p50", "p95", "p99",
+    "period", "repeat", "settle", "stabilization", "terminationGrace", "timeout", "value", "wait",
+})  # fmt: skip
+"""Names of fields with a quantity or a duration. Those in `resources` are called as clusters call what they have."""
 _LONG = 4
 """Letters from which on a secret is found inside of words too."""
 
@@ -38,7 +48,7 @@ def compare(
     leaves: list[_Leaf] = []
     _leaves(dict(before), dict(after), (), leaves)
     for path, old, new in leaves:
-        if old is not Missing.FIELD and new is not Missing.FIELD and _equal(old, new):
+        if old is not Missing.FIELD and new is not Missing.FIELD and _equal(path, old, new):
             same += 1
             continue
         hidden = _is_sensitive(path, sensitive) or (_is_free(path) and (_hides(old) or _hides(new)))
@@ -189,20 +199,35 @@ def _mappings(value: Any) -> bool:
 
 
 def _by_name(value: Any) -> dict[str, Any]:
-    items = value if isinstance(value, list | tuple) else ()
-    return {item_name(item) or str(index): item for index, item in enumerate(items)}
+    """The entries of a list by their names; by number where there is no name, or another entry has it already."""
+    found: dict[str, Any] = {}
+    for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
+        label = item_name(item) or str(index)
+        if label in found:
+            label = str(index)
+        while label in found:
+            label += "+"
+        found[label] = item
+    return found
 
 
-def _equal(before: Any, after: Any) -> bool:
+def _equal(path: FieldPath, before: Any, after: Any) -> bool:
     if before == after:
-        return True
-    if isinstance(before, str) and isinstance(after, str) and before[:1].isdigit() and after[:1].isdigit():
+        return type(before) is type(after) if type(before) in _PLAIN else _canonical(before) == _canonical(after)
+    if isinstance(before, str) and isinstance(after, str) and _is_measured(path):
         for parse in (_quantity, _duration):
             try:
                 return bool(parse(before) == parse(after))
             except ValueError:
                 continue
     return False
+
+
+def _is_measured(path: FieldPath) -> bool:
+    """Whether a field has a quantity or a duration. In all others "1.10" is not "1.1", as people chose the letters."""
+    if path[0] in _LETTERS or path[-2:-1] in (("labels",), ("matchLabels",), ("selector",), ("annotations",)):
+        return False
+    return path[0] == "resources" or path[-1] in _MEASURED
 
 
 def risks(before: JsonObject, after: JsonObject) -> tuple[Risk, ...]:

@@ -483,8 +483,8 @@ def test_references_to_secrets_are_shown() -> None:
 
 
 def test_equal_quantities_and_durations_are_no_change() -> None:
-    before = {"cpu": "1000m", "wait": "60s", "version": "1.0"}
-    after = {"cpu": "1", "wait": "1m", "version": "1.0"}
+    before = {"resources": {"limits": {"cpu": "1000m"}}, "rollout": {"timeout": "60s"}, "image": "1.0"}
+    after = {"resources": {"limits": {"cpu": "1"}}, "rollout": {"timeout": "1m"}, "image": "1.0"}
     assert compare(before, after, sensitive=frozenset(), origin=lambda _: None) == ((), 3)
     assert len(compare({"v": "1x"}, {"v": "2x"}, sensitive=frozenset(), origin=lambda _: None)[0]) == 1
 
