@@ -12,10 +12,8 @@ from reconciler.model.agent import Agent, ClusterSelector
 from reconciler.model.fleet import FleetSpec
 from reconciler.model.identity import AgentName
 from reconciler.model.source import Diagnostic
-from reconciler.spec.files import diagnose
 from reconciler.spec.nearest import Suggestions
-from reconciler.spec.provenance import place
-from reconciler.spec.resolve import Source
+from reconciler.spec.resolve import Source, placed
 from reconciler.spec.shape import Problem
 from reconciler.spec.validate import selects
 
@@ -34,14 +32,7 @@ def judged(
     for name, problem in (*_placements(agents, fleet), *_dependencies(agents, declared), *_services(agents)):
         found.setdefault(name, []).append(problem)
     layers = {agent.name: agent.layers for agent in agents if agent.name in found} if found else {}
-    result = {}
-    for name, problems in found.items():
-        diagnostics = []
-        for problem in problems:
-            position = place(layers[name], problem.path, key=problem.key)
-            diagnostics.append(diagnose(problem, position, source(position.path)))
-        result[name] = tuple(diagnostics)
-    return result
+    return {name: tuple(placed(problems, layers[name], source)) for name, problems in found.items()}
 
 
 def _placements(agents: Iterable[Agent], fleet: FleetSpec | None) -> Iterator[tuple[AgentName, Problem]]:

@@ -13,6 +13,8 @@ import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from sys import intern
 from typing import Any
 
@@ -33,6 +35,7 @@ _SHIFT = 21
 _MASK = (1 << _SHIFT) - 1
 _STR_TAG = "tag:yaml.org,2002:str"
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_BREAK_BYTES = re.compile(rb"\r\n|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """All but the printable characters of YAML 1.2.2, section 5.1."""
 
@@ -362,8 +365,18 @@ def _length(value: Any) -> int:
 
 def snippet(data: bytes, line: int) -> str:
     """Line `line` (from 1) of a file for a person, cut to 200 characters."""
-    lines = _BREAK.split(data.decode("utf-8", "replace"), maxsplit=line)
-    return lines[line - 1][:MAX_SNIPPET] if 0 < line <= len(lines) else ""
+    starts = _starts(data)
+    if not 0 < line <= len(starts):
+        return ""
+    start = starts[line - 1]
+    text = data[start : start + 4 * MAX_SNIPPET].decode("utf-8", "replace")  # a character has four bytes at most
+    return _BREAK.split(text, maxsplit=1)[0][:MAX_SNIPPET]
+
+
+@lru_cache(maxsize=4)
+def _starts(data: bytes) -> array[int]:
+    """Where the lines of a file begin, in bytes. Kept for a few files: many findings quote lines of one."""
+    return array("L", chain((0,), (found.end() for found in _BREAK_BYTES.finditer(data))))
 
 
 def _diagnostic(path: str, data: bytes, refused: _Refused) -> Diagnostic:

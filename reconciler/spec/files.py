@@ -19,7 +19,7 @@ from reconciler.spec.authoring_fleet import API_VERSION, DOCUMENTS, FleetMetadat
 from reconciler.spec.documents import LINK_MODE, locate, read_documents, snippet
 from reconciler.spec.fields import is_label
 from reconciler.spec.nearest import did_you_mean
-from reconciler.spec.shape import Problem, problems
+from reconciler.spec.shape import MAX_PROBLEMS, Problem, bounded, problems
 from reconciler.spec.templates import MAX_CHAIN, malformed_extends
 
 FLEET_FILE = "fleet.yaml"
@@ -152,7 +152,7 @@ class _FileReader:
             self._lose(self._at(problem, document))
             return
         metadata, wrong = _envelope(document, kind)
-        found = [self._at(problem, document) for problem in wrong]
+        found = [self._at(problem, document) for problem in bounded(wrong)]
         self.diagnostics += found
         match kind:
             case "Fleet":
@@ -240,11 +240,10 @@ def _envelope(document: Document, kind: str) -> tuple[BaseModel | None, list[Pro
             code="unknown-field",
             message=f"unknown field {key[:40]!r}",
             path=(key,),
-            hint=did_you_mean(key, _TOP),
+            hint=did_you_mean(key, _TOP) if index < MAX_PROBLEMS else "",
             key=True,
         )
-        for key in value
-        if key not in _TOP
+        for index, key in enumerate(key for key in value if key not in _TOP)
     ]
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):

@@ -21,7 +21,7 @@ from reconciler.spec.authoring_fleet import ClusterEntry, FleetBody, FleetDocume
 from reconciler.spec.build import alert
 from reconciler.spec.documents import locate
 from reconciler.spec.files import diagnose
-from reconciler.spec.shape import problems
+from reconciler.spec.shape import bounded, problems
 from reconciler.spec.templates import without_nulls
 
 DEFAULT_CLUSTER = ClusterDeclaration(name="local", backend=EmbeddedCluster())
@@ -33,12 +33,10 @@ def read_fleet_document(document: Document, data: bytes) -> tuple[FleetSpec | No
     try:
         read = FleetDocument.model_validate(value)
     except ValidationError as error:
-        found = tuple(
-            diagnose(problem, locate(document, problem.path, key=problem.key), data)
-            for problem in problems(error, value, FleetDocument)
-            if problem.path[:1] == ("spec",)
+        found = [problem for problem in problems(error, value, FleetDocument) if problem.path[:1] == ("spec",)]
+        return None, tuple(
+            diagnose(problem, locate(document, problem.path, key=problem.key), data) for problem in bounded(found)
         )
-        return None, found
     body = read.spec
     return (
         FleetSpec(

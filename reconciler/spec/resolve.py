@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from reconciler.spec.files import diagnose
 from reconciler.spec.lineage import Lineage, lay, whole
 from reconciler.spec.nearest import Suggestions
 from reconciler.spec.provenance import place
-from reconciler.spec.shape import PARTIAL, Problem, problems
+from reconciler.spec.shape import PARTIAL, Problem, bounded, problems
 from reconciler.spec.templates import ChainError, parents, without_nulls
 from reconciler.spec.validate import coherent, complete, secrets
 
@@ -83,7 +83,7 @@ def resolve(name: AgentName, metadata: AgentMetadata, document: Document, base: 
         position=locate(document, ("metadata", "name"), key=True),
         sensitive=sensitive,
     )
-    return Resolved(agent=agent, diagnostics=tuple(_warning(path, layers, source) for path in sensitive))
+    return Resolved(agent=agent, diagnostics=_warnings(sensitive, layers, source))
 
 
 def _shape_problems(value: dict[str, Any]) -> list[Problem]:
@@ -94,16 +94,17 @@ def _shape_problems(value: dict[str, Any]) -> list[Problem]:
     return []  # pragma: no cover - what is invalid field by field is invalid as a whole
 
 
-def _warning(path: FieldPath, layers: tuple[Layer, ...], source: Source) -> Diagnostic:
-    what = path[-2].strip("[]") if path[-1] == "value" else path[-1]
-    position = place(layers, path)
-    problem = Problem(
-        code="literal-secret",
-        message=f"the literal value of {what} looks secret",
-        path=path,
-        hint="give it by reference: secret: {name, key}",
-    )
-    return diagnose(problem, position, source(position.path), severity=Severity.WARNING)
+def _warnings(sensitive: Sequence[FieldPath], layers: tuple[Layer, ...], source: Source) -> tuple[Diagnostic, ...]:
+    found = [
+        Problem(
+            code="literal-secret",
+            message=f"the literal value of {path[-2].strip('[]') if path[-1] == 'value' else path[-1]} looks secret",
+            path=path,
+            hint="give it by reference: secret: {name, key}",
+        )
+        for path in sensitive
+    ]
+    return tuple(placed(found, layers, source, severity=Severity.WARNING))
 
 
 def spec_hash(document: JsonObject, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
@@ -112,11 +113,16 @@ def spec_hash(document: JsonObject, labels: Mapping[str, str], annotations: Mapp
 
 
 def _invalid(found: list[Problem], layers: tuple[Layer, ...], source: Source) -> Resolved:
-    diagnostics = []
-    for problem in found:
+    return Resolved(agent=None, diagnostics=tuple(placed(found, layers, source)))
+
+
+def placed(
+    found: Sequence[Problem], layers: tuple[Layer, ...], source: Source, *, severity: Severity = Severity.ERROR
+) -> Iterator[Diagnostic]:
+    """Problems of one agent at the places where its layers say what they are about."""
+    for problem in bounded(found):
         position = place(layers, problem.path, key=problem.key)
-        diagnostics.append(diagnose(problem, position, source(position.path)))
-    return Resolved(agent=None, diagnostics=tuple(diagnostics))
+        yield diagnose(problem, position, source(position.path), severity=severity)
 
 
 def judge_template(document: Document, data: bytes) -> tuple[Diagnostic, ...]:
@@ -128,9 +134,9 @@ def judge_template(document: Document, data: bytes) -> tuple[Diagnostic, ...]:
     try:
         AgentBody.model_validate(value)
     except ValidationError as error:
+        found = [problem for problem in problems(error, value, AgentBody) if problem.code not in PARTIAL]
         return tuple(
             diagnose(problem, locate(document, ("spec", *problem.path), key=problem.key), data)
-            for problem in problems(error, value, AgentBody)
-            if problem.code not in PARTIAL
+            for problem in bounded(found)
         )
     return ()

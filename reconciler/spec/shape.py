@@ -5,8 +5,8 @@ May live here: translating errors of the authoring models. Must not: judge anyth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -18,6 +18,8 @@ from reconciler.spec.fields import DNS_LABEL, DNS_SUBDOMAIN, PATH_SEGMENT, PORT_
 from reconciler.spec.nearest import did_you_mean
 
 MAX_SHOWN = 40
+MAX_PROBLEMS = 50
+"""Findings of one document that are told one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +75,36 @@ _CODES = {
 
 
 def problems(error: ValidationError, value: Any, model: type[BaseModel]) -> list[Problem]:
-    """All that is wrong with `value`, one finding a place, in the order of the file's fields."""
+    """All that is wrong with `value`, one finding a place, in the order of the file's fields.
+
+    Names are compared for the first MAX_PROBLEMS alone: the others are counted by `bounded`, if anybody sees them.
+    """
     found: dict[FieldPath, Problem] = {}
     for detail in error.errors(include_url=False, include_context=True, include_input=True):
         path, rest = _walk(value, detail["loc"])
-        problem = _problem(detail, path, rest, model)
+        problem = _problem(detail, path, rest, model if len(found) < MAX_PROBLEMS else None)
         known = found.get(problem.path)
         if known is None or (known.code == "wrong-type" and problem.code != "wrong-type"):
             found[problem.path] = problem
-    return [problem for problem in found.values() if not _explained(problem, found)]
+    above = {path[:depth] for path in found for depth in range(len(path))}
+    return [problem for problem in found.values() if not _explained(problem, above)]
 
 
-def _explained(problem: Problem, found: Mapping[FieldPath, Problem]) -> bool:
+def _explained(problem: Problem, above: Collection[FieldPath]) -> bool:
     """A branch of a union that was not meant, or a list short of its bad items: something deeper says it better."""
-    return problem.code in ("wrong-type", "out-of-range") and any(
-        len(path) > len(problem.path) and path[: len(problem.path)] == problem.path for path in found
-    )
+    return problem.code in ("wrong-type", "out-of-range") and problem.path in above
+
+
+def bounded(found: Sequence[Problem]) -> list[Problem]:
+    """The first MAX_PROBLEMS of one document's findings, and one that counts the others.
+
+    Each is looked up in its file, so telling all would cost as much as the file is long times as many as there are.
+    The last has the place and code of the first that it counts, so that its source line is masked where that one's is.
+    """
+    if len(found) <= MAX_PROBLEMS:
+        return list(found)
+    message = f"and {len(found) - MAX_PROBLEMS} more in this file"
+    return [*found[:MAX_PROBLEMS], replace(found[MAX_PROBLEMS], message=message, hint="")]
 
 
 def _walk(value: Any, loc: tuple[str | int, ...]) -> tuple[FieldPath, tuple[str | int, ...]]:
@@ -107,7 +123,7 @@ def _walk(value: Any, loc: tuple[str | int, ...]) -> tuple[FieldPath, tuple[str 
 
 
 def _problem(  # noqa: PLR0911 - a table of cases, one return each
-    detail: Any, path: FieldPath, rest: tuple[str | int, ...], model: type[BaseModel]
+    detail: Any, path: FieldPath, rest: tuple[str | int, ...], model: type[BaseModel] | None
 ) -> Problem:
     kind: str = detail["type"]
     given = detail["input"]
@@ -117,7 +133,7 @@ def _problem(  # noqa: PLR0911 - a table of cases, one return each
             code="unknown-field",
             message=f"unknown field {name[:MAX_SHOWN]!r}",
             path=path,
-            hint=did_you_mean(name, _fields_at(model, path[:-1])),
+            hint=did_you_mean(name, _fields_at(model, path[:-1])) if model else "",
             key=True,
         )
     if kind == "missing":
@@ -131,7 +147,7 @@ def _problem(  # noqa: PLR0911 - a table of cases, one return each
         return Problem(code="wrong-type", message=message, path=path, hint=hint)
     if kind == "literal_error":
         known = [part.strip(" '") for part in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        hint = did_you_mean(given, known) if isinstance(given, str) else ""
+        hint = did_you_mean(given, known) if isinstance(given, str) and model else ""
         message = f"{_shown(given)} is not one of {', '.join(known)}"
         return Problem(code="not-one-of", message=message, path=path, hint=hint)
     if kind == "string_pattern_mismatch":
