@@ -33,7 +33,8 @@ def _agents(part: str) -> int:
 
 def _size(result: Result) -> str:
     head = f"### {result['agents']:,} agents, {result['objects']:,} objects"
-    command = f"By `python -m benchmarks.cluster.run {result['options']}`, one run"
+    runs = result.get("runs", 1)
+    command = f"By `python -m benchmarks.cluster.run {result['options']}`, {'one run' if runs == 1 else f'{runs} runs'}"
     machine = (
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     )

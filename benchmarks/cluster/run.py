@@ -208,6 +208,7 @@ def _measured(options: argparse.Namespace) -> list[Result]:
 
     for size in map(int, options.sizes.split(",")):
         before = next((one for one in known if one["agents"] == size), {"agents": size, "options": _asked(options)})
+        before["runs"] = before.get("runs", 0) + 1
         results.append(before)
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
             Bench(Path(folder), before, keep, skipped, rounds).measure()
