@@ -207,7 +207,8 @@ def _measured(options: argparse.Namespace) -> list[Result]:
             fresh.replace(options.raw)
 
     for size in map(int, options.sizes.split(",")):
-        before = next((one for one in known if one["agents"] == size), {"agents": size, "options": _asked(options)})
+        fresh: Result = {"agents": size, "options": _asked(options)}
+        before = next((one for one in known if one["agents"] == size), fresh)
         before["runs"] = before.get("runs", 0) + 1
         results.append(before)
         with tempfile.TemporaryDirectory(prefix="reconciler-bench-") as folder:
