@@ -79,9 +79,9 @@ def find_fleet(start: Path) -> FleetLocation:
     from reconciler.adapters.git import recall
 
     here = start.absolute()
-    git_root = _git_root(here)
     if not (here / FLEET_FILE).exists() and (followed := recall(here / STATE_FOLDER / GIT_MIRROR)):
         return _mirrored(here, followed)
+    git_root = _git_root(here)
     for folder in (here, *here.parents):
         if (folder / FLEET_FILE).is_file():
             return FleetLocation(root=folder, git_root=git_root or folder, versioned=git_root is not None)

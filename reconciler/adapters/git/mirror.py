@@ -32,8 +32,8 @@ class Mirror(Commits):
     """The repository at `url`, mirrored into `folder`. Answers from the last fetch; `fetch` alone talks to the remote.
 
     `fleet_dir` is the fleet's folder inside the repository, "" for its root; `branch` is what is meant where no ref is
-    named, "" for the remote's default branch. Raises SourceError for an address that
-    is an option, runs a program (`ext::`), or uses a transport that is not among `protocols`.
+    named, "" for the remote's default branch. Raises SourceError for an address that is an option, runs a program
+    (`ext::`), or uses a transport that is not among `protocols`, and for a folder outside of the repository.
     """
 
     def __init__(
